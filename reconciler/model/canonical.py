@@ -1,0 +1,42 @@
+"""The canonical form of a resource and its digest: the only definition of "equal".
+
+A resource is two documents: its own (`doc`), and at most one that many resources share (`shared`):
+the permission model of an item, the well-knowns of an identity. Both are JSON with sorted keys.
+Two resources are equal when both digests are. The own document, by kind:
+
+    item            {"body"?, "clickableUri"?, "fileExtension"?, "metadata", "parent"?, "protect"?, "title"?}
+                    body: {"encoding": "text"|"binary", "sha256": hex, "size": bytes}
+                    metadata: lower-case key -> string, number, boolean, or a list of those
+    group, virtual-group   {"members": [identity, ...], "protect"?}
+    user            {"protect"?}
+    alias           {"mappings": [identity, ...], "protect"?}
+
+and the shared one:
+
+    item            a permission model, `PermissionModel.to_doc()`
+    all others      {"wellKnowns": [identity, ...]}
+
+Well-knowns are shared because the wire wants the same list on an identity and on its alias, every
+time (push-api.md 5.3). Identities are canonical strings, sorted. A digest is SHA-256, 32 bytes;
+`NO_SHARED` stands for the absence of a shared document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+
+DIGEST_SIZE = 32
+NO_SHARED = bytes(DIGEST_SIZE)
+
+
+def canonical_json(doc: Any) -> bytes:
+    """Return the one JSON text of a document of JSON values. Integers must fit 64 bits."""
+    return orjson.dumps(doc, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(canonical: bytes) -> bytes:
+    """Return the digest of a canonical JSON text."""
+    return hashlib.sha256(canonical).digest()

@@ -1,0 +1,1 @@
+"""From desired and recorded state to a plan."""

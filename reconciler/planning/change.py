@@ -1,0 +1,89 @@
+"""One resource's change: what it was, what it will be, and why.
+
+Fields are worked out only when somebody looks: a plan of a hundred thousand creates never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from reconciler.model.address import Address, Kind
+from reconciler.model.states import Resource
+
+
+class Action(StrEnum):
+    """What happens to an address."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One address with what is recorded (`before`) and what is desired (`after`).
+
+    `before` is None for a create, `after` for a delete. `reason` is a stable word that says why:
+    `new`, `changed`, `removed`, `moved`, `unconfirmed` (an earlier call's outcome is unknown, so it
+    is sent again) or `destroy`. `moved_from` is set on the create and `moved_to` on the delete of a
+    declared rename.
+    """
+
+    address: Address
+    action: Action
+    reason: str
+    before: Resource | None = None
+    after: Resource | None = None
+    moved_from: Address | None = None
+    moved_to: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field's old and new value; None means that it was or will be absent.
+
+    `path` is `("title",)`, `("metadata", "author")`, `("body",)`, `("permissions",)`,
+    `("members",)`, `("mappings",)`, `("wellKnowns",)`, ...
+    """
+
+    path: tuple[str, ...]
+    before: Any
+    after: Any
+
+
+def field_changes(change: Change) -> tuple[FieldChange, ...]:
+    """Return the fields in which `before` and `after` differ, sorted by path."""
+    before = dict(_fields(change.before))
+    after = dict(_fields(change.after))
+    return tuple(
+        FieldChange(path, before.get(path), after.get(path))
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    )
+
+
+def changed_paths(change: Change) -> tuple[str, ...]:
+    """Return the dotted paths of the fields that differ: what changes "alike" have in common."""
+    return tuple(".".join(entry.path) for entry in field_changes(change))
+
+
+def _fields(resource: Resource | None) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if resource is None:
+        return
+    for key, value in resource.own().items():
+        if key == "metadata":
+            for name, entry in value.items():
+                yield ("metadata", name), entry
+        else:
+            yield (key,), value
+    shared = resource.shared_doc()
+    if shared is None:
+        return
+    if resource.address.kind is Kind.ITEM:
+        yield ("permissions",), shared
+    else:
+        for key, value in shared.items():
+            yield (key,), value

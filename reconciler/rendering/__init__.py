@@ -1,0 +1,1 @@
+"""Plans, problems and events as text, Markdown and JSON."""

@@ -1,0 +1,1 @@
+"""What we know we pushed: the recorded state, its journal and its stores."""
