@@ -41,8 +41,9 @@ class Call:
 
     `number` counts from 1 over the whole plan. `path` is relative to the Push API base and already
     percent-encoded; `query` holds decoded pairs, without `orderingId` and `fileId`, which are
-    chosen when it is sent. `size` is the payload in bytes: exact for text, an upper bound where
-    binary bodies are compressed while they are sent, so that it is the same on every machine.
+    chosen when it is sent. `size` is the payload in bytes, an upper bound that is the same on every
+    machine (`calls.wire.body_bound`): exact but for the content of bodies, which are escaped or
+    compressed while they are sent, and for the few bytes around a batch's entries.
     """
 
     number: int
@@ -72,7 +73,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Calls that may run once every call of the stage before is accepted."""
+    """Calls that may run once every call of the stage before is accepted.
+
+    Calls of one scope run in the order of their numbers; those of different scopes are independent.
+    """
 
     name: str
     calls: tuple[Call, ...]

@@ -1,0 +1,45 @@
+# `make demo` shows the whole job, `make test` runs every check; both set everything up first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check lint types schemas unit bench lock clean
+
+demo: $(READY)
+	@$(BIN)/python -m tests.demo
+
+test: lint types unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest -n auto
+
+schemas: $(READY)
+	$(BIN)/reconciler schema --all schemas
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench.run
+
+# The lock holds hashes for every supported Python and platform.
+lock:
+	uv pip compile pyproject.toml --extra parquet --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .reconciler manifests/.reconciler

@@ -1,0 +1,226 @@
+"""Runs a plan's calls: intent, call, outcome, one after the other, and says what happens as events.
+
+Each accepted call is recorded, with the resources that it settles, before the next one starts; so
+whatever stops a run, the state says exactly what was accepted. It prints nothing and asks nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.applying.events import (
+    CallAccepted,
+    CallFailed,
+    CallRetried,
+    CallStarted,
+    Event,
+    RunFinished,
+    RunStarted,
+    StageStarted,
+)
+from reconciler.calls.call import Call, Stage, Verb
+from reconciler.model.address import Address
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource, StateBase
+from reconciler.planning.change import Action, Change
+from reconciler.planning.plan import Plan
+from reconciler.problems import Problem, RemoteError, StateError
+from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
+from reconciler.state.store import StateReader, Writer
+
+
+class Sent(Protocol):
+    """What is known of an accepted call."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def bytes_sent(self) -> int: ...
+
+
+class Sender(Protocol):
+    """Sends one call; raises RemoteError, whose `outcome` says whether it may have been accepted."""
+
+    def __call__(
+        self,
+        call: Call,
+        *,
+        ordering_id: int,
+        resources: Sequence[Resource | None],
+        label: str,
+        retried: Callable[[int, float, str], None],
+    ) -> Sent: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time, as two functions: ISO-8601 text and epoch milliseconds, and a way to wait."""
+
+    now: Callable[[], str]
+    milliseconds: Callable[[], int]
+    seconds: Callable[[], float]
+    wait: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All that one apply needs to know."""
+
+    info: RunInfo
+    plan: Plan
+    stages: tuple[Stage, ...]
+    state_only: tuple[Address, ...]
+    new_lineage: Callable[[], str]
+
+
+def check_base(plan: Plan, store: StateReader) -> None:
+    """Refuse a plan that was made from another state than the one at hand. Raises StateError."""
+    base = store.base()
+    if base.lineage != plan.base.lineage and plan.base != StateBase("", 0):
+        raise StateError(
+            Problem(
+                "foreign-plan",
+                "the plan was made from another state (its lineage differs)",
+                why="its changes were worked out against resources that this state never recorded.",
+                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+                where=store.where,
+            )
+        )
+    if base != plan.base:
+        raise StateError(
+            Problem(
+                "stale-plan",
+                f"the plan was made from serial {plan.base.serial}",
+                why="something was applied in between; running these calls could undo it.",
+                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+                where=store.where,
+            )
+        )
+
+
+def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Callable[[], bool]) -> Iterator[Event]:
+    """Run every call in order and yield what happens; stop at the first one that is not accepted.
+
+    `stop` is asked before each call: a call in flight is always finished and recorded. The caller
+    holds the lock and has checked the plan against the state.
+    """
+    calls = [call for stage in run.stages for call in stage.calls]
+    tally = _Tally(len(calls), clock.seconds())
+    yield RunStarted(run.info.id, len(calls), len(run.plan.changes))
+    writer.begin_run(run.info, run.plan.target, run.new_lineage)
+    result = "failed"
+    try:
+        changes = {change.address: change for change in run.plan.changes}
+        writer.record_state_only(_effect_of(run.state_only, changes), at=clock.now())
+        last = 0
+        for stage in run.stages:
+            yield StageStarted(stage.name, len(stage.calls))
+            for call in stage.calls:
+                if stop():
+                    result = "interrupted"
+                    yield tally.finished(clock)
+                    return
+                last = _next_ordering_id(last, clock)
+                yield CallStarted(call)
+                failed = yield from _run_call(call, last, len(calls), changes, writer, send, clock, tally)
+                if failed:
+                    yield tally.finished(clock)
+                    return
+        result = "done"
+        yield tally.finished(clock)
+    finally:
+        writer.end_run(at=clock.now(), result=result)
+
+
+@dataclass(slots=True)
+class _Tally:
+    total: int
+    began: float
+    done: int = 0
+    failed: int = 0
+    unknown: int = 0
+
+    def finished(self, clock: Clock) -> RunFinished:
+        rest = self.total - self.done - self.failed - self.unknown
+        return RunFinished(self.done, self.failed, self.unknown, rest, clock.seconds() - self.began)
+
+
+def _run_call(
+    call: Call,
+    ordering_id: int,
+    total: int,
+    changes: Mapping[Address, Change],
+    writer: Writer,
+    send: Sender,
+    clock: Clock,
+    tally: _Tally,
+) -> Generator[Event, None, bool]:
+    """Run one call and yield its events; returns whether it failed."""
+    resources = [changes[covered.address].after if covered.verb is Verb.PUT else None for covered in call.covers]
+    ticket = writer.intent(_intent(call, ordering_id, resources, clock.now()))
+    retries: list[CallRetried] = []
+    began = clock.seconds()
+
+    def retried(attempt: int, wait: float, reason: str) -> None:
+        retries.append(CallRetried(call, attempt, wait, reason))
+
+    try:
+        sent = send(
+            call,
+            ordering_id=ordering_id,
+            resources=resources,
+            label=f"call {call.number} of {total}",
+            retried=retried,
+        )
+    except RemoteError as error:
+        outcome = Outcome(getattr(error, "outcome", "unknown"))
+        yield from retries
+        writer.settle(ticket, outcome, at=clock.now(), detail=str(error))
+        if outcome is Outcome.REFUSED:
+            tally.failed += 1
+        else:
+            tally.unknown += 1
+        yield CallFailed(call, error.problems[0], outcome.value)
+        return True
+    except BaseException:
+        # Interrupted in mid-air, or the body could not be read: nobody knows, so it is said so.
+        writer.settle(ticket, Outcome.UNKNOWN, at=clock.now(), detail="the run was cut off")
+        raise
+    yield from retries
+    addresses = tuple(covered.address for covered in call.covers)
+    writer.settle(ticket, Outcome.ACCEPTED, at=clock.now(), effect=_effect_of(addresses, changes))
+    tally.done += 1
+    yield CallAccepted(call, sent.status, clock.seconds() - began, sent.bytes_sent)
+    return False
+
+
+def _effect_of(addresses: Sequence[Address], changes: Mapping[Address, Change]) -> Effect:
+    upserts = []
+    deletes = []
+    for address in addresses:
+        change = changes[address]
+        if change.action is Action.DELETE or change.after is None:
+            deletes.append(address)
+        else:
+            upserts.append(change.after)
+    return Effect(tuple(upserts), tuple(deletes))
+
+
+def _intent(call: Call, ordering_id: int, resources: Sequence[Resource | None], at: str) -> Intent:
+    digest = hashlib.sha256(canonical_json([call.method, call.path, call.query, ordering_id]))
+    for resource in resources:
+        digest.update(resource.fingerprint if resource else b"-")
+    covers = tuple((covered.address, covered.verb.value) for covered in call.covers)
+    return Intent(call.number, call.kind.value, digest.hexdigest(), ordering_id, at, covers)
+
+
+def _next_ordering_id(last: int, clock: Clock) -> int:
+    """Return the time in milliseconds, later than `last` and never in the future (push-api.md 5.4)."""
+    now = clock.milliseconds()
+    while now <= last < now + 5:
+        clock.wait(0.001)
+        now = clock.milliseconds()
+    return max(now, last + 1)

@@ -1,0 +1,81 @@
+"""What happens while calls run, as typed values: the applier yields them, somebody else shows them.
+
+Events hold no rendered text beyond a reason and a problem, and no clock reading: only durations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from reconciler.calls.call import Call
+from reconciler.problems import Problem
+
+FailureOutcome: TypeAlias = Literal["refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins: its id, how many calls it will make and how many resources they settle."""
+
+    run: str
+    calls: int
+    resources: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """The calls of a stage begin; those of the stage before are all accepted."""
+
+    name: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """The intent is recorded and the call is about to be sent."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class CallRetried:
+    """An attempt did not succeed; attempt number `attempt` follows after `wait_seconds`."""
+
+    call: Call
+    attempt: int
+    wait_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallAccepted:
+    """The remote accepted the call and the state file says so."""
+
+    call: Call
+    status: int
+    seconds: float
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """The call was refused, or nobody knows whether it was accepted and the next run sends it again."""
+
+    call: Call
+    problem: Problem
+    outcome: FailureOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """A run is over; each of its calls is counted once."""
+
+    done: int
+    failed: int
+    unknown: int
+    not_started: int
+    seconds: float
+
+
+Event: TypeAlias = RunStarted | StageStarted | CallStarted | CallRetried | CallAccepted | CallFailed | RunFinished

@@ -1,0 +1,302 @@
+"""A resource as the JSON that the Push API documents, except for the content of its body.
+
+Pure: it turns canonical documents (`model.canonical`) into the entries of push-api.md section 3 and
+knows nothing of files, batching or HTTP. The content of an item's body is not at hand here; the
+payload adds it (`pushapi.payload`), and `body_bound` says how large it may become.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from reconciler.calls.call import Verb
+from reconciler.calls.context import WireContext
+from reconciler.model.address import Address, Kind
+from reconciler.model.identity import Identity, parse_identity
+from reconciler.model.states import Resource
+from reconciler.problems import ManifestError, Problem
+
+COMPRESSION = "ZLIB"
+
+# As item permissions spell a type, and as identity calls do (push-api.md 3.4, 3.5 and 7 no. 16).
+_PERMISSION_TYPES = {"user": "User", "group": "Group", "virtual-group": "VirtualGroup", "unknown": "Unknown"}
+_IDENTITY_TYPES = {"user": "USER", "group": "GROUP", "virtual-group": "VIRTUAL_GROUP", "unknown": "UNKNOWN"}
+
+# Keys of the item's envelope, in lower case because the wire ignores case (push-api.md 3 and 3.1).
+_ENVELOPE = frozenset(
+    {
+        "compressedbinarydata",
+        "compressedbinarydatafileid",
+        "compressiontype",
+        "data",
+        "documentid",
+        "fileextension",
+        "orderingid",
+        "parentid",
+        "permissions",
+    }
+)
+
+_CACHED_MODELS = 4096
+_BODY_OVERHEAD = 128
+
+
+class Section(StrEnum):
+    """The lists of a batch file (push-api.md 3.3 and 3.5)."""
+
+    ADD_OR_UPDATE = "addOrUpdate"
+    DELETE = "delete"
+    MEMBERS = "members"
+    MAPPINGS = "mappings"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body that an item promises: `text` or `binary`, SHA-256 in hex, size in bytes."""
+
+    encoding: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a batch file, or a single call's body: a JSON object, its content still missing."""
+
+    head: bytes
+    body: Body | None = None
+
+    @property
+    def size(self) -> int:
+        """An upper bound of the bytes of the whole JSON object; exact without a body."""
+        return len(self.head) + (body_bound(self.body.size) if self.body else 0)
+
+
+def zlib_bound(size: int) -> int:
+    """Return how many bytes a ZLIB stream of `size` bytes may take.
+
+    Five bytes for each started 16,383 and eleven for the frame. It is a promise, not a property of
+    some zlib build: the payload falls back to stored blocks when a compressor would exceed it.
+    """
+    return size + 5 * (size // 16_383 + 1) + 11
+
+
+def body_bound(size: int) -> int:
+    """Return how many bytes a body of `size` bytes adds to its JSON entry at most, key included.
+
+    The same on every machine, whatever the content: base64 of the largest ZLIB stream. Escaped text
+    nearly always stays below it; text of which more than a third needs escapes travels compressed
+    (`compressedBinaryData`), so that the bound holds without reading the text (push-api.md 3.1).
+    """
+    return (zlib_bound(size) + 2) // 3 * 4 + _BODY_OVERHEAD
+
+
+def section_of(address: Address, verb: Verb) -> Section:
+    """Return the list of a batch file in which this change stands."""
+    kind = address.kind
+    if kind is Kind.ITEM:
+        return Section.ADD_OR_UPDATE if verb is Verb.PUT else Section.DELETE
+    if kind is Kind.ALIAS:
+        return Section.MAPPINGS
+    return Section.MEMBERS if verb is Verb.PUT else Section.DELETED
+
+
+class Wire:
+    """Turns resources into entries for one context; permission models are turned once each."""
+
+    def __init__(self, context: WireContext) -> None:
+        self.context = context
+        self._models: dict[tuple[str, bytes], tuple[orjson.Fragment, int]] = {}
+
+    def items_path(self, source: str) -> str:
+        """Return the path of a source's single item calls (push-api.md 2.1)."""
+        return f"{self._organization()}/sources/{_segment(self.context.source(source).id)}/documents"
+
+    def provider_path(self, provider: str) -> str:
+        """Return the path under which a provider's identity calls live (push-api.md 2.3)."""
+        return f"{self._organization()}/providers/{_segment(self.context.provider_id(provider))}"
+
+    def batch_entry(self, address: Address, verb: Verb, resource: Resource | None) -> Entry:
+        """Return the entry of a batch file.
+
+        `resource` is what is put, or what an alias was before its deletion; it may be None for any
+        other deletion. Raises ManifestError for metadata that the wire has no place for.
+        """
+        if address.kind is Kind.ITEM and verb is Verb.PUT:
+            return self._item(_needed(address, resource), documented_id=address.name)
+        if address.kind is Kind.ITEM:
+            # Explicit, although false is the API's default: the rule is a prefix rule, and clients
+            # disagree about the default (push-api.md 7 no. 9).
+            return Entry(orjson.dumps({"documentId": address.name, "deleteChildren": False}))
+        return self.single_entry(address, verb, resource)
+
+    def single_entry(self, address: Address, verb: Verb, resource: Resource | None) -> Entry:
+        """Return the body of a single call; an item's documentId is in the query, not in the body."""
+        if address.kind is Kind.ITEM:
+            return self._item(_needed(address, resource)) if verb is Verb.PUT else Entry(b"")
+        if address.kind is Kind.ALIAS:
+            return Entry(orjson.dumps(self._mapping(address, _needed(address, resource), verb)))
+        if verb is Verb.DELETE:
+            return Entry(orjson.dumps({"identity": _identity_doc(parse_identity(address))}))
+        return Entry(orjson.dumps(self._identity(address, _needed(address, resource))))
+
+    def permission_count(self, resource: Resource) -> int:
+        """Return how many identities an item's permissions name, repeats included."""
+        if not resource.shared:
+            return 0
+        return self._model(resource.address.scope, resource.shared)[1]
+
+    def _organization(self) -> str:
+        return f"organizations/{_segment(self.context.organization)}"
+
+    def _item(self, resource: Resource, documented_id: str | None = None) -> Entry:
+        own = orjson.loads(resource.doc)
+        doc: dict[str, Any] = own.get("metadata") or {}
+        _check_metadata(resource.address, own, doc)
+        if documented_id is not None:
+            doc["documentId"] = documented_id
+        for key, wire_key in (
+            ("title", "title"),
+            ("clickableUri", "clickableUri"),
+            ("fileExtension", "fileExtension"),
+            ("parent", "parentId"),
+        ):
+            if key in own:
+                doc[wire_key] = own[key]
+        body = own.get("body")
+        if body is not None and body["encoding"] != "text" and documented_id is not None:
+            # A key of batch entries only; a single call says it in its query (push-api.md 2.1).
+            doc["compressionType"] = COMPRESSION
+        if resource.shared:
+            doc["permissions"] = self._model(resource.address.scope, resource.shared)[0]
+        return Entry(orjson.dumps(doc), Body(**body) if body is not None else None)
+
+    def _model(self, source: str, shared: bytes) -> tuple[orjson.Fragment, int]:
+        key = (source, shared)
+        known = self._models.get(key)
+        if known is None:
+            if len(self._models) >= _CACHED_MODELS:
+                self._models.clear()
+            known = self._models[key] = self._permissions(source, orjson.loads(shared))
+        return known
+
+    def _permissions(self, source: str, model: dict[str, Any]) -> tuple[orjson.Fragment, int]:
+        provider = self.context.source(source).provider
+        own = None if provider is None else self.context.provider_ref(provider)
+        levels = model["levels"]
+        count = 0
+
+        def identity(text: str) -> dict[str, Any]:
+            nonlocal count
+            count += 1
+            return self._permission_identity(parse_identity(text), own)
+
+        def one_set(entry: dict[str, Any]) -> dict[str, Any]:
+            doc: dict[str, Any] = {"name": entry["name"]} if entry.get("name") else {}
+            # Always said: two official clients default to true, the API to false (push-api.md 3.4).
+            doc["allowAnonymous"] = bool(entry.get("anonymous", False))
+            doc["allowedPermissions"] = [identity(text) for text in entry.get("allowed", ())]
+            doc["deniedPermissions"] = [identity(text) for text in entry.get("denied", ())]
+            return doc
+
+        if len(levels) == 1 and not levels[0].get("name"):
+            docs = [one_set(entry) for entry in levels[0]["sets"]]
+        else:
+            docs = [
+                ({"name": level["name"]} if level.get("name") else {})
+                | {"permissionSets": [one_set(entry) for entry in level["sets"]]}
+                for level in levels
+            ]
+        return orjson.Fragment(orjson.dumps(docs)), count
+
+    def _permission_identity(self, identity: Identity, own: str | None) -> dict[str, Any]:
+        doc: dict[str, Any] = {
+            "identity": identity.name,
+            "identityType": _PERMISSION_TYPES[identity.type],
+        }
+        provider = self.context.provider_ref(identity.provider)
+        if provider != own:
+            doc["securityProvider"] = provider
+        if identity.info:
+            doc["additionalInfo"] = dict(identity.info)
+        return doc
+
+    def _identity(self, address: Address, resource: Resource) -> dict[str, Any]:
+        doc: dict[str, Any] = {"identity": _identity_doc(parse_identity(address))}
+        if address.kind is not Kind.USER:
+            members = orjson.loads(resource.doc).get("members", ())
+            doc["members"] = [self._related(text, address.scope) for text in members]
+        return doc | self._well_knowns(resource)
+
+    def _mapping(self, address: Address, resource: Resource, verb: Verb) -> dict[str, Any]:
+        doc: dict[str, Any] = {"identity": _identity_doc(alias_identity(address))}
+        # No call deletes an alias: a mapping without entries replaces it (push-api.md 2.3).
+        mappings = orjson.loads(resource.doc).get("mappings", ()) if verb is Verb.PUT else ()
+        doc["mappings"] = [self._related(text, None) for text in mappings]
+        return doc | self._well_knowns(resource)
+
+    def _well_knowns(self, resource: Resource) -> dict[str, Any]:
+        if not resource.shared:
+            return {}
+        names = orjson.loads(resource.shared).get("wellKnowns", ())
+        return {"wellKnowns": [self._related(text, resource.address.scope) for text in names]}
+
+    def _related(self, text: str, scope: str | None) -> dict[str, Any]:
+        identity = parse_identity(text)
+        doc = _identity_doc(identity)
+        if identity.provider != scope:
+            doc["provider"] = self.context.provider_ref(identity.provider)
+        return doc
+
+
+def entry_size(resource: Resource, context: WireContext) -> int:
+    """Return an upper bound, in bytes, of a put resource's entry in a batch file, its body included."""
+    return Wire(context).batch_entry(resource.address, Verb.PUT, resource).size
+
+
+def alias_identity(address: Address) -> Identity:
+    """Return the identity that an alias's address is about."""
+    kind, _, name = address.name.partition(":")
+    return parse_identity(f"{kind}/{address.scope}/{name}")
+
+
+def _identity_doc(identity: Identity) -> dict[str, Any]:
+    doc: dict[str, Any] = {"name": identity.name, "type": _IDENTITY_TYPES[identity.type]}
+    if identity.info:
+        doc["additionalInfo"] = dict(identity.info)
+    return doc
+
+
+def _needed(address: Address, resource: Resource | None) -> Resource:
+    if resource is None or resource.address != address:
+        raise ValueError(f"the call covers {address!r} but was given something else. This is a bug in reconciler.")
+    return resource
+
+
+def _check_metadata(address: Address, own: dict[str, Any], metadata: dict[str, Any]) -> None:
+    # A metadata key `permissions` would be read as the item's permissions: never let one through.
+    taken = _ENVELOPE & metadata.keys()
+    if "title" in metadata and "title" in own:
+        taken |= {"title"}
+    if "clickableuri" in metadata and "clickableUri" in own:
+        taken |= {"clickableuri"}
+    if taken:
+        name = min(taken)
+        raise ManifestError(
+            Problem(
+                code="reserved-metadata-key",
+                what=f'"{address}" has metadata "{name}", a name that the Push API uses itself',
+                why="keys ignore case on the wire, so it would take the place of the item's own property.",
+                fix="rename the metadata key, or use the item's property of that name",
+            )
+        )
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")

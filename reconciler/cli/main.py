@@ -1,0 +1,107 @@
+"""The command group and the only place that turns errors into messages and exit codes.
+
+A command's module is imported when the command runs, and no sooner: `--version` and `--help` need
+nothing but click.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from reconciler import __version__
+from reconciler.problems import ReconcilerError
+
+# name -> what `--help` says of it; the module of the same name in this package holds the command.
+COMMANDS = {
+    "validate": "Report every problem of the manifests, with its place and how to fix it.",
+    "plan": "Show what would change, without credentials or network.",
+    "apply": "Make the changes: of a saved PLAN, or of a plan made and confirmed now.",
+    "destroy": "Delete everything that the state records; an apply of nothing.",
+    "verify": "Ask the remote whether it took what was accepted.",
+    "show": "Show a saved plan.",
+    "state": "Look at the recorded state.",
+    "schema": "Print the JSON Schema of manifests, project, plan or state.",
+    "emulator": "Serve the embedded emulator of the Push API.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on demand."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"reconciler.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "-C", "directory", metavar="DIR", help="The project's folder (default: the current one, then manifests/)."
+)
+@click.option("-e", "--environment", metavar="NAME", help="The environment (default: local, or the only one).")
+@click.version_option(__version__, "--version", prog_name="reconciler", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, directory: str | None, environment: str | None) -> None:
+    """Config-as-code for the content, permissions and identities of a Coveo search organization."""
+    ctx.obj = {"directory": directory, "environment": environment}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with its code (0, 1, 2, 3, 4 or 130)."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        result: Any = cli.main(args=args, prog_name="reconciler", standalone_mode=False)
+    except ReconcilerError as error:
+        _report(error)
+        return error.exit_code
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell, and flushing would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if os.environ.get("RECONCILER_DEBUG"):
+            raise
+        click.echo(f"error[internal]: {type(error).__name__}: {error}", err=True)
+        click.echo("  why: this is a bug in reconciler; nothing more was done after it.", err=True)
+        click.echo("  fix: run again with RECONCILER_DEBUG=1 and report what it prints.", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: ReconcilerError) -> None:
+    from reconciler.cli.options import wants_color
+    from reconciler.rendering.problems import render_problems_text
+
+    click.echo(render_problems_text(error.problems, color=wants_color(sys.stderr)), err=True, nl=False)
+
+
+if __name__ == "__main__":
+    main()

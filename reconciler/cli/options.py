@@ -1,0 +1,58 @@
+"""Options that commands share, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TextIO, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def project_options(function: F) -> F:
+    """Add -C and -e, which may stand before or after the command's name."""
+    function = click.option(
+        "-e", "--environment", metavar="NAME", callback=_inherited("environment"), help="The environment."
+    )(function)
+    return click.option(
+        "-C", "directory", metavar="DIR", callback=_inherited("directory"), help="The project's folder."
+    )(function)
+
+
+def _inherited(name: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    def callback(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        if value is not None:
+            return value
+        found: str | None = (ctx.find_root().obj or {}).get(name)
+        return found
+
+    return callback
+
+
+def format_option(*formats: str) -> Callable[[F], F]:
+    """Add --format with these choices; the first is the default."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="The output's form.",
+    )
+
+
+cache_option = click.option("--no-cache", is_flag=True, help="Read every manifest anew and keep nothing.")
+
+
+def wants_color(stream: TextIO) -> bool:
+    """Whether to colour what goes to `stream`: a terminal, and neither NO_COLOR nor CI is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+
+
+def is_interactive() -> bool:
+    """Whether somebody can be asked: both ends are a terminal."""
+    import sys
+
+    return sys.stdin.isatty() and sys.stderr.isatty()

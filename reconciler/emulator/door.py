@@ -1,0 +1,201 @@
+"""The door that every request of the emulated remote comes in by: keys, bodies, errors and the request log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reconciler.emulator import replies
+from reconciler.emulator.containers import StorageRefusal
+from reconciler.emulator.database import MAXIMUM_ORDERING_ID
+from reconciler.emulator.engine import Engine
+from reconciler.emulator.replies import Refusal
+from reconciler.emulator.wire import BadJson, parse
+
+BODY_BYTES = 6 * 1024 * 1024
+"""The largest body of a request (push-api.md 4.1)."""
+
+
+class Exchange:
+    """One request on its way to an answer."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self.engine = engine
+        self.request = request
+        self.body: bytes | None = None
+        self.container: bytes | None = None
+        self.size = 0
+        self.privileges: frozenset[str] = frozenset()
+
+    @property
+    def method(self) -> str:
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        path: str = self.request.scope["path"]
+        return path
+
+    @cached_property
+    def query_pairs(self) -> list[tuple[str, str]]:
+        """The query, decoded once, in its order."""
+        raw: bytes = self.request.scope["query_string"]
+        return parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        return dict(self.query_pairs)
+
+    def segment(self, name: str) -> str:
+        """Return a decoded segment of the path."""
+        value: str = self.request.path_params[name]
+        return value
+
+    @property
+    def organization(self) -> str:
+        return self.segment("organization")
+
+    # Who asks
+
+    def authorize(self, privilege: str) -> None:
+        """Refuse in the order of push-api.md 9: key, privilege, organization."""
+        header = self.request.headers.get("authorization", "").strip()
+        if not header:
+            raise replies.unauthorized()
+        scheme, _, key = header.partition(" ")
+        found = self.engine.options.privileges(key.strip()) if scheme.lower() == "bearer" else None
+        if found is None:
+            raise replies.invalid_token()
+        self.privileges = found
+        if privilege not in found:
+            raise replies.access_denied(privilege)
+        organization = self.request.path_params.get("organization") or self.query.get("organizationId", "")
+        if organization not in self.engine.options.organizations:
+            raise replies.organization_not_found(organization)
+        if organization in self.engine.options.paused:
+            raise replies.organization_paused(organization)
+
+    # What is asked
+
+    def required(self, name: str) -> str:
+        """Return a query parameter that the documents require."""
+        value = self.query.get(name)
+        if not value:
+            raise replies.missing_parameter(name)
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.query.get(name, "false")
+        if value.lower() not in ("true", "false", "1", "0"):
+            raise replies.invalid_parameter(name, value)
+        return value.lower() in ("true", "1")
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """Return a query parameter between 0 and `most`."""
+        value = self.query.get(name)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit() or len(value) > 20 or int(value) > most:
+            raise replies.invalid_parameter(name, value)
+        return int(value)
+
+    def ordering_id(self) -> int | None:
+        """Return the ordering id of the request; `operationId` is its old name (push-api.md 2.3)."""
+        name = "orderingId" if "orderingId" in self.query else "operationId"
+        if name not in self.query:
+            return None
+        return self.number(name, 0, MAXIMUM_ORDERING_ID)
+
+    async def read(self) -> bytes:
+        """Return the body, refusing what the gateway refuses."""
+        declared = self.request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > BODY_BYTES:
+            self.size = int(declared)
+            raise replies.too_large()
+        pieces = bytearray()
+        async for piece in self.request.stream():
+            pieces += piece
+            if len(pieces) > BODY_BYTES:
+                self.size = len(pieces)
+                raise replies.too_large()
+        self.body = bytes(pieces)
+        self.size = len(pieces)
+        return self.body
+
+    async def json(self, *, required: bool = True) -> Any:
+        """Return the JSON body, None when there is none and none is required."""
+        raw = await self.read()
+        if not raw.strip():
+            if required:
+                raise replies.missing_parameter("body")
+            return None
+        kind = self.request.headers.get("content-type", "application/json")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            raise replies.unsupported_media_type()
+        try:
+            return parse(raw)
+        except BadJson as error:
+            raise replies.invalid_json(str(error)) from None
+
+
+class Hooks:
+    """Where faults will be put in: before a request is looked at, and before its answer leaves."""
+
+    async def arriving(self, exchange: Exchange) -> Response | None:
+        """Return an answer in place of the emulator's, which then does nothing."""
+        del exchange
+        return None
+
+    async def answering(self, exchange: Exchange, response: Response) -> Response:
+        """Return what is answered in place of `response`; what was accepted stays accepted."""
+        del exchange
+        return response
+
+
+Handler = Callable[[Exchange], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def endpoint(
+    engine: Engine, hooks: Hooks, handler: Handler, *, privilege: str | None, observes: bool = False
+) -> Endpoint:
+    """Return `handler` behind the door; one that `observes` first lets what is due be processed."""
+
+    async def enter(request: Request) -> Response:
+        exchange = Exchange(engine, request)
+        error: str | None = None
+        try:
+            response = await hooks.arriving(exchange)
+            if response is None:
+                if privilege is not None:
+                    exchange.authorize(privilege)
+                if observes:
+                    await engine.settle()
+                response = await handler(exchange)
+        except (Refusal, StorageRefusal) as refusal:
+            response, error = refusal.response(), refusal.code
+        response = await hooks.answering(exchange, response)
+        record(exchange, response.status_code, error)
+        return response
+
+    return enter
+
+
+def record(exchange: Exchange, status: int, error: str | None) -> None:
+    """Write a request and its status into the request log."""
+    exchange.engine.requests.add(
+        exchange.engine.clock.now(),
+        exchange.method,
+        exchange.path,
+        exchange.query_pairs,
+        exchange.size,
+        exchange.body,
+        exchange.container,
+        status,
+        error,
+    )

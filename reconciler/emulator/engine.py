@@ -1,0 +1,333 @@
+"""Accepts operations and processes them later, in order: the remote's queue (push-api.md 5.1, 9).
+
+A 202 only means that an operation was written down. Whoever reads calls `settle` first, so that what is due
+has been processed by then; no timer is needed, and a clock that jumps makes everything due at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import orjson
+
+from reconciler.emulator import batchfile
+from reconciler.emulator.clock import Clock
+from reconciler.emulator.containers import Containers
+from reconciler.emulator.database import Database, Operation, ordering_text
+from reconciler.emulator.identities import IdentityTable
+from reconciler.emulator.index import CONTAINER_BYTES, Entry, Indexer, Rejected
+from reconciler.emulator.options import EmulatorOptions, ProviderOptions, SourceOptions
+from reconciler.emulator.requestlog import RequestLog
+from reconciler.emulator.wire import BadJson, folded, parse, read_identity_body, text
+
+_CHUNK = 1000
+_LOG_SECONDS = 14 * 24 * 3600
+_trouble = logging.getLogger(__name__)
+
+
+class Engine:
+    """One emulated remote: what it holds, what waits, and the rules between."""
+
+    def __init__(self, options: EmulatorOptions, clock: Clock | None = None) -> None:
+        self.options = options
+        self.clock = clock or Clock()
+        self.database = Database(options.data_dir)
+        self.containers = Containers(options, self.database, self.clock)
+        self.identities = IdentityTable(options, self.database)
+        self.indexer = Indexer(options, self.database, self.identities)
+        self.items = self.indexer.items
+        self.requests = RequestLog(options.request_log_entries, options.request_log_bytes)
+        self._lock = asyncio.Lock()
+        self._source_names: dict[tuple[str, str], tuple[int, SourceOptions]] = {}
+        self._provider_names: dict[tuple[str, str], int] = {}
+        self._sources: dict[int, SourceOptions] = {}
+        self._providers: dict[int, ProviderOptions] = {}
+        for organization in options.organizations:
+            for source in options.source_table.values():
+                place = self.database.place(organization, "source", source.id)
+                self._source_names[organization, source.id] = (place, source)
+                self._sources[place] = source
+            for provider in options.provider_table.values():
+                self.provider(organization, provider.id)
+        self._run: dict[str, Callable[[Operation], Iterator[None]]] = {
+            "item.put": self._item_put,
+            "item.delete": self._item_delete,
+            "item.batch": self._item_batch,
+            "item.olderthan": self._item_older,
+            "watermark": self._watermark,
+            "identity.put": self._identity_put,
+            "identity.map": self._identity_put,
+            "identity.delete": self._identity_put,
+            "identity.batch": self._identity_batch,
+            "identity.olderthan": self._identity_older,
+        }
+
+    def close(self) -> None:
+        self.database.close()
+
+    def reset(self) -> None:
+        """Forget everything that was pushed and asked."""
+        self.database.clear()
+        self.identities.forget()
+        self.requests.clear()
+
+    # Places
+
+    def source(self, organization: str, source: str) -> tuple[int, SourceOptions] | None:
+        """Return the number and the options of a source."""
+        return self._source_names.get((organization, source))
+
+    def sources(self, organization: str) -> list[tuple[int, SourceOptions]]:
+        return [found for key, found in self._source_names.items() if key[0] == organization]
+
+    def provider(self, organization: str, provider: str) -> int | None:
+        """Return the number of a provider, None when the organization has none of that name."""
+        place = self._provider_names.get((organization, provider))
+        if place is None:
+            known = self.options.provider_table.get(provider)
+            if known is None and self.options.doubts.unknown_provider == "refuse":
+                return None
+            place = self.identities.place(organization, provider)
+            self._provider_names[organization, provider] = place
+            self._providers[place] = known or ProviderOptions(provider)
+        return place
+
+    def providers(self, organization: str) -> list[tuple[int, ProviderOptions]]:
+        return [
+            (place, self._providers[place])
+            for (owner, _), place in self._provider_names.items()
+            if owner == organization
+        ]
+
+    # Accepting
+
+    def accept(
+        self,
+        kind: str,
+        place: int,
+        detail: dict[str, Any],
+        *,
+        body: bytes | None = None,
+        ordering: int | None = None,
+        wait: float = 0.0,
+    ) -> None:
+        """Write an operation down; it is due after the emulator's delay and `wait` seconds."""
+        now = self.clock.now()
+        number = ordering_text(int(now * 1000) if ordering is None else ordering)
+        due = now + self.options.delay
+        if wait and kind.endswith(".olderthan") and self.options.doubts.watermark == "immediate":
+            self.database.enqueue("watermark", place, number, False, now, due, {})
+        self.database.enqueue(kind, place, number, ordering is None, now, due + wait, detail, body)
+
+    # Processing
+
+    async def settle(self, until: float | None = None) -> None:
+        """Process what is due now (or at `until`), letting other requests in between."""
+        async with self._lock:
+            for _ in self.steps(until):
+                await asyncio.sleep(0)
+
+    def steps(self, until: float | None = None) -> Iterator[None]:
+        """Process what is due, in transactions of bounded size; yields after each of them."""
+        now = self.clock.now() if until is None else until
+        while operations := self.database.due(now, _CHUNK):
+            for operation in operations:
+                yield from self._process(operation)
+            self.database.prune_logs(self.clock.now() - _LOG_SECONDS)
+            yield
+        self.containers.purge(self._pending_files)
+
+    def _process(self, operation: Operation) -> Iterator[None]:
+        try:
+            run = self._run[operation.kind]
+            if operation.place in self._sources or operation.place in self._providers:
+                yield from run(operation)
+        except Exception as error:
+            # One operation that we cannot process must not stop all later ones.
+            _trouble.exception("operation %s could not be processed", operation.seq)
+            self._log(operation, _verb(operation), "ERROR", "PROCESSING", {"error": str(error)[:500]})
+        self.database.processed(operation)
+
+    def _pending_files(self) -> set[str]:
+        rows = self.database.connection.execute("SELECT json_extract(detail, '$.fileId') FROM queue")
+        return {row[0] for row in rows if row[0]}
+
+    def _log(self, operation: Operation, verb: str, result: str, task: str, meta: dict[str, Any]) -> None:
+        entry = (
+            operation.due,
+            operation.place,
+            verb,
+            result,
+            task,
+            str(operation.detail.get("documentId") or operation.detail.get("fileId") or ""),
+            orjson.dumps(meta).decode(),
+            operation.seq,
+        )
+        self.database.log([entry])
+
+    # Items
+
+    def _item_put(self, operation: Operation) -> Iterator[None]:
+        detail = operation.detail
+        entry = Entry(detail["documentId"], parse(operation.body or b""), detail["compressionType"])
+        with self.database.transaction():
+            self.indexer.put(operation, self._sources[operation.place], [entry], set())
+        if detail["fileId"]:
+            self.containers.consumed(detail["fileId"])
+        yield from ()
+
+    def _item_delete(self, operation: Operation) -> Iterator[None]:
+        entry = (operation.detail["documentId"], operation.detail["deleteChildren"])
+        with self.database.transaction():
+            self.indexer.delete(operation, [entry], set())
+        yield from ()
+
+    def _item_older(self, operation: Operation) -> Iterator[None]:
+        with self.database.transaction():
+            self.indexer.delete_older_than(operation)
+        yield from ()
+
+    def _watermark(self, operation: Operation) -> Iterator[None]:
+        self.database.raise_watermark(operation.place, operation.ordering)
+        yield from ()
+
+    def _item_batch(self, operation: Operation) -> Iterator[None]:
+        lists = self._batch_lists(operation, batchfile.ITEM_LISTS)
+        if lists is None:
+            return
+        source, touched = self._sources[operation.place], set[str]()
+        files: set[str] = set()
+        written = lists["addorupdate"]
+        total = len(written) + len(lists["delete"])
+        for start in range(operation.position, total, _CHUNK):
+            with self.database.transaction():
+                entries = [_entry(raw, rank) for rank, raw in _slice(written, start)]
+                files.update(_files(entries))
+                self.indexer.put(operation, source, entries, touched)
+                deletions = lists["delete"][max(0, start - len(written)) : max(0, start + _CHUNK - len(written))]
+                self._delete_entries(operation, deletions, touched)
+                self.database.processed_up_to(operation, start + _CHUNK)
+            yield
+        for file in files:
+            self.containers.consumed(file)
+        self._finish_batch(operation, {"addOrUpdate": len(written), "delete": len(lists["delete"])})
+
+    def _delete_entries(self, operation: Operation, raws: list[msgspec.Raw], touched: set[str]) -> None:
+        entries = []
+        for raw in raws:
+            try:
+                keys = folded(batchfile.value(raw), "An entry of 'delete'")
+                uri = text(keys, "documentid")
+                if not uri:
+                    raise BadJson("'documentId' is missing.")
+            except BadJson as error:
+                self._log(operation, "DELETE", "REJECTED", "VALIDATION", {"error": str(error)})
+            else:
+                entries.append((uri, keys.get("deletechildren") is True))
+        if entries:
+            self.indexer.delete(operation, entries, touched)
+
+    def _batch_lists(self, operation: Operation, names: tuple[str, ...]) -> dict[str, list[msgspec.Raw]] | None:
+        file = operation.detail["fileId"]
+        row = self.database.connection.execute(
+            "SELECT created, size FROM containers WHERE file = ?", (file,)
+        ).fetchone()
+        error = None
+        if row is None or row[1] is None or operation.accepted >= row[0] + 3600:
+            error = "The file container does not exist, is empty, or has expired."
+        elif row[1] > CONTAINER_BYTES:
+            error = f"The file container is larger than {CONTAINER_BYTES} bytes."
+        else:
+            try:
+                return dict(batchfile.read_lists(self.containers.path(file), names))
+            except (BadJson, OSError) as trouble:
+                error = f"Invalid JSON. {trouble}"
+        self._log(operation, "BATCH_FILE", "ERROR", "CONSUMING_BATCH", {"error": error})
+        self.containers.consumed(file)
+        return None
+
+    def _finish_batch(self, operation: Operation, counts: dict[str, int]) -> None:
+        self.containers.consumed(operation.detail["fileId"])
+        self._log(operation, "BATCH_FILE", "COMPLETED", "CONSUMING_BATCH", dict(counts))
+
+    # Identities
+
+    def _identity_put(self, operation: Operation) -> Iterator[None]:
+        with self.database.transaction():
+            self._change_identity(operation, operation.kind, parse(operation.body or b""))
+        yield from ()
+
+    def _change_identity(self, operation: Operation, kind: str, value: Any) -> None:
+        provider = self._providers[operation.place].id
+        try:
+            body = read_identity_body(value)
+            if kind == "identity.delete":
+                refused = self.identities.disable(operation, provider, body.identity)
+            else:
+                refused = self.identities.put(operation, provider, body, kind == "identity.map")
+        except BadJson as error:
+            refused = str(error)
+        if refused:
+            verb = "DELETE" if kind == "identity.delete" else "UPDATE"
+            self._log(operation, verb, "REJECTED", "VALIDATION", {"error": refused, "provider": provider})
+
+    def _identity_batch(self, operation: Operation) -> Iterator[None]:
+        lists = self._batch_lists(operation, batchfile.IDENTITY_LISTS)
+        if lists is None:
+            return
+        kinds = {"members": "identity.put", "mappings": "identity.map", "deleted": "identity.delete"}
+        entries = [(kinds[name], raw) for name in batchfile.IDENTITY_LISTS for raw in lists[name]]
+        for start in range(operation.position, len(entries), _CHUNK):
+            with self.database.transaction():
+                for kind, raw in entries[start : start + _CHUNK]:
+                    try:
+                        value = batchfile.value(raw)
+                    except BadJson as error:
+                        value = error
+                    self._change_identity(operation, kind, value)
+                self.database.processed_up_to(operation, start + _CHUNK)
+            yield
+        self._finish_batch(operation, {name: len(lists[name]) for name in batchfile.IDENTITY_LISTS})
+
+    def _identity_older(self, operation: Operation) -> Iterator[None]:
+        with self.database.transaction():
+            count = self.identities.disable_older_than(operation)
+        self._log(operation, "DELETE_OLDER_THAN", "COMPLETED", "PROCESSING", {"disabled": count})
+        yield from ()
+
+
+def _verb(operation: Operation) -> str:
+    if operation.kind.endswith(".batch"):
+        return "BATCH_FILE"
+    if operation.kind.endswith(".olderthan"):
+        return "DELETE_OLDER_THAN"
+    return "DELETE" if operation.kind.endswith(".delete") else "UPDATE"
+
+
+def _slice(raws: list[msgspec.Raw], start: int) -> Iterator[tuple[int, msgspec.Raw]]:
+    return enumerate(raws[start : start + _CHUNK], start)
+
+
+def _entry(raw: msgspec.Raw, rank: int) -> Entry:
+    """Return an entry of `addOrUpdate`; one that cannot be read carries the reason."""
+    try:
+        value = batchfile.value(raw)
+        keys = folded(value, "An entry of 'addOrUpdate'")
+        uri = text(keys, "documentid")
+        if not uri:
+            raise BadJson("'documentId' is missing.")
+        return Entry(uri, value, text(keys, "compressiontype"))
+    except BadJson as error:
+        return Entry(f"addOrUpdate[{rank}]", Rejected(str(error)), None)
+
+
+def _files(entries: list[Entry]) -> Iterator[str]:
+    for entry in entries:
+        if isinstance(entry.value, dict):
+            for key, value in entry.value.items():
+                if key.lower() == "compressedbinarydatafileid" and isinstance(value, str):
+                    yield value

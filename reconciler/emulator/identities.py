@@ -1,0 +1,206 @@
+"""Security identities: the rules by which accepted operations change them, and the graph they make up."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from reconciler.emulator.access import Directory, Graph, Record, Who
+from reconciler.emulator.database import Database, Operation
+from reconciler.emulator.options import EMAIL_PROVIDER, EmulatorOptions
+from reconciler.emulator.wire import Identity, IdentityBody
+
+
+class IdentityRow(NamedTuple):
+    """A stored identity; the lists are JSON of [provider, type, name, info]."""
+
+    id: int
+    place: int
+    key: str
+    name: str
+    type: str
+    info: str
+    members: str
+    mappings: str
+    well_knowns: str
+    members_ordering: str
+    mappings_ordering: str
+    disabled: int
+    updated: float
+
+
+Listed = list[Any]
+"""An identity inside a list: provider, type, name as sent, additional information."""
+
+_COLUMNS = ", ".join(IdentityRow._fields)
+
+
+class IdentityTable:
+    """The identities of all providers of one emulator."""
+
+    def __init__(self, options: EmulatorOptions, database: Database) -> None:
+        self._options = options
+        self._database = database
+        self._connection = database.connection
+        self.providers = options.provider_table
+        self.directory = Directory({entry.id: entry.case_sensitive for entry in self.providers.values()})
+        self._places: dict[int, tuple[str, str]] = {}
+        self._graphs: dict[str, Graph] = {}
+
+    def place(self, organization: str, provider: str) -> int:
+        """Return the number of a provider of an organization."""
+        place = self._database.place(organization, "provider", provider)
+        self._places[place] = (organization, provider)
+        return place
+
+    def forget(self) -> None:
+        """Drop what was derived from the rows."""
+        self._graphs.clear()
+
+    # Processing
+
+    def put(self, operation: Operation, provider: str, body: IdentityBody, mapping: bool) -> str | None:
+        """Overwrite the members or the mappings of an identity and its well-knowns (push-api.md 5.3).
+
+        Returns why the operation is refused, or None.
+        """
+        row = self._row(operation.place, provider, body.identity)
+        stored = (row.mappings_ordering if mapping else row.members_ordering) if row else ""
+        refused = self._refused(operation, stored)
+        if refused:
+            return refused
+        listed = self._listed(provider, body.mappings if mapping else body.members, mapping)
+        column, ordering = ("mappings", "mappings_ordering") if mapping else ("members", "members_ordering")
+        values = {
+            "place": operation.place,
+            "key": self._key(provider, body.identity),
+            "name": body.identity.name,
+            "type": body.identity.type,
+            "info": orjson.dumps(dict(body.identity.info)).decode(),
+            "members": "[]",
+            "mappings": "[]",
+            "well_knowns": self._listed(provider, body.well_knowns, False),
+            "members_ordering": "",
+            "mappings_ordering": "",
+            "updated": operation.due,
+        }
+        values[column], values[ordering] = listed, operation.ordering
+        self._connection.execute(
+            "INSERT INTO identities (place, key, name, type, info, members, mappings, well_knowns,"  # noqa: S608
+            " members_ordering, mappings_ordering, disabled, updated)"
+            " VALUES (:place, :key, :name, :type, :info, :members, :mappings, :well_knowns,"
+            " :members_ordering, :mappings_ordering, 0, :updated)"
+            f" ON CONFLICT (place, key) DO UPDATE SET name = :name, {column} = :{column},"
+            f" {ordering} = :{ordering}, well_knowns = :well_knowns, disabled = 0, updated = :updated",
+            values,
+        )
+        self.forget()
+        return None
+
+    def disable(self, operation: Operation, provider: str, identity: Identity) -> str | None:
+        """Disable an identity: it stays listed (push-api.md 5.3). Returns why that is refused, or None."""
+        row = self._row(operation.place, provider, identity)
+        if row is None:
+            return "there is no such identity"
+        refused = self._refused(operation, max(row.members_ordering, row.mappings_ordering))
+        if refused:
+            return refused
+        self._connection.execute(
+            "UPDATE identities SET disabled = 1, members_ordering = ?, mappings_ordering = ?, updated = ? WHERE id = ?",
+            (operation.ordering, operation.ordering, operation.due, row.id),
+        )
+        self.forget()
+        return None
+
+    def disable_older_than(self, operation: Operation) -> int:
+        """Disable what was last pushed strictly before the operation's value; returns how many."""
+        self._database.raise_watermark(operation.place, operation.ordering)
+        cursor = self._connection.execute(
+            "UPDATE identities SET disabled = 1, updated = ? WHERE place = ? AND disabled = 0"
+            " AND max(members_ordering, mappings_ordering) < ?",
+            (operation.due, operation.place, operation.ordering),
+        )
+        self.forget()
+        return cursor.rowcount
+
+    def enable_all(self, place: int) -> None:
+        """Take back every disabling in a provider (push-api.md 2.6)."""
+        self._connection.execute("UPDATE identities SET disabled = 0 WHERE place = ?", (place,))
+        self.forget()
+
+    def _refused(self, operation: Operation, stored: str) -> str | None:
+        watermark = self._database.watermark(operation.place)
+        if operation.ordering < watermark:
+            return f"the ordering id is lower than the provider's watermark {int(watermark)}"
+        equal = operation.assigned or self._options.doubts.equal_ordering_id == "accept"
+        if operation.ordering < stored or (operation.ordering == stored and not equal):
+            return f"the ordering id is not higher than the stored {int(stored)}"
+        return None
+
+    def _listed(self, provider: str, identities: tuple[Identity, ...], mapping: bool) -> str:
+        # A mapping's provider is filled in when there is one to choose from (push-api.md 3.5).
+        options = self.providers.get(provider)
+        cascade = options.cascades_to[0] if options and options.cascades_to else EMAIL_PROVIDER
+        default = cascade if mapping else provider
+        return orjson.dumps(
+            [(entry.provider or default, entry.type, entry.name, dict(entry.info)) for entry in identities]
+        ).decode()
+
+    # Reading
+
+    def _key(self, provider: str, identity: Identity) -> str:
+        who = self.directory.who(provider, identity.type, identity.name, identity.info)
+        return orjson.dumps((who.type, who.name, who.info)).decode()
+
+    def _row(self, place: int, provider: str, identity: Identity) -> IdentityRow | None:
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM identities WHERE place = ? AND key = ?",  # noqa: S608
+            (place, self._key(provider, identity)),
+        ).fetchone()
+        return IdentityRow._make(row) if row else None
+
+    def rows(self, place: int) -> list[IdentityRow]:
+        """Return the pushed identities of a provider by type and name."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM identities WHERE place = ? ORDER BY type, name, id",  # noqa: S608
+            (place,),
+        )
+        return [IdentityRow._make(row) for row in rows]
+
+    def known(self, who: Who) -> bool:
+        """Return whether an identity was pushed in any organization, or needs no push."""
+        if who.provider == EMAIL_PROVIDER:
+            return True
+        key = orjson.dumps((who.type, who.name, who.info)).decode()
+        rows = self._connection.execute(
+            "SELECT place FROM identities WHERE key = ? AND disabled = 0", (key,)
+        ).fetchall()
+        return any(self._places.get(row[0], ("", ""))[1] == who.provider for row in rows)
+
+    def graph(self, organization: str) -> Graph:
+        """Return the edges of all identities of an organization."""
+        graph = self._graphs.get(organization)
+        if graph is None:
+            records: list[Record] = []
+            for place, (owner, provider) in self._places.items():
+                if owner == organization:
+                    records.extend(self._record(provider, row) for row in self.rows(place))
+            graph = self._graphs[organization] = Graph(records)
+        return graph
+
+    def _record(self, provider: str, row: IdentityRow) -> Record:
+        who = self.directory.who(provider, row.type, row.name, orjson.loads(row.info).items())
+        return Record(
+            who,
+            self._whos(row.members),
+            self._whos(row.well_knowns),
+            self._whos(row.mappings),
+            bool(row.disabled),
+        )
+
+    def _whos(self, listed: str) -> tuple[Who, ...]:
+        return tuple(
+            self.directory.who(provider, kind, name, info.items())
+            for provider, kind, name, info in orjson.loads(listed)
+        )

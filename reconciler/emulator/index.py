@@ -1,0 +1,247 @@
+"""The rules by which accepted item operations become indexed items (push-api.md 9, last paragraph).
+
+Nothing here knows HTTP or the clock: an operation carries its own times. What is refused ends in the logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from reconciler.emulator import bodies
+from reconciler.emulator.bodies import BadContent, Body
+from reconciler.emulator.database import Database, Operation
+from reconciler.emulator.identities import IdentityTable
+from reconciler.emulator.items import ItemRow, ItemTable
+from reconciler.emulator.options import EmulatorOptions, SourceOptions
+from reconciler.emulator.permissions import InvalidPermissions, read_levels
+from reconciler.emulator.wire import BadJson, ItemBody, read_item
+
+LogRow = tuple[float, int, str, str, str, str, str, int]
+
+
+class Rejected(ValueError):
+    """An item that is refused after its 202; `result` and `task` are the logs' words."""
+
+    def __init__(self, why: str, result: str = "REJECTED", task: str = "VALIDATION") -> None:
+        super().__init__(why)
+        self.result = result
+        self.task = task
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One item of an operation: its uri, what it holds (or why it cannot be read) and its compression."""
+
+    uri: str
+    value: Any
+    compression: str | None
+
+
+class Indexer:
+    """Applies item operations to the items of their source."""
+
+    def __init__(self, options: EmulatorOptions, database: Database, identities: IdentityTable) -> None:
+        self._options = options
+        self._database = database
+        self._identities = identities
+        self.items = ItemTable(database)
+        self._models: dict[bytes, tuple[str, frozenset[Any]]] = {}
+
+    # Adding and replacing
+
+    def put(self, operation: Operation, source: SourceOptions, entries: list[Entry], touched: set[str]) -> None:
+        """Replace the items of `entries`; `touched` are the uris that this operation wrote before.
+
+        An operation never competes with itself: of two entries with one uri the later one stays.
+        """
+        entries = list({entry.uri: entry for entry in entries}.values())
+        present, deleted = self.items.orderings(operation.place, [entry.uri for entry in entries])
+        watermark = self._database.watermark(operation.place)
+        rows: list[ItemRow] = []
+        logs: list[LogRow] = []
+        for entry in entries:
+            verb = "UPDATE" if entry.uri in present else "ADD"
+            try:
+                if entry.uri not in touched:
+                    stored = present.get(entry.uri) or deleted.get(entry.uri, "")
+                    self._check_order(operation, stored, watermark)
+                rows.append(self._judge(operation, source, entry))
+                touched.add(entry.uri)
+            except (Rejected, BadJson) as error:
+                logs.append(_log(operation, verb, entry.uri, error))
+            else:
+                logs.append(_log(operation, verb, entry.uri, None))
+        self.items.put(rows)
+        self._database.log(logs)
+
+    def _check_order(self, operation: Operation, stored: str, watermark: str) -> None:
+        if operation.ordering < watermark:
+            raise Rejected(f"the ordering id is lower than the source's watermark {int(watermark)}")
+        if not is_later(operation, stored, self._options.doubts.equal_ordering_id):
+            raise Rejected(f"the ordering id is not higher than the stored {int(stored)}", "SKIPPED", "CONSUMING")
+
+    def _judge(self, operation: Operation, source: SourceOptions, entry: Entry) -> ItemRow:
+        if isinstance(entry.value, Rejected):
+            raise entry.value
+        body = read_item(entry.value, self._options.doubts)
+        check_uri(entry.uri)
+        permissions = self._permissions(source, body)
+        content = self._content(operation, body, entry.compression)
+        title = body.metadata.get("title")
+        permanentid = body.metadata.get("permanentid")
+        return (
+            operation.place,
+            entry.uri,
+            operation.ordering,
+            permanentid if isinstance(permanentid, str) else _permanentid(entry.uri),
+            title if isinstance(title, str) else None,
+            body.parent,
+            body.extension,
+            orjson.dumps(body.metadata).decode(),
+            permissions,
+            operation.due,
+            body.content_key,
+            content.size,
+            content.sha256,
+            content.preview,
+            content.kept,
+        )
+
+    def _permissions(self, source: SourceOptions, body: ItemBody) -> str | None:
+        if not body.permissions:
+            if source.visibility == "SECURED":
+                raise Rejected("an item of a secured source needs permissions")
+            return None
+        # Most items share their model with others, so each is read once.
+        key = orjson.dumps((source.provider, body.permissions))
+        known = self._models.get(key)
+        if known is None:
+            known = self._read_model(source, body.permissions)
+            if len(self._models) >= 4096:
+                self._models.clear()
+            self._models[key] = known
+        model, named = known
+        if self._options.doubts.identities_must_exist and source.visibility == "SECURED":
+            unknown = [who.name for who in named if not self._identities.known(who)]
+            if unknown:
+                raise Rejected(f"no identity '{min(unknown)}' was pushed")
+        return model
+
+    def _read_model(self, source: SourceOptions, permissions: list[Any]) -> tuple[str, frozenset[Any]]:
+        try:
+            levels = read_levels(permissions, source.provider)
+        except InvalidPermissions as error:
+            raise Rejected(str(error)) from None
+        evaluable = self._identities.directory.levels(levels)
+        named = frozenset(who for level in evaluable for entry in level for who in entry.allowed | entry.denied)
+        return orjson.dumps(levels).decode(), named
+
+    def _content(self, operation: Operation, body: ItemBody, compression: str | None) -> Body:
+        if body.content_key is None:
+            return bodies.EMPTY
+        keep, limit = self._options.kept_body_bytes, self._options.decompressed_bytes
+        if body.content_key == "data":
+            return bodies.body_of_text(body.content, keep)
+        name = (compression or "ZLIB").upper()
+        if name not in bodies.COMPRESSIONS:
+            raise Rejected(f"no compression is called '{name[:50]}'")
+        try:
+            if body.content_key == "compressedbinarydata":
+                return bodies.body_of_base64(body.content, name, keep, limit)
+            return bodies.body_of_file(self._container(operation, body.content), name, keep, limit)
+        except BadContent as error:
+            raise Rejected(str(error), "ERROR", "PROCESSING") from None
+
+    def _container(self, operation: Operation, file: str) -> Path:
+        row = self._database.connection.execute(
+            "SELECT created, size FROM containers WHERE file = ?", (file,)
+        ).fetchone()
+        path = self._database.containers / file
+        if row is None or row[1] is None or operation.accepted > row[0] + 3600 or not path.is_file():
+            raise BadContent(f"there is no file container '{file[:100]}'")
+        if row[1] > CONTAINER_BYTES:
+            raise BadContent(f"the file container '{file}' is larger than {CONTAINER_BYTES} bytes")
+        return path
+
+    # Deleting
+
+    def delete(self, operation: Operation, entries: list[tuple[str, bool]], touched: set[str]) -> None:
+        """Delete the items of `entries` (uri, and whether what lies below it goes too)."""
+        present, deleted = self.items.orderings(operation.place, [uri for uri, _ in entries])
+        watermark = self._database.watermark(operation.place)
+        gone: set[str] = set()
+        logs: list[LogRow] = []
+        for uri, with_children in entries:
+            verb = "DELETE_AND_CHILDREN" if with_children else "DELETE"
+            try:
+                if uri not in touched:
+                    self._check_order(operation, present.get(uri) or deleted.get(uri, ""), watermark)
+            except Rejected as error:
+                logs.append(_log(operation, verb, uri, error))
+                continue
+            children = self.items.below(operation.place, uri, operation.ordering) if with_children else []
+            gone.update((uri, *children))
+            missing = Rejected("there is no such item", "SKIPPED", "INDEXING")
+            logs.append(_log(operation, verb, uri, None if uri in present or children else missing))
+        self.items.delete(operation.place, sorted(gone), operation.ordering)
+        self._database.log(logs)
+
+    def delete_older_than(self, operation: Operation) -> None:
+        """Delete what was pushed before the operation's value, when its delay has passed (push-api.md 5.4)."""
+        self._database.raise_watermark(operation.place, operation.ordering)
+        uris = self.items.delete_older_than(operation.place, operation.ordering)
+        logs = [_log(operation, "DELETE", uri, None) for uri in uris]
+        meta = orjson.dumps({"deleted": len(uris), "orderingId": int(operation.ordering)}).decode()
+        logs.append(
+            (operation.due, operation.place, "DELETE_OLDER_THAN", "COMPLETED", "INDEXING", "", meta, operation.seq)
+        )
+        self._database.log(logs)
+
+
+CONTAINER_BYTES = 256 * 1024 * 1024
+"""What a file container may hold (push-api.md 4.1)."""
+
+
+def is_later(operation: Operation, stored: str, equal: str) -> bool:
+    """Return whether an operation counts against what is stored (push-api.md 5.4).
+
+    Ordering ids that the remote chose itself are its clock's: of two in one millisecond the later arrived
+    later, so only an explicit one can be refused for being equal.
+    """
+    if operation.ordering != stored:
+        return operation.ordering > stored
+    return operation.assigned or equal == "accept"
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what the documents say is never indexed: no scheme, or a fragment (push-api.md 4.3)."""
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError:
+        raise Rejected("the document id is not a URI") from None
+    if not scheme or len(uri) <= len(scheme) + 1:
+        raise Rejected("the document id is not a URI with a scheme")
+    if "#" in uri:
+        raise Rejected("the document id has a fragment (#)")
+
+
+def _permanentid(uri: str) -> str:
+    return hashlib.sha256(uri.encode()).hexdigest()[:60]
+
+
+_NO_META = "{}"
+
+
+def _log(operation: Operation, verb: str, uri: str, error: Exception | None) -> LogRow:
+    if error is None:
+        result, task, meta = "COMPLETED", "INDEXING", _NO_META
+    else:
+        result, task = getattr(error, "result", "REJECTED"), getattr(error, "task", "VALIDATION")
+        meta = orjson.dumps({"error": str(error)}).decode()
+    return (operation.due, operation.place, verb, result, task, uri, meta, operation.seq)

@@ -1,0 +1,169 @@
+"""The items of an index as rows: read, replaced whole, deleted with a tombstone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from reconciler.emulator.database import Database
+
+
+class Item(NamedTuple):
+    """An indexed item without its body; `metadata` and `permissions` are JSON texts."""
+
+    row: int
+    place: int
+    uri: str
+    ordering: str
+    permanentid: str
+    title: str | None
+    parent: str | None
+    extension: str | None
+    metadata: str
+    permissions: str | None
+    pushed: float
+    body_key: str | None
+    body_size: int
+    body_sha256: str
+    preview: str
+
+    @property
+    def unique_id(self) -> str:
+        """The index's own name for the item (`uniqueId`, push-api.md 2.6)."""
+        return f"42.{self.place}${self.row}${self.uri}"
+
+    def metadata_values(self) -> dict[str, Any]:
+        values: dict[str, Any] = orjson.loads(self.metadata)
+        return values
+
+    def levels(self) -> list[dict[str, Any]] | None:
+        """Return the stored permission model, None when the item was pushed without one."""
+        return None if self.permissions is None else orjson.loads(self.permissions)
+
+
+COLUMNS = ", ".join(Item._fields)
+_UPSERT = f"""
+INSERT INTO items (place, uri, ordering, permanentid, title, parent, extension, metadata, permissions, pushed,
+    body_key, body_size, body_sha256, preview, body)
+VALUES ({", ".join("?" * 15)})
+ON CONFLICT (place, uri) DO UPDATE SET
+    ordering = excluded.ordering, permanentid = excluded.permanentid, title = excluded.title,
+    parent = excluded.parent, extension = excluded.extension, metadata = excluded.metadata,
+    permissions = excluded.permissions, pushed = excluded.pushed, body_key = excluded.body_key,
+    body_size = excluded.body_size, body_sha256 = excluded.body_sha256, preview = excluded.preview,
+    body = excluded.body"""  # noqa: S608
+
+ItemRow = tuple[
+    int, str, str, str, str | None, str | None, str | None, str, str | None, float, str | None, int, str, str,
+    bytes | None,
+]  # fmt: skip
+
+
+class ItemTable:
+    """The table of items and the one of tombstones."""
+
+    def __init__(self, database: Database) -> None:
+        self._connection = database.connection
+
+    def orderings(self, place: int, uris: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the stored ordering ids of `uris`: of those that are items, and of those that were deleted."""
+        found = []
+        for table in ("items", "tombstones"):
+            rows = self._connection.execute(
+                f"SELECT uri, ordering FROM {table} WHERE place = ?"  # noqa: S608
+                " AND uri IN (SELECT value FROM json_each(?))",
+                (place, orjson.dumps(uris).decode()),
+            )
+            found.append(dict(rows.fetchall()))
+        return found[0], found[1]
+
+    def put(self, rows: list[ItemRow]) -> None:
+        """Replace items whole, or add them; their tombstones go."""
+        self._connection.executemany(_UPSERT, rows)
+        self._connection.executemany(
+            "DELETE FROM tombstones WHERE place = ? AND uri = ?", [(row[0], row[1]) for row in rows]
+        )
+
+    def delete(self, place: int, uris: Iterable[str], ordering: str) -> None:
+        """Delete items and leave tombstones, so that a late older push cannot bring one back."""
+        uris = list(uris)
+        self._connection.executemany("DELETE FROM items WHERE place = ? AND uri = ?", [(place, uri) for uri in uris])
+        self._connection.executemany(
+            "INSERT INTO tombstones (place, uri, ordering) VALUES (?, ?, ?)"
+            " ON CONFLICT (place, uri) DO UPDATE SET ordering = max(ordering, excluded.ordering)",
+            [(place, uri, ordering) for uri in uris],
+        )
+
+    def below(self, place: int, uri: str, ordering: str) -> list[str]:
+        """Return the items whose uri starts with `uri` and a slash, unless pushed later than `ordering`.
+
+        A rule of prefixes, not of parents (push-api.md 2.1).
+        """
+        # '0' is the character after '/', so the range holds exactly that prefix.
+        rows = self._connection.execute(
+            "SELECT uri FROM items WHERE place = ? AND uri > ? AND uri < ? AND ordering <= ? ORDER BY uri",
+            (place, f"{uri}/", f"{uri}0", ordering),
+        )
+        return [row[0] for row in rows]
+
+    def delete_older_than(self, place: int, ordering: str) -> list[str]:
+        """Delete what was last pushed strictly before `ordering` (push-api.md 2.1) and return the uris."""
+        rows = self._connection.execute(
+            "DELETE FROM items WHERE place = ? AND ordering < ? RETURNING uri", (place, ordering)
+        )
+        return sorted(row[0] for row in rows.fetchall())
+
+    def count(self, place: int) -> int:
+        found: int = self._connection.execute("SELECT count(*) FROM items WHERE place = ?", (place,)).fetchone()[0]
+        return found
+
+    def total_size(self, place: int) -> int:
+        found: int = self._connection.execute(
+            "SELECT coalesce(sum(body_size), 0) FROM items WHERE place = ?", (place,)
+        ).fetchone()[0]
+        return found
+
+    def each(self, place: int, limit: int = -1, offset: int = 0) -> Iterator[Item]:
+        """Yield the items of a source in the order of their uris."""
+        rows = self._connection.execute(
+            f"SELECT {COLUMNS} FROM items WHERE place = ? ORDER BY uri LIMIT ? OFFSET ?",  # noqa: S608
+            (place, limit, offset),
+        )
+        return map(Item._make, rows)
+
+    def one(self, places: Iterable[int], name: str) -> Item | None:
+        """Return the item with this uri or unique id in one of `places`."""
+        listed = orjson.dumps(list(places)).decode()
+        uri = name
+        if name.startswith("42.") and name.count("$") >= 2:
+            uri = name.split("$", 2)[2]
+        rows = self._connection.execute(
+            f"SELECT {COLUMNS} FROM items WHERE uri IN (?, ?)"  # noqa: S608
+            " AND place IN (SELECT value FROM json_each(?)) ORDER BY place",
+            (uri, name, listed),
+        )
+        found = [Item._make(row) for row in rows]
+        return next((item for item in found if item.unique_id == name), found[0] if found else None)
+
+    def body(self, item: Item) -> bytes | None:
+        """Return the content of an item, None when it was too large to keep or there is none."""
+        row = self._connection.execute("SELECT body FROM items WHERE row = ?", (item.row,)).fetchone()
+        return row[0] if row else None
+
+    def select(self, where: str, values: list[Any], order: str, limit: int, offset: int) -> list[Item]:
+        """Return the items that a compiled query finds; `where` and `order` come from query.py only."""
+        rows = self._connection.execute(
+            f"SELECT {COLUMNS} FROM items WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
+            (*values, limit, offset),
+        )
+        return [Item._make(row) for row in rows]
+
+    def matching(self, where: str, values: list[Any]) -> int:
+        """Return how many items a compiled query finds."""
+        found: int = self._connection.execute(
+            f"SELECT count(*) FROM items WHERE {where}",  # noqa: S608
+            values,
+        ).fetchone()[0]
+        return found

@@ -1,0 +1,166 @@
+"""What was read before, by file: a SQLite file beside the state that may be deleted at any time.
+
+One row per manifest file: its stat when it was read, the digest of its text, and its `FileRecord`.
+A row is used when the file's stat is unchanged and older than the row itself (git's racy rule: a
+file written in the same instant as its row may have changed again unseen); otherwise when the text
+has the same digest. Everything is keyed by `edition`: another version of the tool, the schema or the
+parser starts afresh. A cache that cannot be read or written is no error: it is only slower.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from reconciler.manifest.paths import FileStat
+from reconciler.manifest.record import FileRecord, decode_record
+
+# Within this many ns before it was read a file's stat proves nothing: a second write in the same tick
+# of the file system's clock leaves no trace. Some file systems count in seconds.
+RACY_NS = 100_000_000
+COARSE_NS = 2_000_000_000
+SECOND_NS = 1_000_000_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS edition (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS file (
+    path TEXT PRIMARY KEY, stat BLOB NOT NULL, read_at INTEGER NOT NULL, digest BLOB NOT NULL,
+    context BLOB NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan (key BLOB PRIMARY KEY, made_at INTEGER NOT NULL, document BLOB NOT NULL)
+WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A manifest file as it was read: `digest` is the SHA-256 of its text."""
+
+    stat: FileStat
+    read_at: int
+    digest: bytes
+    context: bytes
+    packed: bytes
+
+    def is_fresh(self, stat: FileStat) -> bool:
+        """Whether a file with this stat surely still has the text that was read."""
+        return self.stat == stat and not is_racy(stat, self.read_at)
+
+    def record(self) -> FileRecord | None:
+        """Return the record, or None when the row is damaged."""
+        try:
+            return decode_record(self.packed)
+        except msgspec.DecodeError:
+            return None
+
+
+def is_racy(stat: FileStat, read_at: int) -> bool:
+    """Whether a file may have changed after `read_at` without its stat showing it."""
+    changed = max(stat.mtime_ns, stat.ctime_ns)
+    return changed + (COARSE_NS if stat.ctime_ns % SECOND_NS == 0 else RACY_NS) >= read_at
+
+
+class ManifestCache:
+    """The cache file of one project; `path` None keeps nothing."""
+
+    def __init__(self, path: Path | None, edition: str) -> None:
+        self._connection = _open(path, edition) if path is not None else None
+
+    def load(self) -> dict[str, CachedFile]:
+        """Return all rows by path."""
+        if self._connection is None:
+            return {}
+        try:
+            rows = self._connection.execute("SELECT path, stat, read_at, digest, context, record FROM file").fetchall()
+            return {
+                path: CachedFile(msgspec.msgpack.decode(stat, type=FileStat), read_at, digest, context, record)
+                for path, stat, read_at, digest, context, record in rows
+            }
+        except (sqlite3.Error, msgspec.DecodeError):
+            return {}
+
+    def save(self, files: Iterable[tuple[str, CachedFile]], gone: Iterable[str]) -> None:
+        """Replace the rows of `files` and drop those of `gone`, in one transaction."""
+        if self._connection is None:
+            return
+        rows = [
+            (path, msgspec.msgpack.encode(file.stat), file.read_at, file.digest, file.context, file.packed)
+            for path, file in files
+        ]
+        missing = [(path,) for path in gone]
+        if not rows and not missing:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany("DELETE FROM file WHERE path = ?", missing)
+                self._connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error:
+            return
+
+    def plan(self, key: bytes) -> bytes | None:
+        """Return the plan document that was made from exactly the inputs that `key` digests."""
+        if self._connection is None:
+            return None
+        try:
+            row = self._connection.execute("SELECT document FROM plan WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error:
+            return None
+        return bytes(row[0]) if row else None
+
+    def save_plan(self, key: bytes, document: bytes, made_at: int) -> None:
+        """Keep a plan document; only the few newest stay."""
+        if self._connection is None:
+            return
+        try:
+            with self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO plan VALUES (?, ?, ?)", (key, made_at, document))
+                self._connection.execute(
+                    "DELETE FROM plan WHERE key NOT IN (SELECT key FROM plan ORDER BY made_at DESC LIMIT 4)"
+                )
+        except sqlite3.Error:
+            return
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _open(path: Path, edition: str) -> sqlite3.Connection | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _connect(path, edition)
+    except (sqlite3.DatabaseError, OSError):
+        try:
+            path.unlink(missing_ok=True)
+            return _connect(path, edition)
+        except (sqlite3.Error, OSError):
+            return None
+
+
+def _connect(path: Path, edition: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0.2)
+    try:
+        # A row lost in a crash costs one slow plan, a torn one a wrong plan: so no waiting for the
+        # disk at every write, but never a file in disorder.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        row = None
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'edition'").fetchone():
+            row = connection.execute("SELECT value FROM edition").fetchone()
+        if row is None or row[0] != edition:
+            connection.executescript(
+                "DROP TABLE IF EXISTS file; DROP TABLE IF EXISTS plan; DROP TABLE IF EXISTS edition;"
+            )
+            connection.executescript(_SCHEMA)
+            with connection:
+                connection.execute("INSERT INTO edition VALUES (1, ?)", (edition,))
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

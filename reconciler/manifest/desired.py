@@ -1,0 +1,196 @@
+"""From the records of all files to the desired state: what only shows when all files are known.
+
+Names of permission models are resolved, aliases made for each member, well-knowns copied to the
+aliases of their identity. What looks wrong across files is returned as suspicions: records may speak
+of references that an edit has just removed, so whoever holds the texts looks before they complain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import orjson
+
+from reconciler.manifest.entries import Emitted, named_marker
+from reconciler.manifest.normalize import alias_of
+from reconciler.manifest.record import FileRecord, OfEach
+from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED
+from reconciler.model.identity import parse_identity
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Something to look at in a file: an unknown group or model, or an address that stands twice.
+
+    `kind` is `unknown-group`, `unknown-permissions` or `duplicate`; `name` the identity, the model's
+    name or the address.
+    """
+
+    kind: str
+    file: int
+    name: str
+
+
+@dataclass(slots=True)
+class Desired:
+    """The desired state: fingerprints by address, and documents of what is not as recorded.
+
+    `emitted` holds the resources that were read in full. `groups` are all declared groups and
+    `models` all named permission models.
+    """
+
+    fingerprints: dict[str, bytes] = field(default_factory=dict)
+    emitted: dict[str, Emitted] = field(default_factory=dict)
+    groups: set[str] = field(default_factory=set)
+    models: dict[str, bytes] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    suspicions: list[Suspicion] = field(default_factory=list)
+    shared: dict[str, bytes] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Return a digest of the whole desired state, in hex; it does not depend on files or their order."""
+        total = hashlib.sha256()
+        for address in sorted(self.fingerprints):
+            total.update(address.encode())
+            total.update(self.fingerprints[address])
+        return total.hexdigest()
+
+
+def assemble(
+    records: Sequence[FileRecord], emitted: Sequence[Sequence[Emitted]], recorded: Mapping[str, bytes]
+) -> Desired:
+    """Return the desired state of all files; `emitted` runs parallel to `records`."""
+    desired = Desired()
+    _collect_models(desired, records)
+    markers = {named_marker(name): hashlib.sha256(doc).digest() for name, doc in desired.models.items()}
+    declared = 0
+    for number, record in enumerate(records):
+        pairs = _resolved(record, markers) if record.named else record.pairs()
+        before = len(desired.fingerprints)
+        desired.fingerprints.update(pairs)
+        count = sum(record.counts)
+        declared += count
+        if len(desired.fingerprints) - before != count:
+            desired.suspicions += _repeated(records, number)
+        desired.moved.update({entry.before: entry.after for entry in record.moved})
+    for entries in emitted:
+        for entry in entries:
+            desired.emitted[entry.address] = _named_resolved(entry, desired.models)
+    desired.groups = {address for address in desired.fingerprints if address.startswith(("group/", "virtual-group/"))}
+    _make_aliases(desired, records, recorded)
+    _share_well_knowns(desired, records, recorded)
+    _check_references(desired, records)
+    return desired
+
+
+def _collect_models(desired: Desired, records: Sequence[FileRecord]) -> None:
+    for number, record in enumerate(records):
+        for name, doc in record.models.items():
+            if name in desired.models:
+                desired.suspicions.append(Suspicion("duplicate-permissions", number, name))
+            desired.models[name] = doc
+
+
+def _resolved(record: FileRecord, markers: Mapping[bytes, bytes]) -> Iterator[tuple[str, bytes]]:
+    for address, fingerprint in record.pairs():
+        shared = markers.get(fingerprint[DIGEST_SIZE:])
+        yield address, fingerprint if shared is None else fingerprint[:DIGEST_SIZE] + shared
+
+
+def _named_resolved(entry: Emitted, models: Mapping[str, bytes]) -> Emitted:
+    if entry.named is None:
+        return entry
+    return Emitted(
+        entry.address,
+        entry.doc,
+        models.get(entry.named, b""),
+        None,
+        entry.body_sha256,
+        entry.body_size,
+        entry.content_path,
+        entry.body,
+    )
+
+
+def _repeated(records: Sequence[FileRecord], number: int) -> list[Suspicion]:
+    """Return a suspicion for each address of a file that stood before, in it or in an earlier file."""
+    earlier = {address for record in records[:number] for address in record.address_list()}
+    found = []
+    for address in records[number].address_list():
+        if address in earlier:
+            found.append(Suspicion("duplicate", number, address))
+        earlier.add(address)
+    return found
+
+
+def _documents(records: Sequence[FileRecord], *, shared: bool) -> Iterator[tuple[str, bytes]]:
+    for record in records:
+        documents = record.shared if shared else record.docs
+        if documents:
+            addresses = record.address_list()
+            for resource, doc in documents.items():
+                yield addresses[resource], doc
+
+
+def _make_aliases(desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes]) -> None:
+    wanted = [entry for record in records for entry in record.of_each]
+    if not wanted:
+        return
+    groups = [
+        (address, orjson.loads(doc)["members"])
+        for address, doc in _documents(records, shared=False)
+        if address.startswith(("group/", "virtual-group/"))
+    ]
+    for entry in wanted:
+        for identity in _members(entry, groups):
+            name = parse_identity(identity).name
+            mappings = sorted({mapping.replace("{name}", name) for mapping in entry.mappings})
+            alias = alias_of(identity, mappings, protect=entry.protect)
+            # An alias that is spelled out wins over the one that would be made.
+            if alias.address in desired.fingerprints:
+                continue
+            fingerprint = hashlib.sha256(alias.doc).digest() + NO_SHARED
+            desired.fingerprints[alias.address] = fingerprint
+            if recorded.get(alias.address) != fingerprint:
+                desired.emitted[alias.address] = Emitted(alias.address, alias.doc, b"")
+
+
+def _members(entry: OfEach, groups: Sequence[tuple[str, list[str]]]) -> list[str]:
+    prefix = f"{entry.type}/{entry.provider}/"
+    return sorted(
+        {
+            member
+            for address, members in groups
+            if fnmatchcase(address.split("/", 2)[2], entry.pattern)
+            for member in members
+            if member.startswith(prefix)
+        }
+    )
+
+
+def _share_well_knowns(desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes]) -> None:
+    for identity, shared in _documents(records, shared=True):
+        kind, provider, name = identity.split("/", 2)
+        address = f"alias/{provider}/{kind}:{name}"
+        fingerprint = desired.fingerprints.get(address)
+        if fingerprint is None:
+            continue
+        fingerprint = fingerprint[:DIGEST_SIZE] + hashlib.sha256(shared).digest()
+        desired.fingerprints[address] = fingerprint
+        desired.shared[address] = shared
+        entry = desired.emitted.get(address)
+        if entry is not None:
+            desired.emitted[address] = Emitted(address, entry.doc, shared)
+        if recorded.get(address) == fingerprint:
+            desired.emitted.pop(address, None)
+
+
+def _check_references(desired: Desired, records: Sequence[FileRecord]) -> None:
+    for number, record in enumerate(records):
+        missing = set(record.groups) - desired.groups
+        desired.suspicions += [Suspicion("unknown-group", number, name) for name in sorted(missing)]
+        unknown = set(record.named) - desired.models.keys()
+        desired.suspicions += [Suspicion("unknown-permissions", number, name) for name in sorted(unknown)]

@@ -1,0 +1,566 @@
+"""One manifest file: from its text to a `FileRecord`, the resources worth a closer look, and all problems.
+
+Entries that were read before, told by their digest, are taken over without being parsed. A resource
+whose recorded fingerprint is the same is only counted; every other one is handed out with its
+documents. Files are read by the caller; content files through the project's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from reconciler.manifest import messages
+from reconciler.manifest.content import ContentInfo, hash_file
+from reconciler.manifest.normalize import Finding, Normal, Path, Scope
+from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
+from reconciler.manifest.paths import FoundFile, Globbed, ProjectFolder
+from reconciler.manifest.project import Project
+from reconciler.manifest.record import ENTRY_DIGEST, FINGERPRINT, SEPARATOR, FileRecord, Input, Moved, OfEach, Pattern
+from reconciler.manifest.sets import FileFacts, SetFault, expand_set, set_inputs
+from reconciler.manifest.shapes import SHAPES, fast_check
+from reconciler.manifest.template import substitute
+from reconciler.manifest.wireform import (
+    alias_entry,
+    group_entry,
+    is_wire_identity,
+    is_wire_item,
+    item_entry,
+    permission_entry,
+)
+from reconciler.model.address import Kind
+from reconciler.model.canonical import NO_SHARED
+from reconciler.model.identity import identity_type
+from reconciler.problems import ManifestError, Problem, did_you_mean
+
+LIST_SECTIONS = ("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests", "moved")
+PROJECT_SECTIONS = ("manifests", "sources", "providers", "environments", "vars", "guardrails")
+SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)
+
+_MARKER = b"permission model named "
+
+
+def named_marker(name: str) -> bytes:
+    """Return what stands for a permission model in a fingerprint until all files are known."""
+    return hashlib.sha256(_MARKER + name.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A resource that is not as recorded, with its documents and the body that it needs.
+
+    `named` is its permission model where it gives only a name. `body` is the content that the
+    manifest itself holds, when it was asked for.
+    """
+
+    address: str
+    doc: bytes
+    shared: bytes
+    named: str | None = None
+    body_sha256: str = ""
+    body_size: int = 0
+    content_path: str | None = None
+    body: bytes | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What reading a file came to. `emitted` follows file order; problems are placed."""
+
+    record: FileRecord
+    emitted: list[Emitted] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reading any file of a project needs.
+
+    `recorded` are the fingerprints of the state: a resource that has the same is not emitted.
+    `context` digests the project: entries mean the same only under the same context.
+    """
+
+    project: Project
+    folder: ProjectFolder
+    context: bytes
+    recorded: Mapping[str, bytes]
+    keep_bodies: bool = False
+
+    def read(
+        self,
+        text: bytes,
+        file: str,
+        *,
+        is_project: bool = False,
+        old: FileRecord | None = None,
+        anew: Collection[int] = (),
+    ) -> Reading:
+        """Read one file; `old` is what an earlier text of it came to, save for the entries `anew`."""
+        parts, problems = parts_of(text, file)
+        if not problems:
+            try:
+                return _FileReader(self, text, file, parts, is_project=is_project, old=old, anew=anew).run()
+            except PieceError as error:
+                parts, problems = whole_parts(text, file, error.problems)
+        if problems:
+            return Reading(empty_record(self.context), problems=problems)
+        return _FileReader(self, text, file, parts, is_project=is_project, old=None).run()
+
+
+def empty_record(context: bytes) -> FileRecord:
+    """Return the record of a file that says nothing, or that could not be read."""
+    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], [], [], [], False)
+
+
+class _FileReader:
+    """Reads one file; lives as long as that takes."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        text: bytes,
+        file: str,
+        parts: Sequence[Part],
+        *,
+        is_project: bool,
+        old: FileRecord | None,
+        anew: Collection[int] = (),
+    ) -> None:
+        self.reader = reader
+        self.text = text
+        self.file = file
+        self.parts = parts
+        self.is_project = is_project
+        self.problems: list[Problem] = []
+        self.emitted: list[Emitted] = []
+        self.addresses: list[str] = []
+        self.fingerprints: list[bytes] = []
+        self.has_variables = b"$" in text
+        self.record = empty_record(reader.context)
+        self.first = 0  # the number of the first entry of the section at hand
+        self.old_addresses: list[str] = []
+        self.contents: dict[str, ContentInfo] = {}
+        self.scope = Scope(reader.project, self._content)
+        self.old = old
+        self.anew = anew
+        self.known: Mapping[bytes, tuple[int, int]] = {}
+        self.facts = _facts_of(old)
+
+    def run(self) -> Reading:
+        """Read every section and return what they come to."""
+        self._read_defaults()
+        self._prepare_reuse()
+        handlers: dict[str, Callable[[Part], None]] = {
+            "permissions": self._permissions,
+            "itemSets": self._item_sets,
+            "accessTests": self._access_tests,
+            "moved": self._moved,
+            "defaults": lambda _part: None,
+        }
+        digests: list[bytes] = []
+        for part in self.parts:
+            if not self._is_known(part):
+                continue
+            if part.name not in LIST_SECTIONS:
+                handlers[part.name](part)
+                continue
+            count = part.entries
+            if count is None:
+                self._report(part, _not_a_list(part.name, part.whole()))
+                continue
+            digest = part.digests()
+            self.record.reusable = self.record.reusable and digest is not None
+            digests.append(digest or b"")
+            self.record.sections.append((part.name, count))
+            self.first = len(self.record.counts)
+            if part.name in handlers:
+                handlers[part.name](part)
+            else:
+                self._resources(part, digest)
+        record = self.record
+        record.entries = b"".join(digests)
+        record.addresses = SEPARATOR.join(self.addresses)
+        record.fingerprints = b"".join(self.fingerprints)
+        record.groups = sorted(self.scope.groups)
+        record.named = sorted(self.scope.named)
+        record.reusable = record.reusable and not self.problems
+        return Reading(record, self.emitted, self.problems)
+
+    # -- the file as a whole -------------------------------------------------------------------
+
+    def _read_defaults(self) -> None:
+        context = hashlib.sha256(self.reader.context)
+        for part in [part for part in self.parts if part.name == "defaults"]:
+            value = self._substituted(part, None, part.whole(), ())
+            spec = self._validated(part, None, value, "DefaultsSpec")
+            if spec is not None:
+                self.scope.source = spec.source
+                self.scope.provider = spec.provider
+                self.scope.permissions = spec.permissions
+            self._check_defaults(part)
+            context.update(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+        self.record.context = context.digest()
+        self.record.reusable = True
+
+    def _check_defaults(self, part: Part) -> None:
+        if self.scope.source is not None:
+            self.scope.source_of(None, ("source",))
+        if self.scope.provider is not None:
+            self.scope.provider_of(None, ("provider",))
+        if self._place(part, None):
+            self.scope.source = self.scope.provider = None
+
+    def _prepare_reuse(self) -> None:
+        old = self.old
+        if old is None or not old.reusable or old.context != self.record.context:
+            return
+        resource = 0
+        known = {}
+        for entry, count in enumerate(old.counts):
+            if entry not in self.anew:
+                known[old.entries[entry * ENTRY_DIGEST : (entry + 1) * ENTRY_DIGEST]] = (resource, count)
+            resource += count
+        self.known = known
+        self.old_addresses = old.address_list()
+        # References are kept by file: a superset is safe, for whoever finds one wanting reads again.
+        self.scope.groups.update(old.groups)
+        self.scope.named.update(old.named)
+
+    def _is_known(self, part: Part) -> bool:
+        if part.name in SECTIONS:
+            return True
+        if part.name in PROJECT_SECTIONS:
+            if not self.is_project:
+                self._report(part, _misplaced(part.name))
+            return False
+        known = (*SECTIONS, *(PROJECT_SECTIONS if self.is_project else ()))
+        self._report(part, _unknown_section(part.name, known))
+        return False
+
+    def _report(self, part: Part, problem: Problem) -> None:
+        self._add(problem, part.locate_name())
+
+    def _add(self, problem: Problem, position: Any) -> None:
+        from reconciler.manifest.locate import excerpt
+
+        self.problems.append(problem.at(position, excerpt(self.text, position)))
+
+    def _place(self, part: Part, entry: int | None, prefix: Path = ()) -> bool:
+        """Turn what the scope found in an entry into problems with positions; return whether any is an error."""
+        scope = self.scope
+        errors = bool(scope.findings)
+        for found in (*scope.findings, *scope.warnings):
+            self._add(found.problem, part.locate(entry, (*prefix, *found.path), on_key=found.on_key))
+        scope.findings.clear()
+        scope.warnings.clear()
+        return errors
+
+    def _validated(self, part: Part, entry: int | None, value: Any, model: str, prefix: Path = ()) -> Any:
+        """Return the value as the pydantic model of that name, or None with its mistakes noted."""
+        from pydantic import ValidationError
+
+        from reconciler.manifest import schema
+        from reconciler.manifest.complaints import findings_of
+
+        kind = getattr(schema, model)
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            for found in findings_of(error, value, kind):
+                self.scope.findings.append(found)
+            self._place(part, entry, prefix)
+            return None
+
+    def _substituted(self, part: Part, entry: int | None, value: Any, prefix: Path) -> Any:
+        """Return the value with `${...}` replaced in every text."""
+        if not self.has_variables:
+            return value
+        out = _substitute_in(value, dict(self.reader.project.variables), (), self.scope.findings)
+        self._place(part, entry, prefix)
+        return out
+
+    # -- resources -----------------------------------------------------------------------------
+
+    def _resources(self, part: Part, digests: bytes | None) -> None:
+        known = self.known
+        if not known or digests is None:
+            for index, value in enumerate(part.values()):
+                self._resource(part, index, value)
+            return
+        keys = [digests[start : start + ENTRY_DIGEST] for start in range(0, len(digests), ENTRY_DIGEST)]
+        values = iter(part.values([index for index, key in enumerate(keys) if key not in known]))
+        for index, key in enumerate(keys):
+            if key in known:
+                self._take_over(part.name, *known[key])
+            else:
+                self._resource(part, index, next(values))
+
+    def _take_over(self, section: str, first: int, count: int) -> None:
+        """Take what an unchanged entry came to from the old record."""
+        old = self.old
+        assert old is not None
+        for resource in range(first, first + count):
+            if section != "items":
+                for source, goal in ((old.docs, self.record.docs), (old.shared, self.record.shared)):
+                    if resource in source:
+                        goal[len(self.addresses)] = source[resource]
+            self.addresses.append(self.old_addresses[resource])
+            self.fingerprints.append(old.fingerprints[resource * FINGERPRINT : (resource + 1) * FINGERPRINT])
+        self.record.counts.append(count)
+
+    def _resource(self, part: Part, index: int, value: Any) -> None:
+        before = len(self.addresses)
+        value = self._substituted(part, index, value, ())
+        normal = self._normal(part, index, value)
+        if normal is not None:
+            self._keep(normal, part.name)
+        self._place(part, index)
+        self.record.counts.append(len(self.addresses) - before)
+
+    def _normal(self, part: Part, index: int, value: Any, prefix: Path = ()) -> Normal | None:
+        section = part.name if part.name != "itemSets" else "items"
+        spec = fast_check(value, SHAPES[section])
+        if spec is None:
+            value = self._from_wire(section, value)
+            if value is None:
+                return None
+            if section == "aliases" and isinstance(value, dict) and "ofEach" in value:
+                self._of_each(part, index, value)
+                return None
+            spec = self._validated(part, index, value, _MODELS[section], prefix)
+            if spec is None:
+                return None
+        scope = self.scope
+        if section == "items":
+            return scope.item(spec)
+        if section == "aliases":
+            return scope.alias(spec)
+        if section == "users":
+            return scope.user(spec)
+        return scope.group(spec, Kind.GROUP if section == "groups" else Kind.VIRTUAL_GROUP)
+
+    def _from_wire(self, section: str, value: Any) -> Any:
+        """Return the entry in our own shape, where it has that of a Push API body."""
+        if section == "items":
+            if is_wire_item(value):
+                try:
+                    value = item_entry(value)
+                except ValueError as error:
+                    self.scope.found((), messages.bad_wire(str(error)))
+                    return None
+            if isinstance(value, dict) and isinstance(value.get("permissions"), list):
+                value = {**value, "permissions": permission_entry(value["permissions"])}
+        elif is_wire_identity(value):
+            value = alias_entry(value) if section == "aliases" else group_entry(value)
+        return value
+
+    def _keep(self, normal: Normal, section: str) -> None:
+        own = hashlib.sha256(normal.doc).digest()
+        if normal.named is not None:
+            shared = named_marker(normal.named)
+        elif normal.shared:
+            shared = hashlib.sha256(normal.shared).digest()
+        else:
+            shared = NO_SHARED
+        if section not in ("items", "itemSets"):
+            self.record.docs[len(self.addresses)] = normal.doc
+            if normal.shared:
+                self.record.shared[len(self.addresses)] = normal.shared
+        fingerprint = own + shared
+        self.addresses.append(normal.address)
+        self.fingerprints.append(fingerprint)
+        recorded = self.reader.recorded.get(normal.address)
+        if recorded is None or (recorded != fingerprint if normal.named is None else recorded[:32] != own):
+            self.emitted.append(
+                Emitted(
+                    normal.address,
+                    normal.doc,
+                    normal.shared,
+                    normal.named,
+                    normal.body_sha256,
+                    normal.body_size,
+                    normal.content_path,
+                    normal.body if self.reader.keep_bodies else None,
+                )
+            )
+
+    def _content(self, path: str) -> ContentInfo | Problem:
+        """Return what is known of a content file, and note that the entry at hand needs it."""
+        known = self.contents.get(path)
+        if known is None:
+            fact = self.facts.get(path)
+            now = self.reader.folder.resolve(path) if fact else None
+            if fact is not None and not isinstance(now, Problem) and now is not None and now.stat == fact.stat:
+                known = ContentInfo(fact.sha256, fact.size, fact.stat)
+            else:
+                info = hash_file(self.reader.folder, path)
+                if isinstance(info, Problem):
+                    return info
+                known = info
+            self.contents[path] = known
+        self.record.inputs.append(Input(len(self.record.counts), path, known.stat, known.sha256, known.size, {}))
+        self.record.reusable = False
+        return known
+
+    # -- the other sections --------------------------------------------------------------------
+
+    def _item_sets(self, part: Part) -> None:
+        for index, value in enumerate(part.values()):
+            before = len(self.addresses)
+            if self._validated(part, index, value, "ItemSetSpec") is not None:
+                self._item_set(part, index, value)
+            self.record.counts.append(len(self.addresses) - before)
+
+    def _item_set(self, part: Part, index: int, spec: dict[str, Any]) -> None:
+        variables = dict(self.reader.project.variables)
+        inputs = set_inputs(spec, self.reader.folder, variables)
+        self.record.patterns.append(Pattern(len(self.record.counts), orjson.dumps(spec), found_digest(inputs)))
+        self.record.reusable = False
+        for member in expand_set(spec, self.reader.folder, variables, self.facts, inputs):
+            if isinstance(member, SetFault):
+                self._add(_from_member(member.problem, member.origin), part.locate(index, member.path))
+                continue
+            if member.content is not None:
+                self._remember(member.origin, member.content)
+            normal = self._normal(part, index, member.entry, ("item",))
+            if normal is not None:
+                self._keep(normal, part.name)
+            if self.scope.findings or self.scope.warnings:
+                for kept in (self.scope.findings, self.scope.warnings):
+                    kept[:] = [
+                        Finding(("item", *found.path), _from_member(found.problem, member.origin), found.on_key)
+                        for found in kept
+                    ]
+                self._place(part, index)
+
+    def _remember(self, path: str, facts: FileFacts) -> None:
+        self.contents[path] = ContentInfo(facts.sha256, facts.size, facts.stat)
+        self.record.inputs.append(
+            Input(len(self.record.counts), path, facts.stat, facts.sha256, facts.size, dict(facts.fields))
+        )
+
+    def _of_each(self, part: Part, index: int, value: dict[str, Any]) -> None:
+        spec = self._validated(part, index, value, "AliasSpec")
+        if spec is None:
+            return
+        provider = self.scope.provider_of(spec.provider, ("provider",) if spec.provider else ("ofEach",))
+        mappings = self.scope.alias_targets(spec)
+        kind = identity_type(spec.of_each.type)
+        if provider is not None and kind is not None and not self.scope.findings:
+            each = OfEach(self.first + index, spec.of_each.members_of, kind, provider, tuple(mappings), spec.protect)
+            self.record.of_each.append(each)
+            self.record.reusable = False
+
+    def _permissions(self, part: Part) -> None:
+        value = part.whole()
+        if not isinstance(value, dict):
+            self._report(part, _not_a_mapping(part.name, value))
+            return
+        for name, entry in value.items():
+            entry = self._substituted(part, None, entry, (name,))
+            if isinstance(entry, list):
+                entry = permission_entry(entry)
+            spec = self._validated(part, None, entry, "PermissionSpec", (name,))
+            if spec is None:
+                continue
+            doc = self.scope.permission_doc(spec, (), None)
+            if not self._place(part, None, (name,)):
+                self.record.models[name] = doc
+
+    def _access_tests(self, part: Part) -> None:
+        for index, value in enumerate(part.values()):
+            value = self._substituted(part, index, value, ())
+            if self._validated(part, index, value, "AccessTestSpec") is not None:
+                self.record.access_tests.append(orjson.dumps(value))
+            self.record.counts.append(0)
+
+    def _moved(self, part: Part) -> None:
+        for index, value in enumerate(part.values()):
+            self.record.counts.append(0)
+            value = self._substituted(part, index, value, ())
+            spec = self._validated(part, index, value, "MovedSpec")
+            if spec is None:
+                continue
+            source = self.scope.source_of(spec.source, ("source",) if spec.source else ())
+            if not self._place(part, index) and source is not None:
+                before, after = (f"item/{source.name}/{uri}" for uri in (spec.from_, spec.to))
+                self.record.moved.append(Moved(self.first + index, before, after))
+
+
+_MODELS = {
+    "items": "ItemSpec",
+    "groups": "GroupSpec",
+    "virtualGroups": "GroupSpec",
+    "users": "UserSpec",
+    "aliases": "AliasSpec",
+}
+
+
+def found_digest(inputs: Globbed) -> bytes:
+    """Return a digest of the files that a set found and their stat: what the set depends on beside its text."""
+    found: Iterable[FoundFile] = inputs.files
+    return hashlib.sha256(orjson.dumps([(entry.path, *entry.stat) for entry in found])).digest()
+
+
+def _facts_of(old: FileRecord | None) -> dict[str, FileFacts]:
+    if old is None:
+        return {}
+    return {entry.path: FileFacts(entry.stat, entry.sha256, entry.size, entry.fields) for entry in old.inputs}
+
+
+def _substitute_in(value: Any, variables: Mapping[str, str], path: Path, findings: list[Finding]) -> Any:
+    if isinstance(value, str):
+        try:
+            return substitute(value, variables)
+        except ManifestError as error:
+            findings += [Finding(path, problem) for problem in error.problems]
+            return value
+    if isinstance(value, dict):
+        return {key: _substitute_in(entry, variables, (*path, key), findings) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_substitute_in(entry, variables, (*path, index), findings) for index, entry in enumerate(value)]
+    return value
+
+
+def _from_member(problem: Problem, origin: str) -> Problem:
+    return replace(problem, what=f"{origin}: {problem.what}") if origin else problem
+
+
+def _misplaced(name: str) -> Problem:
+    return Problem(
+        "misplaced-section",
+        f'section "{name}" belongs in reconciler.yaml',
+        why="what the project is made of stands in one place, whatever manifests come and go.",
+        fix="move it there.",
+    )
+
+
+def _unknown_section(name: str, known: Iterable[str]) -> Problem:
+    known = sorted(known)
+    return Problem(
+        "unknown-section",
+        f'unknown section "{name}"',
+        why="a section that is not read would silently not be applied.",
+        fix=did_you_mean(name, known) or f"known here: {', '.join(known)}.",
+    )
+
+
+def _not_a_list(name: str, value: Any) -> Problem:
+    shown = "empty" if value is None else "a mapping" if isinstance(value, dict) else "a single value"
+    return Problem(
+        "wrong-type",
+        f'section "{name}" is {shown}; it should be a list',
+        why='empty is never taken for "none": a list that was cut off looks the same.' if value is None else "",
+        fix=f"write its entries, each after a dash, or `{name}: []`.",
+    )
+
+
+def _not_a_mapping(name: str, value: Any) -> Problem:
+    shown = "empty" if value is None else "a list" if isinstance(value, list) else "a single value"
+    return Problem(
+        "wrong-type", f'section "{name}" is {shown}; it should be a mapping', fix="write `name: ...` for each entry."
+    )

@@ -1,0 +1,187 @@
+"""What we say about entries: one function a problem, so that wording stands in one place.
+
+Each says what is wrong, what would follow from it, and how to mend it; none knows where it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from reconciler.manifest.project import Project, Source
+from reconciler.problems import Problem, Severity, did_you_mean
+
+MAX_IDENTITIES = 5_000  # push-api.md 4.1: more are accepted with a 202 and rejected later.
+
+
+def unknown(what: str, name: str, known: Iterable[str], why: str) -> Problem:
+    return Problem(
+        f"unknown-{what}",
+        f'no {what} is named "{name}"',
+        why=why + ", so nothing says where this belongs.",
+        fix=did_you_mean(name, known) or f"declare it under `{what}s` in reconciler.yaml.",
+    )
+
+
+def source_needed(sources: tuple[Source, ...]) -> Problem:
+    names = ", ".join(source.name for source in sources) or "none is declared"
+    return Problem(
+        "source-needed",
+        "the item does not say which source it is in",
+        why=f"the project has {len(sources)} sources ({names}).",
+        fix="add `source: NAME`, or `defaults: {source: NAME}` at the top of the file.",
+    )
+
+
+def provider_needed(project: Project) -> Problem:
+    names = ", ".join(provider.name for provider in project.providers) or "none is declared"
+    return Problem(
+        "provider-needed",
+        "nothing says which security identity provider this identity lives in",
+        why=f"the project has {len(project.providers)} providers ({names}).",
+        fix="add `provider: NAME`, or `defaults: {provider: NAME}` at the top of the file.",
+    )
+
+
+def foreign_provider(provider: str) -> Problem:
+    return Problem(
+        "foreign-provider",
+        f'provider "{provider}" is not one of this project',
+        why="identities can only be pushed to a provider that reconciler.yaml declares.",
+        fix="declare it under `providers`, or drop the identity here.",
+    )
+
+
+def not_an_identity(text: str) -> Problem:
+    return Problem(
+        "not-an-identity",
+        f'"{text}" names no identity',
+        why="an identity is written type:name, and the type is user, group, virtualGroup or unknown.",
+        fix=f"write user:{text} or group:{text}." if ":" not in text else "correct the part before the colon.",
+    )
+
+
+def bad_name(name: str) -> Problem:
+    return Problem(
+        "bad-name",
+        f'"{name}" cannot be the name of an identity',
+        why="names are compared exactly; spaces at the ends, NUL and `?info=` would make two names look like one.",
+        fix="remove them.",
+    )
+
+
+def too_many_identities(count: int) -> Problem:
+    return Problem(
+        "too-many-identities",
+        f"the permission model names {count:,} identities; an item may have {MAX_IDENTITIES:,}",
+        why="the service accepts such an item with a 202 and rejects it later.",
+        fix="put the people in a group and allow the group.",
+    )
+
+
+def bad_uri(uri: str) -> Problem:
+    if "#" in uri:
+        return Problem(
+            "uri-fragment",
+            f'uri "{uri}" has a fragment (#)',
+            why="what follows # never reaches the server, so items would overwrite each other.",
+            fix="remove it, or percent-encode it as %23.",
+        )
+    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", uri) is None:
+        return Problem(
+            "uri-no-scheme",
+            f'uri "{uri}" has no scheme',
+            why="the call would be accepted and the item never appear.",
+            fix=f"write it in full, for example https://example.com/{uri.lstrip('/')} or file://{uri.lstrip('/')}.",
+        )
+    if re.search(r"[\s\x00-\x20\x7f]", uri):
+        return Problem(
+            "uri-space",
+            f'uri "{uri}" has a space or a control character',
+            why="the service compares uris byte by byte and refuses what is no URI.",
+            fix="percent-encode it: a space is %20.",
+        )
+    return Problem("uri-empty", f'uri "{uri}" names nothing', fix="write what follows the scheme.")
+
+
+def permissions_missing(uri: str, source: str) -> Problem:
+    return Problem(
+        "permissions-missing",
+        f'item "{uri}" has no permissions, and source "{source}" is secured',
+        why="unless the source itself has a permission model, the item is accepted and then rejected.",
+        fix="add `permissions`, or `defaults: {permissions: NAME}` at the top of the file.",
+        severity=Severity.WARNING,
+    )
+
+
+def repeated_key(key: str) -> Problem:
+    return Problem(
+        "repeated-key",
+        f'metadata "{key}" is given twice',
+        why="the service ignores the case of keys and refuses an item that has one twice.",
+        fix="keep one of them.",
+    )
+
+
+def bad_value(key: str, value: Any) -> Problem:
+    shown = "null" if value is None else "a nested object" if isinstance(value, dict) else "a nested list"
+    return Problem(
+        "metadata-value",
+        f'metadata "{key}" is {shown}',
+        why="the Push API takes strings, numbers, booleans and lists of those.",
+        fix="remove the key." if value is None else f"flatten it, for example {key}_name: value.",
+    )
+
+
+def reserved_key(key: str) -> Problem:
+    return Problem(
+        "reserved-key",
+        f'"{key}" cannot be a metadata key',
+        why="the Push API uses this name for the item itself.",
+        fix="use the item's own key (body, permissions, parent, fileExtension), or another name.",
+    )
+
+
+def bad_key(key: str) -> Problem:
+    suggestion = re.sub(r"[^a-z0-9_]+", "_", key.lower()).strip("_") or "name"
+    if not suggestion[0].isalpha():
+        suggestion = f"x_{suggestion}"
+    return Problem(
+        "metadata-key",
+        f'"{key}" cannot be a metadata key',
+        why="no field can have this name: a letter first, then letters, digits and underscores, at most 255.",
+        fix=f'write "{suggestion}".',
+    )
+
+
+def bad_extension(extension: str) -> Problem:
+    return Problem(
+        "file-extension",
+        f'file extension "{extension}" does not start with a dot',
+        why="it chooses the converter; without the dot the wrong one is taken.",
+        fix=f'write ".{extension.lstrip(".")}".',
+    )
+
+
+def bad_base64() -> Problem:
+    return Problem(
+        "bad-base64",
+        "the body is not valid base64",
+        why="garbage would be indexed.",
+        fix="encode it again, or use `body: {file: PATH}`.",
+    )
+
+
+def nul() -> Problem:
+    return Problem(
+        "nul-character",
+        "a text holds a NUL character",
+        why="the service does not say what it would make of it.",
+        fix="remove it.",
+    )
+
+
+def bad_wire(what: str) -> Problem:
+    """Return the problem of a Push API body that cannot be read."""
+    return Problem("bad-body", what, why="garbage would be indexed.", fix="correct it, or use `body: {file: PATH}`.")

@@ -1,0 +1,463 @@
+"""From entries as people write them to canonical resources, one entry at a time.
+
+Shorthand ends here: identities get their provider, permission models their one form, items their
+`permanentid`. It knows nothing of files: positions are paths inside the entry, content files are
+asked of a callback. It works on `schema` models and on `shapes` alike.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from reconciler.manifest import messages
+from reconciler.manifest.project import Project, Source
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import canonical_json
+from reconciler.model.identity import INFO_MARK, Identity, identity_type
+from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
+from reconciler.problems import Problem, Severity
+
+Path = tuple[str | int, ...]
+
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s#\x00-\x20\x7f]+")
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}")
+# Keys of the envelope itself (push-api.md 3.1): as metadata they would overwrite it.
+RESERVED_KEYS = frozenset(
+    {
+        "compressedbinarydata",
+        "compressedbinarydatafileid",
+        "compressiontype",
+        "data",
+        "documentid",
+        "fileextension",
+        "orderingid",
+        "parentid",
+        "permissions",
+    }
+)
+SCALARS = frozenset({str, int, float, bool})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem and where in the entry it is; `on_key` means the key at `path`, not its value."""
+
+    path: Path
+    problem: Problem
+    on_key: bool = False
+
+
+class ContentInfo(Protocol):
+    """What is known of a content file."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Normal:
+    """One resource in canonical form.
+
+    `named` is the name of its permission model where it gives one; `shared` is empty then. `body`
+    is the content where the manifest itself holds it, `content_path` the file that holds it.
+    """
+
+    address: str
+    doc: bytes
+    shared: bytes = b""
+    named: str | None = None
+    body: bytes | None = None
+    body_sha256: str = ""
+    body_size: int = 0
+    content_path: str | None = None
+
+
+@dataclass(slots=True)
+class Scope:
+    """What the entries of one file mean: the project, the file's defaults, the caches that make it fast.
+
+    `groups` gathers every group that is referred to, `named` every permission model by name.
+    `content` returns what is known of a content file, or the problem with it.
+    """
+
+    project: Project
+    content: Callable[[str], ContentInfo | Problem]
+    source: str | None = None
+    provider: str | None = None
+    permissions: str | None = None
+    groups: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    _identities: dict[str | None, dict[str, str]] = field(default_factory=dict)
+    _prefixes: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    _group_prefixes: set[str] = field(default_factory=set)
+    _keys: dict[str, str] = field(default_factory=dict)
+    _providers: dict[str, str] = field(default_factory=dict)
+    _sources: dict[str | None, Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for provider in self.project.providers:
+            for external in provider.cascades_to:
+                self._providers[external] = external
+        for provider in self.project.providers:
+            self._providers[provider.id] = provider.name
+        for provider in self.project.providers:
+            self._providers[provider.name] = provider.name
+
+    def found(self, path: Path, problem: Problem, *, on_key: bool = False) -> None:
+        """Note a problem: an error undoes its entry, a warning does not."""
+        kept = self.findings if problem.severity is Severity.ERROR else self.warnings
+        kept.append(Finding(path, problem, on_key))
+
+    # -- names ---------------------------------------------------------------------------------
+
+    def source_of(self, name: str | None, path: Path) -> Source | None:
+        """Return the source that an entry is in: its own, the file's default, or the only one."""
+        known = self._sources.get(name)
+        if known is not None:
+            return known
+        wanted = name or self.source
+        sources = self.project.sources
+        if wanted is None:
+            if len(sources) == 1:
+                self._sources[name] = sources[0]
+                return sources[0]
+            self.found(path, messages.source_needed(sources))
+            return None
+        source = self.project.source(wanted)
+        if source is None:
+            names = [entry.name for entry in sources]
+            self.found(path, messages.unknown("source", wanted, names, "reconciler.yaml declares the sources"))
+            return None
+        self._sources[name] = source
+        return source
+
+    def provider_of(self, name: str | None, path: Path, fallback: str | None = None) -> str | None:
+        """Return the canonical name of a provider: the given one, the file's default, the fallback, the only one."""
+        wanted = name or self.provider or fallback
+        if wanted is None:
+            if len(self.project.providers) == 1:
+                return self.project.providers[0].name
+            self.found(path, messages.provider_needed(self.project))
+            return None
+        canonical = self._providers.get(wanted)
+        if canonical is None:
+            why = "reconciler.yaml declares the providers and what they cascade to"
+            self.found(path, messages.unknown("provider", wanted, self._providers, why))
+        return canonical
+
+    # -- identities ----------------------------------------------------------------------------
+
+    def identity(self, ref: Any, path: Path, fallback: str | None = None) -> str | None:
+        """Return the canonical string of a reference to an identity."""
+        if type(ref) is str:
+            known = self._short_identity(ref, path, fallback)
+            if known is not None:
+                self._identities.setdefault(fallback, {})[ref] = known
+            return known
+        for kind in ("user", "group", "virtual_group", "unknown"):
+            name = getattr(ref, kind)
+            if name is not None:
+                canonical = identity_type(kind)
+                assert canonical is not None
+                return self._identity(canonical, name, ref.provider, ref.additional_info, path, fallback)
+        return None
+
+    def _short_identity(self, text: str, path: Path, fallback: str | None) -> str | None:
+        word, colon, name = text.partition(":")
+        prefix = self._prefixes.get((word, fallback))
+        if prefix is not None and name and "?" not in name and "\0" not in name and name == name.strip():
+            identity = prefix + name
+            if word != "user" and prefix in self._group_prefixes:
+                self.groups.add(identity)
+            return identity
+        kind = identity_type(word) if colon else None
+        if kind is None or not name:
+            self.found(path, messages.not_an_identity(text))
+            return None
+        canonical = self._identity(kind, name, None, None, path, fallback)
+        if canonical is not None:
+            self._remember_prefix(word, kind, fallback, canonical)
+        return canonical
+
+    def _remember_prefix(self, word: str, kind: str, fallback: str | None, canonical: str) -> None:
+        """Keep what `word:` turns into here, so that the next name of the same kind needs no look-ups."""
+        provider = canonical.split("/", 2)[1]
+        prefix = f"{kind}/{provider}/"
+        self._prefixes[word, fallback] = prefix
+        if kind in ("group", "virtual-group") and self.project.provider(provider) is not None:
+            self._group_prefixes.add(prefix)
+
+    def _identity(
+        self,
+        kind: str,
+        name: str,
+        provider: str | None,
+        info: dict[str, str] | None,
+        path: Path,
+        fallback: str | None,
+    ) -> str | None:
+        canonical = self.provider_of(provider, path, fallback)
+        if canonical is None:
+            return None
+        if INFO_MARK in name or "\0" in name or name != name.strip():
+            self.found(path, messages.bad_name(name))
+            return None
+        identity = str(Identity(kind, canonical, name, tuple(sorted((info or {}).items()))))
+        if kind in ("group", "virtual-group") and self.project.provider(canonical) is not None:
+            self.groups.add(identity)
+        return identity
+
+    def identities(self, refs: Iterable[Any], path: Path, fallback: str | None = None) -> list[str]:
+        """Return canonical identities, sorted and without repeats; what is wrong is noted."""
+        cache = self._identities.get(fallback)
+        out = set()
+        for index, ref in enumerate(refs):
+            identity = cache.get(ref) if cache is not None and type(ref) is str else None
+            if identity is None:
+                identity = self.identity(ref, (*path, index), fallback)
+            if identity is not None:
+                out.add(identity)
+        return sorted(out)
+
+    # -- permissions ---------------------------------------------------------------------------
+
+    def permission_doc(self, spec: Any, path: Path, fallback: str | None) -> bytes:
+        """Return the canonical document of a permission model written in any of its forms."""
+        if spec.levels is None and spec.sets is None:
+            entry: dict[str, Any] = {}
+            if spec.allowed:
+                entry["allowed"] = self.identities(spec.allowed, (*path, "allowed"), fallback)
+            if spec.denied:
+                entry["denied"] = self.identities(spec.denied, (*path, "denied"), fallback)
+            if spec.anonymous:
+                entry["anonymous"] = True
+            self._check_count(len(entry.get("allowed", ())) + len(entry.get("denied", ())), path)
+            return canonical_json({"levels": [{"sets": [entry]}]})
+        if spec.sets is not None:
+            levels = [PermissionLevel(self._sets(spec.sets, (*path, "sets"), fallback))]
+        else:
+            levels = []
+            for index, level in enumerate(spec.levels):
+                here = (*path, "levels", index)
+                if isinstance(level, list):
+                    levels.append(PermissionLevel(self._sets(level, here, fallback)))
+                else:
+                    sets = self._sets(level.sets, (*here, "sets"), fallback)
+                    levels.append(PermissionLevel(sets, level.name or ""))
+        model = PermissionModel(tuple(levels))
+        self._check_count(sum(1 for _ in model.identities()), path)
+        return canonical_json(model.to_doc())
+
+    def _sets(self, specs: Iterable[Any], path: Path, fallback: str | None) -> tuple[PermissionSet, ...]:
+        return tuple(
+            PermissionSet(
+                tuple(self.identities(spec.allowed, (*path, index, "allowed"), fallback)),
+                tuple(self.identities(spec.denied, (*path, index, "denied"), fallback)),
+                spec.anonymous,
+                spec.name or "",
+            )
+            for index, spec in enumerate(specs)
+        )
+
+    def _check_count(self, count: int, path: Path) -> None:
+        if count > messages.MAX_IDENTITIES:
+            self.found(path, messages.too_many_identities(count))
+
+    # -- resources -----------------------------------------------------------------------------
+
+    def item(self, spec: Any) -> Normal | None:
+        """Return the canonical item, or None when something is wrong with it (noted)."""
+        before = len(self.findings)
+        source = self.source_of(spec.source, ("source",) if spec.source else ())
+        uri = spec.uri
+        if URI.fullmatch(uri) is None:
+            self.found(("uri",), messages.bad_uri(uri))
+        doc: dict[str, Any] = {"metadata": self._metadata(spec)}
+        if spec.title is not None:
+            doc["title"] = spec.title
+        if spec.clickable_uri is not None:
+            doc["clickableUri"] = spec.clickable_uri
+        if spec.file_extension is not None:
+            doc["fileExtension"] = self._extension(spec.file_extension)
+        if spec.parent is not None:
+            if URI.fullmatch(spec.parent) is None:
+                self.found(("parent",), messages.bad_uri(spec.parent))
+            doc["parent"] = spec.parent
+        if spec.protect:
+            doc["protect"] = True
+        normal = Normal("", b"")
+        if spec.body is not None:
+            self._body(spec.body, doc, normal)
+        if source is not None:
+            normal.address = f"item/{source.name}/{uri}"
+            self._item_permissions(spec, source, normal)
+        if len(self.findings) > before:
+            return None
+        normal.doc = canonical_json(doc)
+        if b"\\u0000" in normal.doc:
+            self.found((), messages.nul())
+            return None
+        return normal
+
+    def _item_permissions(self, spec: Any, source: Source, normal: Normal) -> None:
+        permissions = spec.permissions if spec.permissions is not None else self.permissions
+        if permissions is None:
+            if source.visibility == "secured":
+                self.found((), messages.permissions_missing(spec.uri, source.name))
+        elif type(permissions) is str:
+            normal.named = permissions
+            self.named.add(permissions)
+        else:
+            normal.shared = self.permission_doc(permissions, ("permissions",), source.provider)
+
+    def _metadata(self, spec: Any) -> dict[str, Any]:
+        keys = self._keys
+        out: dict[str, Any] = {}
+        for key, value in spec.metadata.items():
+            lower = keys.get(key) or self._metadata_key(key)
+            if lower in out:
+                self.found(("metadata", key), messages.repeated_key(key), on_key=True)
+            kind = type(value)
+            if kind not in SCALARS and not (kind is list and all(type(entry) in SCALARS for entry in value)):
+                self.found(("metadata", key), messages.bad_value(key, value))
+            out[lower] = value
+        if "title" in out and spec.title is not None:
+            self.found(("metadata", "title"), messages.repeated_key("title"), on_key=True)
+        if spec.permanent_id is not None:
+            if "permanentid" in out:
+                self.found(("permanentId",), messages.repeated_key("permanentid"), on_key=True)
+            out["permanentid"] = spec.permanent_id
+        return out
+
+    def _metadata_key(self, key: str) -> str:
+        lower = key.lower()
+        if lower in RESERVED_KEYS:
+            self.found(("metadata", key), messages.reserved_key(key), on_key=True)
+        elif FIELD_NAME.fullmatch(lower) is None:
+            self.found(("metadata", key), messages.bad_key(key), on_key=True)
+        else:
+            self._keys[key] = lower
+        return lower
+
+    def _extension(self, extension: str) -> str:
+        if not extension.startswith(".") or len(extension) < 2:
+            self.found(("fileExtension",), messages.bad_extension(extension))
+        return extension
+
+    def _body(self, body: Any, doc: dict[str, Any], normal: Normal) -> None:
+        if body.text is not None:
+            if "\0" in body.text:
+                self.found(("body", "text"), messages.nul())
+            self._inline(body.text.encode(), "text", doc, normal)
+        elif body.base64 is not None:
+            try:
+                data = base64.b64decode("".join(body.base64.split()), validate=True)
+            except (binascii.Error, ValueError):
+                self.found(("body", "base64"), messages.bad_base64())
+                return
+            self._inline(data, "binary", doc, normal)
+        else:
+            info = self.content(body.file)
+            if isinstance(info, Problem):
+                self.found(("body", "file"), info)
+                return
+            doc["body"] = {"encoding": "binary", "sha256": info.sha256, "size": info.size}
+            normal.content_path = body.file
+            normal.body_sha256, normal.body_size = info.sha256, info.size
+            stem, dot, suffix = body.file.rpartition("/")[2].rpartition(".")
+            if "fileExtension" not in doc and dot and stem and suffix:
+                doc["fileExtension"] = f".{suffix}"
+
+    def _inline(self, data: bytes, encoding: str, doc: dict[str, Any], normal: Normal) -> None:
+        sha256 = hashlib.sha256(data).hexdigest()
+        doc["body"] = {"encoding": encoding, "sha256": sha256, "size": len(data)}
+        normal.body, normal.body_sha256, normal.body_size = data, sha256, len(data)
+
+    def group(self, spec: Any, kind: Kind) -> Normal | None:
+        """Return the canonical group or virtual group, or None when something is wrong with it."""
+        before = len(self.findings)
+        own = self._own(spec, kind)
+        fallback = own.provider if own else None
+        doc: dict[str, Any] = {"members": self.identities(spec.members, ("members",), fallback)}
+        return self._identity_resource(spec, kind, own, doc, before)
+
+    def user(self, spec: Any) -> Normal | None:
+        """Return the canonical user, or None when something is wrong with it."""
+        before = len(self.findings)
+        return self._identity_resource(spec, Kind.USER, self._own(spec, Kind.USER), {}, before)
+
+    def _own(self, spec: Any, kind: Kind) -> Identity | None:
+        provider = self.provider_of(spec.provider, ("provider",) if spec.provider else ("name",))
+        if provider is not None and self.project.provider(provider) is None:
+            self.found(("provider",), messages.foreign_provider(provider))
+            return None
+        if INFO_MARK in spec.name or "\0" in spec.name or spec.name != spec.name.strip() or not spec.name:
+            self.found(("name",), messages.bad_name(spec.name))
+            return None
+        info = tuple(sorted((spec.additional_info or {}).items()))
+        return Identity(kind.value, provider, spec.name, info) if provider else None
+
+    def _identity_resource(
+        self, spec: Any, kind: Kind, own: Identity | None, doc: dict[str, Any], before: int
+    ) -> Normal | None:
+        well_knowns = (
+            self.identities(spec.well_knowns, ("wellKnowns",), own.provider if own else None)
+            if spec.well_knowns
+            else []
+        )
+        if spec.protect:
+            doc["protect"] = True
+        if own is None or len(self.findings) > before:
+            return None
+        name = str(own).split("/", 2)[2]
+        shared = canonical_json({"wellKnowns": well_knowns}) if well_knowns else b""
+        return Normal(Address.of(kind, own.provider, name), canonical_json(doc), shared)
+
+    def alias(self, spec: Any) -> Normal | None:
+        """Return the canonical alias of one identity, or None when something is wrong with it."""
+        before = len(self.findings)
+        fallback = self.provider_of(spec.provider, ("provider",) if spec.provider else ("of",))
+        of = self.identity(spec.of, ("of",), fallback)
+        mappings = self.alias_targets(spec)
+        if of is None or len(self.findings) > before:
+            return None
+        return alias_of(of, mappings, protect=spec.protect)
+
+    def alias_targets(self, spec: Any) -> list[str]:
+        """Return the canonical identities that an alias stands for, sorted."""
+        out = set()
+        for index, target in enumerate(spec.is_):
+            path: Path = ("is", index, "identity")
+            word, _, name = target.identity.partition(":")
+            kind = identity_type(word)
+            if kind is None or not name:
+                self.found(path, messages.not_an_identity(target.identity))
+                continue
+            where: Path = ("is", index, "provider")
+            canonical = self._providers.get(target.provider)
+            if canonical is None:
+                why = "reconciler.yaml declares the providers and what they cascade to"
+                self.found(where, messages.unknown("provider", target.provider, self._providers, why))
+                continue
+            info = tuple(sorted((target.additional_info or {}).items()))
+            out.add(str(Identity(kind, canonical, name, info)))
+        return sorted(out)
+
+
+def alias_of(of: str, mappings: list[str], *, protect: bool = False) -> Normal:
+    """Return the canonical alias of an identity given in canonical form."""
+    kind, provider, name = of.split("/", 2)
+    doc: dict[str, Any] = {"mappings": mappings}
+    if protect:
+        doc["protect"] = True
+    return Normal(f"alias/{provider}/{kind}:{name}", canonical_json(doc))

@@ -1,0 +1,111 @@
+"""Finds a project and reads `reconciler.yaml` for one environment.
+
+The project's folder is the one that holds the file: the folder asked for, or `manifests/` in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.manifest.entries import PROJECT_SECTIONS
+from reconciler.manifest.files import read_text
+from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
+from reconciler.manifest.paths import ProjectFolder
+from reconciler.manifest.project import Project
+from reconciler.problems import ManifestError, Problem, UsageError
+
+PROJECT_FILES = ("reconciler.yaml", "reconciler.yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A project that was found: its folder, the name of its file there, and what it says."""
+
+    folder: ProjectFolder
+    file: str
+    project: Project
+
+
+def find_project(directory: str | None) -> tuple[ProjectFolder, str]:
+    """Return the project's folder and its file. Raises UsageError when there is none."""
+    start = Path(directory or ".")
+    if not start.is_dir():
+        raise UsageError(
+            Problem(
+                "no-folder",
+                f'"{start}" is no folder' if start.exists() else f'there is no folder "{start}"',
+                fix="give the project's folder with -C.",
+            )
+        )
+    for folder in (start, start / "manifests"):
+        for name in PROJECT_FILES:
+            if (folder / name).is_file():
+                return ProjectFolder(folder), name
+    raise UsageError(
+        Problem(
+            "no-project",
+            f'there is no reconciler.yaml in "{start}" nor in "{start / "manifests"}"',
+            why="it names the sources and providers that manifests speak of.",
+            fix="go to the project's folder, or name it with -C DIR.",
+        )
+    )
+
+
+def open_project(directory: str | None, environment: str | None) -> Opened:
+    """Find a project and return what it says for an environment.
+
+    Raises UsageError for no project or no such environment, ManifestError with all problems of the
+    file otherwise.
+    """
+    folder, file = find_project(directory)
+    return Opened(folder, file, read_project(folder, file, environment))
+
+
+def read_project(folder: ProjectFolder, file: str, environment: str | None) -> Project:
+    """Return what `reconciler.yaml` says for an environment; see `open_project`."""
+    text = read_text(folder, file)
+    parts, problems = parts_of(text, file)
+    values: dict[str, Any] = {}
+    if not problems:
+        try:
+            values = _values(parts)
+        except PieceError as error:
+            parts, problems = whole_parts(text, file, error.problems)
+            values = _values(parts)
+    if problems:
+        raise ManifestError(*problems)
+    return _resolved(text, file, parts, values, environment)
+
+
+def _values(parts: list[Part]) -> dict[str, Any]:
+    return {part.name: part.whole() for part in parts if part.name in PROJECT_SECTIONS}
+
+
+def _resolved(text: bytes, file: str, parts: list[Part], values: dict[str, Any], environment: str | None) -> Project:
+    from pydantic import ValidationError
+
+    from reconciler.manifest.complaints import findings_of
+    from reconciler.manifest.locate import excerpt
+    from reconciler.manifest.projectfile import resolve
+    from reconciler.manifest.schema import ProjectSections
+
+    found = []
+    project = None
+    try:
+        sections = ProjectSections.model_validate(values)
+    except ValidationError as error:
+        found = findings_of(error, values, ProjectSections)
+    else:
+        project, doubts = resolve(sections, environment)
+        found = list(doubts)
+    if found or project is None:
+        by_name = {part.name: part for part in parts}
+        problems = []
+        for entry in found:
+            part = by_name[str(entry.path[0])]
+            position = part.locate(None, entry.path[1:], on_key=entry.on_key)
+            problems.append(entry.problem.at(position, excerpt(text, position)))
+        raise ManifestError(*sorted(problems, key=lambda problem: problem.sort_key))
+    return project

@@ -1,0 +1,197 @@
+"""From the sections of `reconciler.yaml` to the `Project` of one environment.
+
+Pure: it takes validated sections. Overrides of the environment win over the project's own values.
+"""
+
+from __future__ import annotations
+
+from reconciler.manifest.normalize import Finding
+from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
+from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, Scalar
+from reconciler.problems import Problem, UsageError, did_you_mean
+
+DEFAULT_ENVIRONMENT = "local"
+DEFAULT_MANIFESTS = ("**/*.yaml", "**/*.yml")
+
+
+def resolve(sections: ProjectSections, environment: str | None) -> tuple[Project, tuple[Finding, ...]]:
+    """Return the project for an environment, and what is wrong with names inside it.
+
+    Without a name the environment is `local`, else the only one there is. A project that declares
+    none has `local` on the embedded emulator. Raises UsageError for an unknown one.
+    """
+    environments = sections.environments or {DEFAULT_ENVIRONMENT: EnvironmentSpec(target="emulator")}
+    name = _chosen(environments, environment)
+    spec = environments[name]
+    project = Project(
+        environment=_environment(name, spec),
+        manifests=tuple(sections.manifests or DEFAULT_MANIFESTS),
+        sources=_sources(sections, spec),
+        providers=_providers(sections, spec),
+        variables=_variables({**sections.vars, **spec.vars}),
+        guardrails=_guardrails(sections.guardrails, spec.guardrails),
+    )
+    return project, tuple(_findings(sections, name, spec, project))
+
+
+def _chosen(environments: dict[str, EnvironmentSpec], wanted: str | None) -> str:
+    if wanted is None:
+        if DEFAULT_ENVIRONMENT in environments:
+            return DEFAULT_ENVIRONMENT
+        if len(environments) == 1:
+            return next(iter(environments))
+        raise UsageError(
+            Problem(
+                "environment-needed",
+                "the project has several environments and none is called local",
+                fix=f"choose one with -e: {', '.join(sorted(environments))}.",
+            )
+        )
+    if wanted not in environments:
+        raise UsageError(
+            Problem(
+                "unknown-environment",
+                f'no environment is named "{wanted}"',
+                why=f"reconciler.yaml declares {', '.join(sorted(environments))}.",
+                fix=did_you_mean(wanted, environments) or "declare it under `environments`.",
+            )
+        )
+    return wanted
+
+
+def _environment(name: str, spec: EnvironmentSpec) -> Environment:
+    key = spec.api_key
+    return Environment(
+        name=name,
+        target=spec.target or "",
+        organization=spec.organization or ("local" if spec.target == "emulator" else ""),
+        state=spec.state or f".reconciler/{name}.state.db",
+        region=spec.region,
+        api_key=ApiKey(key.env, key.file, tuple(key.command or ())) if key else ApiKey(env="COVEO_API_KEY"),
+    )
+
+
+def _sources(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Source, ...]:
+    out = []
+    for name, source in sorted(sections.sources.items()):
+        override = spec.sources.get(name)
+        out.append(
+            Source(
+                name=name,
+                id=(override and override.id) or source.id,
+                visibility=(override and override.visibility) or source.visibility,
+                provider=source.provider or _only_provider(sections),
+            )
+        )
+    return tuple(out)
+
+
+def _only_provider(sections: ProjectSections) -> str | None:
+    return next(iter(sections.providers)) if len(sections.providers) == 1 else None
+
+
+def _providers(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Provider, ...]:
+    out = []
+    for name, provider in sorted(sections.providers.items()):
+        override = spec.providers.get(name)
+        cascades = provider.cascades_to
+        if override is not None and override.cascades_to is not None:
+            cascades = override.cascades_to
+        out.append(Provider(name=name, id=(override and override.id) or provider.id, cascades_to=tuple(cascades)))
+    return tuple(out)
+
+
+def _variables(values: dict[str, Scalar]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, _text(value)) for name, value in values.items()))
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _guardrails(*specs: GuardrailsSpec | None) -> Guardrails:
+    deletes: float = Guardrails().deletes
+    updates: float | None = None
+    max_changes: int | None = None
+    for spec in specs:
+        if spec is None:
+            continue
+        deletes = _share(spec.deletes) if spec.deletes is not None else deletes
+        updates = _share(spec.updates) if spec.updates is not None else updates
+        max_changes = spec.max_changes if spec.max_changes is not None else max_changes
+    return Guardrails(deletes, updates, max_changes)
+
+
+def _share(percent: str) -> float:
+    return float(percent.rstrip("%")) / 100
+
+
+def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, project: Project) -> list[Finding]:
+    found = []
+    for source, entry in sections.sources.items():
+        if entry.provider is not None and entry.provider not in sections.providers:
+            found.append(
+                Finding(
+                    ("sources", source, "provider"),
+                    Problem(
+                        "unknown-provider",
+                        f'no provider is named "{entry.provider}"',
+                        why="the source's permissions name identities of this provider.",
+                        fix=did_you_mean(entry.provider, sections.providers) or "declare it under `providers`.",
+                    ),
+                )
+            )
+    for what, overrides, known in (
+        ("source", spec.sources, set(sections.sources)),
+        ("provider", spec.providers, set(sections.providers)),
+    ):
+        for override in overrides:
+            if override not in known:
+                found.append(
+                    Finding(
+                        ("environments", name, f"{what}s", override),
+                        Problem(
+                            f"unknown-{what}",
+                            f'no {what} is named "{override}"',
+                            why="an environment can only change what the project declares.",
+                            fix=did_you_mean(override, known) or f"declare it under `{what}s`.",
+                        ),
+                        on_key=True,
+                    )
+                )
+    if not project.environment.organization:
+        found.append(
+            Finding(
+                ("environments", name),
+                Problem(
+                    "organization-needed",
+                    f'environment "{name}" does not say which organization it is',
+                    why="every call names it.",
+                    fix="add `organization: ID`, or `target: emulator`.",
+                ),
+                on_key=True,
+            )
+        )
+    found += _doubles(project)
+    return found
+
+
+def _doubles(project: Project) -> list[Finding]:
+    found = []
+    for what, entries in (("sources", project.sources), ("providers", project.providers)):
+        seen: dict[str, str] = {}
+        for entry in entries:
+            if entry.id in seen:
+                found.append(
+                    Finding(
+                        (what, entry.name, "id"),
+                        Problem(
+                            "repeated-id",
+                            f'{what} "{seen[entry.id]}" and "{entry.name}" have the same id "{entry.id}"',
+                            why="two names for one place would overwrite and delete each other's resources.",
+                            fix="keep one of them.",
+                        ),
+                    )
+                )
+            seen[entry.id] = entry.name
+    return found

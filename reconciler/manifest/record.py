@@ -1,0 +1,125 @@
+"""What reading one manifest file came to: its resources by fingerprint, and what it leans on.
+
+A `FileRecord` is what the cache keeps instead of parsed values. It is small (a digest per entry and
+two per resource), and enough to notice every change: resources themselves are read again when a
+plan needs to look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from reconciler.manifest.paths import FileStat
+
+ENTRY_DIGEST = 16  # bytes of an entry's SHA-256 that are kept
+FINGERPRINT = 64
+
+SEPARATOR = "\0"
+
+
+class Input(Struct, array_like=True, frozen=True, gc=False):
+    """A content file that entry `entry` needs: its path, its stat when it was read, what was learned of it."""
+
+    entry: int
+    path: str
+    stat: FileStat
+    sha256: str
+    size: int
+    fields: dict[str, Any]
+
+
+class Pattern(Struct, array_like=True, frozen=True, gc=False):
+    """The item set of entry `entry` as plain JSON, and a digest of the files that it found and their stat."""
+
+    entry: int
+    spec: bytes
+    found: bytes
+
+
+class OfEach(Struct, array_like=True, frozen=True, gc=False):
+    """An alias for every identity of `type` in `provider` that the groups named like `pattern` list.
+
+    `mappings` are canonical identities; `{name}` in them stands for the name of each.
+    """
+
+    entry: int
+    pattern: str
+    type: str
+    provider: str
+    mappings: tuple[str, ...]
+    protect: bool
+
+
+class Moved(Struct, array_like=True, frozen=True, gc=False):
+    """A declared rename: from one address to another."""
+
+    entry: int
+    before: str
+    after: str
+
+
+class FileRecord(Struct, array_like=True, gc=False):
+    """All that one manifest file says.
+
+    `context` digests what the entries' meaning depends on beside their text. `sections` lists names
+    and numbers of entries in file order; entries are numbered through the file. `counts` says how
+    many resources each entry gave. `addresses` are joined by NUL; `fingerprints` run parallel.
+    `docs` and `shared` hold the documents of groups and of identities with well-knowns, by resource
+    number, since other resources follow from them. `models` are the permission models that the file
+    declares. The entries of a record that is not `reusable` must be read again as a whole.
+    """
+
+    context: bytes
+    sections: list[tuple[str, int]]
+    entries: bytes
+    counts: list[int]
+    addresses: str
+    fingerprints: bytes
+    groups: list[str]
+    named: list[str]
+    docs: dict[int, bytes]
+    shared: dict[int, bytes]
+    models: dict[str, bytes]
+    of_each: list[OfEach]
+    moved: list[Moved]
+    inputs: list[Input]
+    patterns: list[Pattern]
+    access_tests: list[bytes]
+    reusable: bool
+
+    def address_list(self) -> list[str]:
+        """Return the addresses, one per resource, in file order."""
+        return self.addresses.split(SEPARATOR) if self.addresses else []
+
+    def pairs(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each resource's address and fingerprint, in file order."""
+        blob = self.fingerprints
+        for index, address in enumerate(self.address_list()):
+            start = index * FINGERPRINT
+            yield address, blob[start : start + FINGERPRINT]
+
+    def entry_of(self, resource: int) -> int:
+        """Return the number of the entry that gave a resource."""
+        for entry, count in enumerate(self.counts):
+            resource -= count
+            if resource < 0:
+                return entry
+        raise IndexError(resource)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(FileRecord)
+
+
+def encode_record(record: FileRecord) -> bytes:
+    """Return the record as bytes for the cache."""
+    return _ENCODER.encode(record)
+
+
+def decode_record(data: bytes) -> FileRecord:
+    """Return the record that `encode_record` made. Raises msgspec.DecodeError for anything else."""
+    return _DECODER.decode(data)

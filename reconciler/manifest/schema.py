@@ -1,0 +1,347 @@
+"""The manifest language, as pydantic models: what a person may write, and the source of `schemas/`.
+
+Nothing here is resolved: names stay names, `${...}` stays text. `shapes.py` mirrors the kinds of
+entry that come by the hundred thousand for speed; whatever it does not accept is judged here, so
+that messages have one origin.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LocalName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=64)]
+Text = Annotated[str, Field(min_length=1)]
+IdentityText = Annotated[
+    str,
+    Field(
+        pattern=r"^(?i:user|group|virtual[-_]?group|unknown):.+$",
+        description="An identity in short: `user:alice@example.com`, `group:AlphaTeam`, `virtualGroup:Everyone`.",
+        examples=["user:alice@example.com", "group:AlphaTeam"],
+    ),
+]
+Scalar = str | int | float | bool
+MetadataValue = Scalar | list[Scalar]
+
+
+class Spec(BaseModel):
+    """Base of all that people write: unknown keys are errors, nothing is coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True, populate_by_name=True)
+
+
+class IdentitySpec(Spec):
+    """An identity in full: exactly one of the four types, where it lives, and what tells it from its namesakes."""
+
+    user: Text | None = None
+    group: Text | None = None
+    virtual_group: Text | None = Field(default=None, alias="virtualGroup")
+    unknown: Text | None = None
+    provider: Text | None = Field(default=None, description="A provider of this project, or the id of another one.")
+    additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
+
+    @model_validator(mode="after")
+    def _one_type(self) -> IdentitySpec:
+        if sum(value is not None for value in (self.user, self.group, self.virtual_group, self.unknown)) != 1:
+            raise ValueError("give exactly one of user, group, virtualGroup, unknown")
+        return self
+
+
+IdentityRef = IdentityText | IdentitySpec
+
+
+class PermissionSetSpec(Spec):
+    """Who one set allows and denies; deny beats allow, and all sets of a level must agree."""
+
+    name: str | None = None
+    anonymous: bool = Field(default=False, description="Everyone passes this set, also those not signed in.")
+    allowed: list[IdentityRef] = []
+    denied: list[IdentityRef] = []
+
+
+class LevelSpec(Spec):
+    """A named level: its sets must all agree."""
+
+    name: str | None = None
+    sets: list[PermissionSetSpec] = Field(min_length=1)
+
+
+class PermissionSpec(Spec):
+    """A permission model: one set in short, or `sets`, or ordered `levels` of which the first that decides wins."""
+
+    anonymous: bool | None = None
+    allowed: list[IdentityRef] | None = None
+    denied: list[IdentityRef] | None = None
+    sets: list[PermissionSetSpec] | None = Field(default=None, min_length=1)
+    levels: list[list[PermissionSetSpec] | LevelSpec] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> PermissionSpec:
+        simple = any(value is not None for value in (self.anonymous, self.allowed, self.denied))
+        if sum((simple, self.sets is not None, self.levels is not None)) != 1:
+            raise ValueError("give allowed and denied, or sets, or levels")
+        return self
+
+
+class BodySpec(Spec):
+    """The content of an item: exactly one of text, file or base64."""
+
+    text: str | None = None
+    file: Text | None = Field(default=None, description="A path relative to the project's folder.")
+    base64: str | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> BodySpec:
+        if sum(value is not None for value in (self.text, self.file, self.base64)) != 1:
+            raise ValueError("give exactly one of text, file, base64")
+        return self
+
+
+class ItemSpec(Spec):
+    """One item of a source."""
+
+    uri: Text = Field(description="The item's documentId: a URI with a scheme, unique in its source.")
+    source: LocalName | None = Field(default=None, description="A source of this project; default: defaults.source.")
+    title: str | None = None
+    clickable_uri: str | None = Field(default=None, alias="clickableUri")
+    body: BodySpec | None = None
+    file_extension: Annotated[str, Field(pattern=r"^\.")] | None = Field(
+        default=None, alias="fileExtension", examples=[".html"]
+    )
+    parent: Text | None = Field(default=None, description="The uri of the item that this one is an attachment of.")
+    permissions: str | PermissionSpec | list[dict[str, Any]] | None = Field(
+        default=None,
+        description="The name of a permission model, the model itself, or a `permissions` array of the Push API.",
+    )
+    permanent_id: Text | None = Field(default=None, alias="permanentId")
+    metadata: dict[str, MetadataValue] = Field(
+        default={}, description="Keys are matched to fields of the organization."
+    )
+    protect: bool = Field(default=False, description="Refuse every plan that would delete this.")
+
+
+class ItemTemplate(Spec):
+    """An item with `{field}` placeholders for each file or row of an item set."""
+
+    uri: Text
+    source: str | None = None
+    title: str | None = None
+    clickable_uri: str | None = Field(default=None, alias="clickableUri")
+    body: BodySpec | None = None
+    file_extension: str | None = Field(default=None, alias="fileExtension")
+    parent: str | None = None
+    permissions: str | PermissionSpec | list[dict[str, Any]] | None = None
+    permanent_id: str | None = Field(default=None, alias="permanentId")
+    metadata: dict[str, MetadataValue] = {}
+    protect: bool = False
+
+
+class SetOriginSpec(Spec):
+    """Where the members of an item set come from: exactly one of files, csv, jsonl, parquet."""
+
+    files: Text | list[Text] | None = Field(
+        default=None, description="Glob patterns, relative to the project's folder."
+    )
+    exclude: list[Text] | None = None
+    csv: Text | None = None
+    jsonl: Text | None = None
+    parquet: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SetOriginSpec:
+        if sum(value is not None for value in (self.files, self.csv, self.jsonl, self.parquet)) != 1:
+            raise ValueError("give exactly one of files, csv, jsonl, parquet")
+        return self
+
+
+class ItemSetSpec(Spec):
+    """Many items from files or rows."""
+
+    from_: SetOriginSpec = Field(alias="from")
+    item: ItemTemplate
+    allow_empty: bool = Field(default=False, alias="allowEmpty", description="No match means no items, not an error.")
+
+
+class GroupSpec(Spec):
+    """A group or virtual group and its members, groups included."""
+
+    name: Text
+    provider: Text | None = None
+    members: list[IdentityRef]
+    well_knowns: list[IdentityRef] = Field(default=[], alias="wellKnowns")
+    additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
+    protect: bool = False
+
+
+class UserSpec(Spec):
+    """A user and the groups that it belongs to by its own word (well-knowns)."""
+
+    name: Text
+    provider: Text | None = None
+    well_knowns: list[IdentityRef] = Field(default=[], alias="wellKnowns")
+    additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
+    protect: bool = False
+
+
+class AliasTargetSpec(Spec):
+    """The identity of another provider that an alias stands for."""
+
+    provider: Text
+    identity: IdentityText
+    additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
+
+
+class OfEachSpec(Spec):
+    """Every identity of a type that the named groups list as a member."""
+
+    members_of: Text = Field(alias="membersOf", description="A pattern over group names, `*` for all.")
+    type: Literal["user", "group", "virtualGroup", "unknown"] = "user"
+
+
+class AliasSpec(Spec):
+    """One identity, or each of many, and what it is called elsewhere."""
+
+    of: IdentityRef | None = None
+    of_each: OfEachSpec | None = Field(default=None, alias="ofEach")
+    provider: Text | None = None
+    is_: list[AliasTargetSpec] = Field(alias="is", min_length=1)
+    protect: bool = False
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> AliasSpec:
+        if (self.of is None) == (self.of_each is None):
+            raise ValueError("give exactly one of of, ofEach")
+        return self
+
+
+class AccessTestSpec(Spec):
+    """Who must and must not see what; patterns may use `*` and `**`."""
+
+    who: IdentityRef | list[IdentityRef] | None = None
+    can_view: list[Text] | None = Field(default=None, alias="canView")
+    cannot_view: list[Text] | None = Field(default=None, alias="cannotView")
+    items: list[Text] | None = None
+    only_visible_to: list[IdentityRef] | None = Field(default=None, alias="onlyVisibleTo")
+    where: dict[str, MetadataValue] | None = None
+
+
+class MovedSpec(Spec):
+    """An item that is now called otherwise, so that the plan shows a rename."""
+
+    from_: Text = Field(alias="from")
+    to: Text
+    source: LocalName | None = None
+
+
+class DefaultsSpec(Spec):
+    """What the entries of one file need not repeat."""
+
+    source: LocalName | None = None
+    provider: Text | None = None
+    permissions: str | None = Field(
+        default=None, description="The name of the permission model of items that give none."
+    )
+
+
+class SourceSpec(Spec):
+    """A Push source of the organization."""
+
+    id: Text
+    visibility: Literal["secured", "shared", "private"] = "secured"
+    provider: LocalName | None = Field(default=None, description="The provider of the source's permissions.")
+
+
+class ProviderSpec(Spec):
+    """A security identity provider of the organization."""
+
+    id: Text
+    cascades_to: list[Text] = Field(default=[], alias="cascadesTo")
+
+
+class SourceOverride(Spec):
+    """What is different about a source in one environment."""
+
+    id: Text | None = None
+    visibility: Literal["secured", "shared", "private"] | None = None
+
+
+class ProviderOverride(Spec):
+    """What is different about a provider in one environment."""
+
+    id: Text | None = None
+    cascades_to: list[Text] | None = Field(default=None, alias="cascadesTo")
+
+
+class ApiKeySpec(Spec):
+    """Where the API key is found: exactly one place, never the key itself."""
+
+    env: Text | None = None
+    file: Text | None = None
+    command: list[Text] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ApiKeySpec:
+        if sum(value is not None for value in (self.env, self.file, self.command)) != 1:
+            raise ValueError("give exactly one of env, file, command")
+        return self
+
+
+Percent = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})(\.[0-9]+)?%$", examples=["10%"])]
+
+
+class GuardrailsSpec(Spec):
+    """What a plan may do before it must be allowed by name."""
+
+    deletes: Percent | None = Field(default=None, description="The share of recorded resources that may be deleted.")
+    updates: Percent | None = None
+    max_changes: Annotated[int, Field(ge=0)] | None = Field(default=None, alias="maxChanges")
+    widened_access: Literal["allow", "confirm", "deny"] | None = Field(default=None, alias="widenedAccess")
+
+
+class EnvironmentSpec(Spec):
+    """Where an environment's calls go and what differs there."""
+
+    target: Text | None = Field(default=None, description="`emulator`, a base URL, or nothing for the region's hosts.")
+    organization: Text | None = None
+    region: Literal["us", "eu", "au", "ca", "hipaa"] = "us"
+    api_key: ApiKeySpec | None = Field(default=None, alias="apiKey")
+    state: Text | None = None
+    sources: dict[LocalName, SourceOverride] = {}
+    providers: dict[LocalName, ProviderOverride] = {}
+    vars: dict[str, Scalar] = {}
+    guardrails: GuardrailsSpec | None = None
+
+
+class ProjectSections(Spec):
+    """The sections that only `reconciler.yaml` may hold."""
+
+    manifests: list[Text] | None = Field(default=None, description="Glob patterns of the manifest files.")
+    sources: dict[LocalName, SourceSpec] = {}
+    providers: dict[LocalName, ProviderSpec] = {}
+    environments: dict[LocalName, EnvironmentSpec] = {}
+    vars: dict[str, Scalar] = {}
+    guardrails: GuardrailsSpec | None = None
+
+
+class ManifestSections(Spec):
+    """The sections that any manifest file may hold."""
+
+    defaults: DefaultsSpec | None = None
+    permissions: dict[Text, PermissionSpec | list[dict[str, Any]]] = {}
+    items: list[ItemSpec] = []
+    item_sets: list[ItemSetSpec] = Field(default=[], alias="itemSets")
+    groups: list[GroupSpec] = []
+    virtual_groups: list[GroupSpec] = Field(default=[], alias="virtualGroups")
+    users: list[UserSpec] = []
+    aliases: list[AliasSpec] = []
+    access_tests: list[AccessTestSpec] = Field(default=[], alias="accessTests")
+    moved: list[MovedSpec] = []
+
+
+class ManifestFile(ManifestSections):
+    """A manifest file."""
+
+
+class ProjectFile(ProjectSections, ManifestSections):
+    """`reconciler.yaml`: the project, and whatever else a manifest may hold."""

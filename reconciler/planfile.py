@@ -1,0 +1,273 @@
+"""A plan, its calls and what they need, as bytes to save and to apply verbatim later.
+
+Pure: bytes out, bytes in. The checksum finds accidents and careless edits; it is no signature, and
+whoever can write a plan file can make a new one. So what is read is also held to what a plan may
+say: its paths stay inside the project and on the host that the environment names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from reconciler import __version__
+from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.model.address import Address
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource, StateBase, Target
+from reconciler.planning.change import Action, Change
+from reconciler.planning.plan import BodyRef, Hazard, Plan
+from reconciler.problems import Position, Problem, Related, Severity, StateError
+from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan
+
+_METHODS = frozenset({"PUT", "POST", "DELETE"})
+_CALL_PATH = re.compile(r"(?!//)[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
+
+_REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan file as read: the plan, its calls, what only the state records, and the file's checksum.
+
+    `digest` names the plan: equal digests mean equal plans. `tool_version` made it.
+    """
+
+    plan: Plan
+    stages: tuple[Stage, ...]
+    state_only: tuple[Address, ...]
+    digest: str
+    tool_version: str = __version__
+
+
+def dump_plan(plan: Plan, compiled_stages: Sequence[Stage], state_only: Sequence[Address] = ()) -> bytes:
+    """Return the bytes of a plan file. `load_plan` returns equal values, but for excerpts of problems."""
+    return encode_plan(plan, compiled_stages, state_only)
+
+
+def load_plan(data: bytes, where: str) -> SavedPlan:
+    """Return the plan that `data` holds; `where` names the file in problems.
+
+    Raises StateError with `plan-not-json`, `plan-truncated`, `plan-not-a-plan`,
+    `plan-newer-version` or `plan-altered`.
+    """
+    document = _parsed(data, where)
+    _check_version(document, where)
+    stated = document.get("checksum")
+    if not isinstance(stated, str):
+        raise _refusal("plan-not-a-plan", f'"{where}" holds no checksum', where)
+    if checksum(document) != stated:
+        raise _refusal(
+            "plan-altered",
+            f'"{where}" was changed after it was made: its checksum does not match',
+            where,
+            why="what was reviewed is what is applied, and nobody reviewed this.",
+        )
+    try:
+        return _saved(document, stated)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise _refusal(
+            "plan-not-a-plan", f'"{where}" is not a plan that reconciler can read: {_told(error)}', where
+        ) from error
+
+
+def _refusal(code: str, what: str, where: str, *, why: str = "", fix: str = _REMAKE) -> StateError:
+    return StateError(Problem(code, what, why=why, fix=fix, where=where))
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error.args[0]!r}"
+    return str(error) or type(error).__name__
+
+
+def _parsed(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if _is_cut_short(data, error):
+            raise _refusal(
+                "plan-truncated",
+                f'"{where}" ends after {len(data):,} bytes, in the middle of the plan',
+                where,
+                why="part of the changes would be missing.",
+            ) from None
+        raise _refusal("plan-not-json", f'"{where}" is not JSON: {error.msg} (line {error.lineno})', where) from None
+    if not isinstance(document, dict):
+        raise _refusal("plan-not-a-plan", f'"{where}" is JSON, but not a plan', where)
+    return document
+
+
+def _is_cut_short(data: bytes, error: orjson.JSONDecodeError) -> bool:
+    """Whether the text is the beginning of a JSON object whose rest is missing."""
+    if not data.lstrip().startswith(b"{"):
+        return not data.strip()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as broken:
+        return broken.reason == "unexpected end of data"
+    # Inside a cut string, number or word the error stands where that began.
+    return "end of data" in error.msg or error.pos >= len(text.rstrip())
+
+
+def _check_version(document: dict[str, Any], where: str) -> None:
+    version = document.get("format_version")
+    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
+    if match is None or "changes" not in document or "calls" not in document:
+        raise _refusal("plan-not-a-plan", f'"{where}" is JSON, but not a plan', where)
+    if int(match.group(1)) > int(FORMAT_VERSION.partition(".")[0]):
+        made_by = document.get("tool_version")
+        by = f" (made by reconciler {made_by})" if isinstance(made_by, str) else ""
+        raise _refusal(
+            "plan-newer-version",
+            f'"{where}" has format version {version}{by}; this is reconciler {__version__}, '
+            f"which reads up to {FORMAT_VERSION.partition('.')[0]}.x",
+            where,
+            why="a newer version may mean something by it that this one would not do.",
+            fix="use the version that made the plan, or make a new plan with this one.",
+        )
+
+
+def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
+    target = document["target"]
+    plan = Plan(
+        environment=_text(document["environment"]),
+        target=Target(_text(target["organization"]), _pairs(target["sources"]), _pairs(target["providers"])),
+        base=StateBase(_text(document["state"]["lineage"]), _number(document["state"]["serial"])),
+        changes=tuple(_change(entry) for entry in document["changes"]),
+        no_op=_number(document["summary"]["no_op"]),
+        hazards=tuple(_hazard(entry) for entry in document["hazards"]),
+        problems=tuple(_problem(entry) for entry in document["problems"]),
+        bodies=tuple(_body(entry) for entry in document["bodies"]),
+        manifest_digest=_text(document["manifests"]["digest"]),
+        selection=tuple(_text(entry) for entry in document["selection"]),
+    )
+    stages = tuple(
+        Stage(name, tuple(_call(entry) for entry in entries))
+        for (_, name), entries in groupby(
+            document["calls"], key=lambda entry: (entry["stage_number"], _text(entry["stage"]))
+        )
+    )
+    state_only = tuple(_address(entry) for entry in document["state_only"])
+    return SavedPlan(plan, stages, state_only, digest, _text(document["tool_version"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, not {type(value).__name__}")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("a count expected")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("true or false expected")
+    return value
+
+
+def _pairs(value: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, _text(entry)) for key, entry in value.items()))
+
+
+def _address(value: Any) -> Address:
+    address = Address(_text(value))
+    if address.count("/") < 2 or not address.kind:  # .kind raises ValueError for an unknown one
+        raise ValueError(f"not an address: {value!r}")
+    return address
+
+
+def _change(entry: dict[str, Any]) -> Change:
+    address = _address(entry["address"])
+    moved_from, moved_to = entry.get("moved_from"), entry.get("moved_to")
+    change = Change(
+        address=address,
+        action=Action(entry["action"]),
+        reason=_text(entry["reason"]),
+        before=_resource(address, entry["before"]),
+        after=_resource(address, entry["after"]),
+        moved_from=None if moved_from is None else _address(moved_from),
+        moved_to=None if moved_to is None else _address(moved_to),
+    )
+    if (change.after is None) is not (change.action is Action.DELETE):
+        raise ValueError(f"a {change.action.value} that does not say what will be: {address}")
+    return change
+
+
+def _resource(address: Address, entry: dict[str, Any] | None) -> Resource | None:
+    if entry is None:
+        return None
+    doc, shared = entry["doc"], entry["shared"]
+    if not isinstance(doc, dict) or not (shared is None or isinstance(shared, dict)):
+        raise TypeError("a document expected")
+    return Resource(address, canonical_json(doc), b"" if shared is None else canonical_json(shared))
+
+
+def _call(entry: dict[str, Any]) -> Call:
+    method, path = _text(entry["method"]), _text(entry["path"])
+    if method not in _METHODS:
+        raise ValueError(f"no call has the method {method!r}")
+    if not _CALL_PATH.fullmatch(path) or {"..", "."} & set(path.split("/")):
+        raise ValueError(f"no call goes to {path!r}")
+    return Call(
+        number=_number(entry["number"]),
+        kind=CallKind(entry["kind"]),
+        method=method,
+        path=path,
+        query=tuple((_text(name), _text(value)) for name, value in entry["query"]),
+        scope=_text(entry["scope"]),
+        covers=tuple(Covered(_address(cover["address"]), Verb(cover["verb"])) for cover in entry["covers"]),
+        size=_number(entry["size"]),
+    )
+
+
+def _hazard(entry: dict[str, Any]) -> Hazard:
+    return Hazard(
+        name=_text(entry["name"]),
+        what=_text(entry["what"]),
+        why=_text(entry["why"]),
+        fix=_text(entry["fix"]),
+        subject=_text(entry["subject"]),
+        count=_number(entry["count"]),
+        addresses=tuple(_text(address) for address in entry["addresses"]),
+        allowed=_flag(entry["allowed"]),
+    )
+
+
+def _problem(entry: dict[str, Any]) -> Problem:
+    return Problem(
+        code=_text(entry["code"]),
+        what=_text(entry["what"]),
+        why=_text(entry["why"]),
+        fix=_text(entry["fix"]),
+        position=None if entry["file"] is None else _position(entry),
+        where=_text(entry["where"]),
+        severity=Severity(entry["severity"]),
+        related=tuple(Related(_position(other), _text(other["what"])) for other in entry["related"]),
+    )
+
+
+def _position(entry: dict[str, Any]) -> Position:
+    return Position(_text(entry["file"]), _number(entry["line"]), _number(entry["column"]), _number(entry["length"]))
+
+
+def _body(entry: dict[str, Any]) -> BodyRef:
+    sha256, path = _text(entry["sha256"]), entry["path"]
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"not a digest: {sha256!r}")
+    if path is not None:
+        parts = _text(path).replace("\\", "/").split("/")
+        if "\0" in path or ".." in parts or parts[0] == "" or re.fullmatch("[A-Za-z]:.*", parts[0]):
+            raise ValueError(f"the content file {path!r} is outside the project's folder")
+    return BodyRef(sha256, _number(entry["size"]), path)

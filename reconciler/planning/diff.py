@@ -1,0 +1,111 @@
+"""What differs between desired and recorded, by address; equality is that of fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.model.address import Address
+from reconciler.model.states import Resource
+from reconciler.planning.change import Action, Change
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Addresses by what happens to them, each sorted; what stays the same is counted.
+
+    `unconfirmed` are those whose last call has an unknown outcome: the remote may hold either
+    version, so they are sent again even when desired and recorded agree.
+    """
+
+    created: tuple[str, ...]
+    updated: tuple[str, ...]
+    deleted: tuple[str, ...]
+    unconfirmed: frozenset[str]
+    no_op: int
+
+    @property
+    def addresses(self) -> Iterable[str]:
+        """Every address that changes."""
+        yield from self.created
+        yield from self.updated
+        yield from self.deleted
+
+
+def compare(
+    desired: Mapping[str, bytes], recorded: Mapping[str, bytes], unsettled: Collection[str] = ()
+) -> Differences:
+    """Return how the two sides differ. Costs one look-up per address and sorts only what differs."""
+    created = []
+    updated = []
+    for address, fingerprint in desired.items():
+        known = recorded.get(address)
+        if known is None:
+            created.append(address)
+        elif known != fingerprint:
+            updated.append(address)
+    no_op = len(desired) - len(created) - len(updated)
+    deleted = [] if no_op + len(updated) == len(recorded) else [key for key in recorded if key not in desired]
+    again = set()
+    if unsettled:
+        changing = {*created, *updated, *deleted}
+        again = {address for address in unsettled if address not in changing}
+        updated += [address for address in again if address in desired]
+        deleted += [address for address in again if address not in desired]
+        no_op -= sum(address in desired for address in again)
+    unconfirmed = frozenset(again) | (frozenset(unsettled) & {*created, *updated, *deleted})
+    return Differences(tuple(sorted(created)), tuple(sorted(updated)), tuple(sorted(deleted)), unconfirmed, no_op)
+
+
+def changes_of(
+    differences: Differences,
+    *,
+    desired: Callable[[Iterable[str]], Mapping[str, Resource]],
+    recorded: Callable[[Iterable[str]], Mapping[str, Resource]],
+    moved: Mapping[str, str],
+    removal: str = "removed",
+) -> tuple[Change, ...]:
+    """Return one change per differing address, in address order.
+
+    `desired` and `recorded` look up resources by address. `moved` maps old addresses to new ones: a
+    declared rename counts only where the old one is deleted and the new one created. `removal` is
+    the reason given for deletions.
+    """
+    after = desired((*differences.created, *differences.updated))
+    before = recorded((*differences.updated, *differences.deleted))
+    created, deleted = set(differences.created), set(differences.deleted)
+    renames = {old: new for old, new in moved.items() if old in deleted and new in created}
+    origins = {new: old for old, new in renames.items()}
+    changes = []
+    for address in differences.created:
+        origin = origins.get(address)
+        reason = _reason(address, differences, "moved" if origin else "new")
+        changes.append(
+            Change(
+                Address(address),
+                Action.CREATE,
+                reason,
+                after=after[address],
+                moved_from=Address(origin) if origin else None,
+            )
+        )
+    for address in differences.updated:
+        reason = _reason(address, differences, "changed")
+        changes.append(Change(Address(address), Action.UPDATE, reason, before.get(address), after[address]))
+    for address in differences.deleted:
+        goal = renames.get(address)
+        reason = _reason(address, differences, "moved" if goal else removal)
+        changes.append(
+            Change(
+                Address(address),
+                Action.DELETE,
+                reason,
+                before=before.get(address),
+                moved_to=Address(goal) if goal else None,
+            )
+        )
+    return tuple(sorted(changes, key=lambda change: change.address))
+
+
+def _reason(address: str, differences: Differences, otherwise: str) -> str:
+    return "unconfirmed" if address in differences.unconfirmed else otherwise

@@ -1,0 +1,146 @@
+"""Names what is risky in a set of changes, so that it must be allowed by that name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.model.address import GROUP_KINDS
+from reconciler.planning.change import Action, Change
+from reconciler.planning.plan import Hazard
+from reconciler.problems import Problem
+
+# Below this many recorded resources a share says nothing: one of four is already a quarter.
+SHARE_FROM = 10
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a plan may do before somebody must allow it: shares from 0 to 1, and a count."""
+
+    deletes: float | None = None
+    updates: float | None = None
+    max_changes: int | None = None
+
+
+def hazards_of(
+    changes: Sequence[Change],
+    *,
+    desired: Iterable[str],
+    recorded: Collection[str],
+    limits: Limits,
+    allowed: Collection[str] = (),
+) -> tuple[Hazard, ...]:
+    """Return the hazards of `changes`, sorted by name and subject.
+
+    `desired` and `recorded` are all addresses of either side. `allowed` holds names, or
+    `name:subject`, that the user allowed.
+    """
+    found = [
+        *_shares(changes, len(recorded), limits),
+        *_emptied(changes, desired, recorded),
+        *_emptied_groups(changes),
+    ]
+    return tuple(
+        replace(hazard, allowed=hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed)
+        for hazard in sorted(found, key=lambda hazard: (hazard.name, hazard.subject))
+    )
+
+
+def protected_deletions(changes: Iterable[Change]) -> tuple[Problem, ...]:
+    """Return an error for each deletion of a protected resource; no flag lifts these.
+
+    Protection is read from what was recorded, so deleting an entry does not lift its protection.
+    """
+    return tuple(
+        Problem(
+            "protected",
+            f'"{change.address}" is protected and would be deleted',
+            why="it was applied with `protect: true`; deleting its entry does not lift that.",
+            fix="put it back with `protect: false`, apply, and delete it in a second change.",
+        )
+        for change in changes
+        if change.action is Action.DELETE and change.before is not None and change.before.own().get("protect")
+    )
+
+
+def _shares(changes: Sequence[Change], recorded: int, limits: Limits) -> list[Hazard]:
+    found = []
+    for action, name, limit in (
+        (Action.DELETE, "mass-delete", limits.deletes),
+        (Action.UPDATE, "mass-update", limits.updates),
+    ):
+        hit = [change.address for change in changes if change.action is action]
+        if limit is not None and recorded >= SHARE_FROM and len(hit) > limit * recorded:
+            found.append(
+                Hazard(
+                    name,
+                    f"{len(hit):,} of {recorded:,} recorded resources ({len(hit) / recorded:.0%}) would be "
+                    f"{action.value}d; the limit is {limit:.0%}",
+                    "a mistake in a pattern or a folder that vanished looks exactly like this.",
+                    f"look at the list; if it is meant, add --allow {name}, or raise guardrails.{action.value}s.",
+                    count=len(hit),
+                    addresses=tuple(hit[:EXAMPLES]),
+                )
+            )
+    if limits.max_changes is not None and len(changes) > limits.max_changes:
+        found.append(
+            Hazard(
+                "too-many-changes",
+                f"{len(changes):,} changes; the limit is {limits.max_changes:,}",
+                "more than a reviewer can read.",
+                "split the change; if it is meant, add --allow too-many-changes, or raise guardrails.maxChanges.",
+                count=len(changes),
+            )
+        )
+    return found
+
+
+def _emptied(changes: Sequence[Change], desired: Iterable[str], recorded: Collection[str]) -> list[Hazard]:
+    deleted: Counter[str] = Counter(_home(change.address) for change in changes if change.action is Action.DELETE)
+    if not deleted:
+        return []
+    inhabited = {_home(address) for address in desired}
+    before = Counter(_home(address) for address in recorded)
+    return [
+        Hazard(
+            "emptied",
+            f'every {kind} of "{scope}" would be deleted ({count:,} of {before[home]:,})',
+            'empty is never taken for "delete all": a file or section may have vanished by mistake.',
+            f"bring the entries back; if it is meant, add --allow emptied:{home}.",
+            subject=home,
+            count=count,
+        )
+        for home, count in deleted.items()
+        if home not in inhabited
+        for kind, _, scope in (home.partition("/"),)
+    ]
+
+
+def _home(address: str) -> str:
+    return address[: address.index("/", address.index("/") + 1)]
+
+
+def _emptied_groups(changes: Iterable[Change]) -> list[Hazard]:
+    found = []
+    for change in changes:
+        if change.action is not Action.UPDATE or change.address.kind not in GROUP_KINDS:
+            continue
+        before, after = change.before, change.after
+        if before is None or after is None or after.own()["members"]:
+            continue
+        count = len(before.own()["members"])
+        if count:
+            found.append(
+                Hazard(
+                    "emptied-group",
+                    f'"{change.address}" would lose all of its {count:,} members',
+                    "everybody who sees something through this group would be locked out.",
+                    f"bring the members back; if it is meant, add --allow emptied-group:{change.address}.",
+                    subject=str(change.address),
+                    count=count,
+                )
+            )
+    return found

@@ -1,0 +1,168 @@
+"""What to tell a person when a call fails: from a status or a missing reply to a problem.
+
+Pure. The texts name the API's `errorCode` and message (push-api.md 6), say what was accepted, and
+what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reconciler.problems import Problem, RemoteError
+
+Outcome = Literal["refused", "unknown"]
+Step = Literal["call", "container", "upload", "batch", "read"]
+
+_STEPS = {
+    "call": "",
+    "container": "asking for a file container: ",
+    "upload": "uploading to the file container: ",
+    "batch": "",
+    "read": "",
+}
+
+
+class CallFailed(RemoteError):
+    """A call was not accepted, or nobody knows.
+
+    `outcome` is `refused` when the remote has certainly not accepted it, `unknown` when it may have:
+    then it has to be sent again, which is harmless. `status` is that of the last answer, if any.
+    """
+
+    def __init__(self, problem: Problem, *, outcome: Outcome, status: int | None = None) -> None:
+        super().__init__(problem)
+        self.outcome: Outcome = outcome
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed exchange. `kind` is `status`, or why there is no usable reply: `timeout`,
+    `unreachable`, `dropped`, `unusable`, `bad-reply`, `upload-address`."""
+
+    step: Step
+    kind: str
+    status: int | None = None
+    error_code: str = ""
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        """What happened, in a line."""
+        if self.status is None:
+            return self.message
+        parts = [f"HTTP {self.status}", self.error_code]
+        said = " ".join(part for part in parts if part)
+        return f"{said}: {self.message}" if self.message else said
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long we tried: attempts, and the seconds they took with their waits."""
+
+    attempts: int = 1
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.attempts == 1:
+            return ""
+        return f" after {self.attempts} attempts over {self.seconds:.0f} s"
+
+
+def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effort) -> CallFailed:
+    """Return the error for a call whose last failure was `failure`."""
+    code, fix = _advice(failure)
+    if failure.step == "read":
+        why = "reading changes nothing, here or at the remote."
+    elif outcome == "refused":
+        why = "nothing of this call was accepted."
+    else:
+        why = "it may have been accepted all the same; the next run sends it again, which is harmless."
+    problem = Problem(
+        code=code,
+        what=f"{_STEPS[failure.step]}{failure.text}{effort}",
+        why=why,
+        fix=fix,
+        where=where,
+    )
+    return CallFailed(problem, outcome=outcome, status=failure.status)
+
+
+def error_body(value: Any) -> tuple[str, str]:
+    """Return `errorCode` and `message` of an error reply's JSON, as far as they are there (push-api.md 6)."""
+    if not isinstance(value, dict):
+        return "", ""
+    folded = {str(key).lower(): entry for key, entry in value.items()}
+    code, message = folded.get("errorcode"), folded.get("message")
+    return code if isinstance(code, str) else "", message if isinstance(message, str) else ""
+
+
+_KINDS = {
+    "timeout": ("call-timed-out", "try again; if it goes on, look at the network or raise the time allowed"),
+    "unreachable": (
+        "remote-unreachable",
+        "check the target or region of the environment, the network and its proxy; then run again",
+    ),
+    "dropped": ("remote-unreachable", "run again"),
+    "unusable": ("remote-unreachable", "check the target of the environment: it must be a base URL"),
+    "bad-reply": (
+        "bad-reply",
+        "check that the target is a Push API: something else may be answering in its place",
+    ),
+    "upload-address": (
+        "upload-refused",
+        "check that the target is a Push API: content goes to https addresses or this machine only",
+    ),
+}
+
+_STATUSES = {
+    400: ("call-refused", "read the message; if the manifest is right, this is a bug in reconciler"),
+    401: (
+        "call-unauthorized",
+        "check the API key of this environment: it is missing, wrong, expired or disabled",
+    ),
+    403: (
+        "call-forbidden",
+        "give the API key the privileges: Sources - Edit for items, Organization - View for batches, "
+        "Security identity providers - Edit for identities; or use the key of the right organization",
+    ),
+    404: ("organization-unknown", "check `organization` and `region` of this environment"),
+    412: ("call-refused", "check the ids under `sources:` and `providers:`"),
+    413: ("call-too-large", "split what the call carries; this is a bug in reconciler if the plan let it pass"),
+    415: ("call-refused", "this is a bug in reconciler, or a proxy changes the Content-Type"),
+    429: (
+        "call-throttled",
+        "wait and run again; when a daily quota is used up it opens again the next day",
+    ),
+}
+
+_ERROR_CODES = {
+    "ORGANIZATION_IS_PAUSED": ("organization-paused", "resume the organization in the administration console"),
+    "SOURCE_DOES_NOT_EXIST": (
+        "source-unknown",
+        "check the id under `sources:`; a source made a moment ago needs a while",
+    ),
+    "DOCUMENT_LIMIT_EXCEEDED": (
+        "document-limit",
+        "the organization's item quota is used up: delete items or raise the licence",
+    ),
+}
+
+
+def _advice(failure: Failure) -> tuple[str, str]:
+    """Return the problem's code and its fix."""
+    if failure.status is None or failure.kind != "status":
+        return _KINDS[failure.kind]
+    status = failure.status
+    if failure.step == "upload" and status < 500 and status != 429:
+        return "upload-refused", "run again; if it goes on, something between here and the storage changes requests"
+    if failure.error_code in _ERROR_CODES:
+        return _ERROR_CODES[failure.error_code]
+    if status in _STATUSES:
+        return _STATUSES[status]
+    if 300 <= status < 400:
+        return "call-redirected", "redirects are not followed, to keep the API key here: correct the target"
+    if status >= 500:
+        return "remote-failing", "wait and run again"
+    return "call-refused", "read the message and correct what it names"

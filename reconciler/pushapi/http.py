@@ -1,0 +1,207 @@
+"""One HTTP exchange: a request out, a bounded reply or the reason why there is none back.
+
+[io] It follows no redirect, decompresses nothing, reads at most `MAX_REPLY` bytes within the time
+given, and lets no httpx exception out: those hold the request, and the request holds the API key.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from reconciler.problems import Problem, UsageError
+
+MAX_REPLY = 1024 * 1024
+
+# httpx logs whole URLs, and that of an upload is a secret for as long as it is valid (push-api.md 2.2).
+logging.getLogger("httpx").addFilter(lambda record: record.levelno >= logging.WARNING)
+
+_KEY = re.compile(r"[\x21-\x7e]+\Z")
+_REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-amz-request-id", "x-correlation-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, between two pieces of a transfer, and for a whole reply to be read."""
+
+    connect: float = 10.0
+    transfer: float = 60.0
+    reply: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, whatever its status; `body` ends after `MAX_REPLY` bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether it says accepted: any 2xx (push-api.md 2.1)."""
+        return 200 <= self.status < 300
+
+    @property
+    def request_id(self) -> str:
+        """The id under which the remote knows the request, or an empty string."""
+        for name in _REQUEST_ID_HEADERS:
+            if name in self.headers:
+                return printable(self.headers[name], 100)
+        return ""
+
+    def json(self) -> Any:
+        """Return the body as JSON values, or None when it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+class NoReply(Exception):
+    """No answer came. `sent` says whether the remote may have received the request."""
+
+    def __init__(self, kind: str, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.sent = sent
+
+
+class Http:
+    """Sends requests with fixed headers; safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str],
+        transport: httpx.BaseTransport | None = None,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._headers = dict(headers)
+        self._clock = clock
+        limit = httpx.Timeout(self._timeouts.transfer, connect=self._timeouts.connect)
+        self._client = httpx.Client(transport=transport, timeout=limit, follow_redirects=False)
+
+    def __repr__(self) -> str:
+        return "Http()"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
+    ) -> Reply:
+        """Send one request and return its reply. Raises NoReply.
+
+        Only the fixed headers, `headers` and those that HTTP itself needs travel; the URL's path and
+        query travel as they are, since a signature may cover every byte of them (push-api.md 8).
+        """
+        failure: NoReply | None = None
+        try:
+            # Made by hand: a request built by the client would carry the client's default headers.
+            request = httpx.Request(
+                method,
+                url,
+                headers={**self._headers, **(headers or {})},
+                content=content,
+                extensions={"target": _target(url), "timeout": self._client.timeout.as_dict()},
+            )
+            started = self._clock()
+            response = self._client.send(request, stream=True)
+            try:
+                body = self._bounded(response, started)
+            finally:
+                response.close()
+            return Reply(response.status_code, _headers(response), body)
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
+            failure = _no_reply(error)
+        # Outside the handler: the httpx exception must not stay attached as the context.
+        raise failure
+
+    def _bounded(self, response: httpx.Response, started: float) -> bytes:
+        body = bytearray()
+        for piece in _raw(response):
+            body += piece
+            if len(body) >= MAX_REPLY:
+                break
+            if self._clock() - started > self._timeouts.reply:
+                raise httpx.ReadTimeout("the reply takes too long")
+        return bytes(body[:MAX_REPLY])
+
+
+def api_headers(api_key: str, user_agent: str) -> dict[str, str]:
+    """Return the headers of every API request (push-api.md 1.2). Raises UsageError for an unusable key."""
+    if not _KEY.match(api_key):
+        raise UsageError(
+            Problem(
+                code="api-key-unusable",
+                what="the API key is empty, or holds spaces, line breaks or characters that no key has",
+                why="it cannot be sent in an HTTP header.",
+                fix="copy the key again; a file or a command that gives it may add nothing but one line break",
+            )
+        )
+    return {
+        "Authorization": f"Bearer {api_key}",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": user_agent,
+    }
+
+
+def with_query(url: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return the URL with these decoded pairs as its query, every reserved character encoded."""
+    return f"{url}?{urlencode(pairs, quote_via=quote, safe='')}" if pairs else url
+
+
+def printable(text: str, length: int) -> str:
+    """Return what a remote said as one line of at most `length` characters, without control characters."""
+    cleaned = "".join(char if char.isprintable() else " " for char in text[: length * 4])
+    cleaned = " ".join(cleaned.split())
+    return cleaned if len(cleaned) <= length else cleaned[: length - 3] + "..."
+
+
+def _target(url: str) -> bytes:
+    rest = url.partition("://")[2]
+    cut = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+    target = rest[cut:].partition("#")[0]
+    return (target if target.startswith("/") else f"/{target}").encode("ascii")
+
+
+def _raw(response: httpx.Response) -> Iterator[bytes]:
+    # A transport in a test may have read the body already.
+    if response.is_stream_consumed:
+        yield response.content
+    else:
+        yield from response.iter_raw()
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value[:1000] for name, value in response.headers.items()}
+
+
+def _no_reply(error: Exception) -> NoReply:
+    if isinstance(error, httpx.TimeoutException):
+        sent = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
+        return NoReply("timeout", "no answer in time" if sent else "no connection in time", sent=sent)
+    if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+        return NoReply("unreachable", printable(str(error), 200) or "no connection", sent=False)
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError | UnicodeError):
+        return NoReply("unusable", "the address or a header cannot be sent", sent=False)
+    return NoReply("dropped", "the connection broke before an answer came", sent=True)

@@ -1,0 +1,109 @@
+"""When to try again, and after how long.
+
+Pure: a status or the lack of an answer, a count of attempts and a time go in, a number of seconds
+comes out; the clock, the sleep and the randomness are handed in. The loop itself is tenacity's.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+RETRYABLE = frozenset({429, 500, 502, 503, 504})
+"""Statuses that may pass by themselves; all others are permanent (push-api.md 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to insist: at most `attempts`, and no wait that would end after `deadline` seconds.
+
+    Without a Retry-After the wait is drawn between 0 and `base * 2 ** (attempt - 1)` seconds, at
+    most `cap` (full jitter).
+    """
+
+    attempts: int = 8
+    deadline: float = 300.0
+    base: float = 1.0
+    cap: float = 30.0
+
+
+class Transient(Exception):
+    """One attempt failed in a way that may pass; `retry_after` is what the remote asked for, in seconds."""
+
+    def __init__(self, retry_after: float | None = None) -> None:
+        super().__init__("the attempt failed in a way that may pass")
+        self.retry_after = retry_after
+
+
+def retryable(status: int) -> bool:
+    """Whether an answer with this status may pass by itself."""
+    return status in RETRYABLE
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header asks to wait, or None when it says nothing usable.
+
+    The unit of a number is presumed to be seconds (push-api.md 11); a date counts from `now`, and
+    one in the past is 0.
+    """
+    if value is None or len(value) > 100:
+        return None
+    text = value.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            moment = email.utils.parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - now).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def wait_seconds(policy: RetryPolicy, attempt: int, asked: float | None, draw: Callable[[], float]) -> float:
+    """Return the wait after the `attempt`-th attempt, counted from 1; `draw` gives numbers from 0 to 1."""
+    if asked is not None:
+        return asked
+    return draw() * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 60))
+
+
+def gives_up(policy: RetryPolicy, attempt: int, elapsed: float, wait: float) -> bool:
+    """Whether the `attempt`-th attempt was the last: none are left, or the wait ends after the deadline."""
+    return attempt >= policy.attempts or elapsed + wait > policy.deadline
+
+
+def run_with_retries(
+    attempt: Callable[[], T],
+    *,
+    policy: RetryPolicy,
+    sleep: Callable[[float], None],
+    draw: Callable[[], float],
+) -> T:
+    """Call `attempt` until it returns; each Transient that it raises is waited out.
+
+    Raises the last Transient when the policy gives up, and at once whatever else `attempt` raises.
+    """
+    import tenacity
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error: Any = state.outcome.exception() if state.outcome is not None else None
+        return wait_seconds(policy, state.attempt_number, error.retry_after, draw)
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        # The waits count by what was asked for, too, so that a sleep that returns early cannot
+        # stretch the deadline.
+        elapsed = max(state.seconds_since_start or 0.0, state.idle_for)
+        return gives_up(policy, state.attempt_number, elapsed, state.upcoming_sleep)
+
+    loop = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Transient), wait=wait, stop=stop, sleep=sleep, reraise=True
+    )
+    return loop(attempt)

@@ -1,0 +1,167 @@
+"""An authorized session with retries, which the client and the reader share.
+
+[io] It turns answers into failures, redacts the API key in whatever the remote says, and decides
+with `pushapi.retry` whether to try again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from reconciler.pushapi.failures import Effort, Failure, Outcome, Step, call_failed, error_body
+from reconciler.pushapi.http import Http, NoReply, Reply, Timeouts, api_headers, printable
+from reconciler.pushapi.retry import RetryPolicy, Transient, retry_after, retryable, run_with_retries
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Again(Transient):
+    """An attempt failed and may be repeated."""
+
+    def __init__(self, failure: Failure, asked: float | None = None) -> None:
+        super().__init__(asked)
+        self.failure = failure
+
+
+class Final(Exception):
+    """An attempt failed for good."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the attempts of one call came to so far."""
+
+    where: str
+    attempts: int = 0
+    bytes_sent: int = 0
+    outcome: Outcome = "refused"
+    request_ids: list[str] = field(default_factory=list)
+
+
+class Session:
+    """Exchanges with one organization's APIs under one key; safe to use from several threads."""
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        user_agent: str,
+        transport: httpx.BaseTransport | None = None,
+        timeouts: Timeouts | None = None,
+        policy: RetryPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._api_key = api_key
+        self._http = Http(headers=api_headers(api_key, user_agent), transport=transport, timeouts=timeouts, clock=clock)
+        self._policy = policy or RetryPolicy()
+        self._sleep = sleep
+        self._draw = draw
+        self._clock = clock
+        self._now = now
+
+    def __repr__(self) -> str:
+        return "Session()"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def run(self, attempt: Callable[[], T], progress: Progress) -> T:
+        """Return what `attempt` returns, repeating it while it raises Again. Raises CallFailed."""
+        started = self._clock()
+        failure: Failure | None = None
+
+        def counted() -> T:
+            progress.attempts += 1
+            return attempt()
+
+        try:
+            return run_with_retries(counted, policy=self._policy, sleep=self._sleep, draw=self._draw)
+        except (Again, Final) as error:
+            failure = error.failure
+        effort = Effort(progress.attempts, self._clock() - started)
+        raise call_failed(failure, where=progress.where, outcome=progress.outcome, effort=effort)
+
+    def exchange(
+        self,
+        progress: Progress,
+        step: Step,
+        method: str,
+        url: str,
+        content: bytes | None = None,
+    ) -> Reply:
+        """Make one authorized request with an optional JSON body. Raises Again or Final unless it is 2xx.
+
+        The steps `call` and `batch` decide the outcome: from the moment when the remote may have
+        taken one, the outcome of the whole call is unknown, whatever later attempts say.
+        """
+        return self.settle(
+            progress,
+            step,
+            lambda: self._http.exchange(method, url, headers=JSON if content else {}, content=content),
+            len(content) if content else 0,
+        )
+
+    def settle(self, progress: Progress, step: Step, send: Callable[[], Reply], size: int) -> Reply:
+        """Run one exchange and judge its reply. Raises Again or Final unless it is 2xx."""
+        failure: Failure
+        try:
+            reply = send()
+        except NoReply as error:
+            failure = Failure(step, error.kind, message=self.redacted(error.text))
+            sent, passing = error.sent, error.kind != "unusable"
+        else:
+            progress.bytes_sent += size
+            if reply.request_id:
+                progress.request_ids.append(reply.request_id)
+            if reply.ok:
+                return reply
+            failure = self._refusal(step, reply)
+            if not retryable(reply.status):
+                raise Final(failure)
+            if reply.status >= 500 and step in ("call", "batch"):
+                progress.outcome = "unknown"
+            raise Again(failure, retry_after(reply.headers.get("retry-after"), self._now()))
+        if sent and step in ("call", "batch"):
+            progress.outcome = "unknown"
+        if not passing:
+            raise Final(failure)
+        raise Again(failure)
+
+    def redacted(self, text: str, length: int = 300) -> str:
+        """Return a remote's text, made printable, without the API key: some services echo it."""
+        return printable(text.replace(self._api_key, "***"), length)
+
+    def _refusal(self, step: Step, reply: Reply) -> Failure:
+        code, message = error_body(reply.json())
+        if not message and step == "upload":
+            message = _storage_message(reply.body)
+        return Failure(step, "status", reply.status, self.redacted(code, 60), self.redacted(message))
+
+
+def _storage_message(body: bytes) -> str:
+    """Return the code and the message of a storage error's XML (push-api.md 8), found without a parser."""
+    text = body[:4096].decode("utf-8", "replace")
+    parts = []
+    for tag in ("Code", "Message"):
+        start, end = text.find(f"<{tag}>"), text.find(f"</{tag}>")
+        if 0 <= start < end:
+            parts.append(text[start + len(tag) + 2 : end])
+    return ": ".join(parts)

@@ -1,0 +1,103 @@
+"""What a plan's calls cost, as counts and rows for the outline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.calls.call import Call, Stage, Verb
+from reconciler.planning.change import Change
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One call: what is sent where, for how many resources, in at most how many bytes."""
+
+    number: int
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    puts: int
+    deletes: int
+    size: int
+    at_most: bool
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """The calls of one stage."""
+
+    name: str
+    calls: tuple[CallRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSummary:
+    """All calls: how many, what the API counts, what travels, and what one call per change would cost.
+
+    `stages` is empty when nobody asked for the list.
+    """
+
+    count: int
+    api_calls: int
+    requests: int
+    resources: int
+    size: int
+    at_most: bool
+    stages: tuple[StageRow, ...]
+
+    @property
+    def one_by_one(self) -> int:
+        """How many API calls it would take to make one call for each change."""
+        return self.resources
+
+
+def summarise_calls(stages: Sequence[Stage], changes: Sequence[Change], *, listed: bool) -> CallsSummary:
+    """Return the summary of all stages; sizes are upper bounds where a body or a batch is made while it is sent."""
+    with_body = frozenset(change.address for change in changes if _has_body(change))
+    calls = [call for stage in stages for call in stage.calls]
+    rows = tuple(
+        StageRow(stage.name, tuple(_row(call, at_most=_is_bound(call, with_body)) for call in stage.calls))
+        for stage in stages
+        if listed and stage.calls
+    )
+    return CallsSummary(
+        count=len(calls),
+        api_calls=sum(call.api_calls for call in calls),
+        requests=sum(call.requests for call in calls),
+        resources=sum(len(call.covers) for call in calls),
+        size=sum(call.size for call in calls),
+        at_most=any(_is_bound(call, with_body) for call in calls),
+        stages=rows,
+    )
+
+
+def _row(call: Call, *, at_most: bool) -> CallRow:
+    puts = sum(entry.verb is Verb.PUT for entry in call.covers)
+    return CallRow(
+        number=call.number,
+        method=call.method,
+        path=call.path,
+        query=call.query,
+        puts=puts,
+        deletes=len(call.covers) - puts,
+        size=call.size,
+        at_most=at_most,
+        requests=call.requests,
+    )
+
+
+def _is_bound(call: Call, with_body: frozenset[str]) -> bool:
+    """Whether the call's size is an upper bound: bodies are escaped or compressed only when sent, and
+    a batch is framed then.
+    """
+    if call.is_batch:
+        return True
+    return any(entry.verb is Verb.PUT and entry.address in with_body for entry in call.covers)
+
+
+def _has_body(change: Change) -> bool:
+    after = change.after
+    # The search spares parsing the documents that cannot have one.
+    return after is not None and b'"body"' in after.doc and after.own().get("body") is not None

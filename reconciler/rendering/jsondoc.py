@@ -1,0 +1,205 @@
+"""A plan as a JSON document, for programs and for saving: the same document serves both.
+
+It holds digests and sizes of bodies, never their text, and no excerpt of a manifest, so that it may
+be published. `rendering.plan_schema` describes it; `planfile` reads it back. Within one major
+`format_version` keys are only added: a reader ignores those it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from reconciler import __version__
+from reconciler.calls.call import Call, Stage
+from reconciler.model.address import Address
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource
+from reconciler.planning.change import Action, Change, FieldChange, field_changes
+from reconciler.planning.plan import BodyRef, Hazard, Plan
+from reconciler.problems import Problem
+from reconciler.rendering.outline import touches_access
+
+FORMAT_VERSION = "1.0"
+
+_Part = bytes | list[bytes]
+
+
+def encode_plan(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address]) -> bytes:
+    """Return a plan and its calls as JSON text: deterministic, one change per line, checksum last.
+
+    Stages without calls leave no trace in it. Each element is encoded once, as soon as it is made:
+    the lines of the file are also what the checksum reads, and ten thousand changes are never held
+    as dictionaries.
+    """
+    parts = dict(_parts(plan, stages, state_only))
+    unsigned = b"{" + b",".join(_pair(key, _compact(parts[key])) for key in sorted(parts)) + b"}"
+    parts["checksum"] = canonical_json(hashlib.sha256(unsigned).hexdigest())
+    return b"{\n" + b",\n".join(_pair(key, _lines(part)) for key, part in parts.items()) + b"\n}\n"
+
+
+def checksum(document: dict[str, Any]) -> str:
+    """Return the SHA-256 of a document's canonical form, its own `checksum` left out."""
+    unsigned = {key: value for key, value in document.items() if key != "checksum"}
+    return hashlib.sha256(canonical_json(unsigned)).hexdigest()
+
+
+def render_json(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address] = ()) -> str:
+    """Return the plan as JSON text that ends with a line break."""
+    return encode_plan(plan, stages, state_only).decode()
+
+
+def _parts(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address]) -> Iterator[tuple[str, _Part]]:
+    """Yield the document's keys in reading order, each with its canonical JSON."""
+    changes: list[bytes] = []
+    touched: list[str] = []
+    for change in plan.changes:
+        fields = field_changes(change)
+        changes.append(canonical_json(_change(change, fields)))
+        if touches_access(change, fields):
+            touched.append(change.address)
+    actions = Counter(change.action for change in plan.changes)
+    summary = {action.value: actions[action] for action in Action}
+    target = plan.target
+    yield "format_version", canonical_json(FORMAT_VERSION)
+    yield "environment", canonical_json(plan.environment)
+    yield "state", canonical_json({"lineage": plan.base.lineage, "serial": plan.base.serial})
+    yield "summary", canonical_json({**summary, "no_op": plan.no_op})
+    yield "changes", changes
+    yield "calls", [canonical_json(call) for call in _calls(stages)]
+    yield "access", canonical_json({"evaluated": False, "touched": touched})
+    yield "hazards", [canonical_json(_hazard(hazard)) for hazard in plan.hazards]
+    yield "problems", [canonical_json(problem_document(problem)) for problem in plan.problems]
+    yield "tool_version", canonical_json(__version__)
+    yield (
+        "target",
+        canonical_json(
+            {
+                "organization": target.organization,
+                "sources": dict(target.sources),
+                "providers": dict(target.providers),
+            }
+        ),
+    )
+    yield "manifests", canonical_json({"digest": plan.manifest_digest})
+    yield "selection", canonical_json(plan.selection)
+    yield "bodies", [canonical_json(_body(body)) for body in plan.bodies]
+    yield "state_only", [canonical_json(address) for address in state_only]
+
+
+def _pair(key: str, value: bytes) -> bytes:
+    return canonical_json(key) + b":" + value
+
+
+def _compact(part: _Part) -> bytes:
+    return part if isinstance(part, bytes) else b"[" + b",".join(part) + b"]"
+
+
+def _lines(part: _Part) -> bytes:
+    if isinstance(part, bytes) or not part:
+        return _compact(part)
+    return b"[\n" + b",\n".join(part) + b"\n]"
+
+
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """Return a problem as JSON values, without its excerpt: that is a line of somebody's manifest."""
+    document: dict[str, Any] = {
+        "code": problem.code,
+        "severity": problem.severity.value,
+        "what": problem.what,
+        "why": problem.why,
+        "fix": problem.fix,
+        "where": problem.where,
+        "file": None,
+        "line": None,
+        "column": None,
+        "length": None,
+    }
+    if problem.position is not None:
+        place = problem.position
+        document.update(file=place.file, line=place.line, column=place.column, length=place.length)
+    document["related"] = [
+        {
+            "file": entry.position.file,
+            "line": entry.position.line,
+            "column": entry.position.column,
+            "length": entry.position.length,
+            "what": entry.what,
+        }
+        for entry in problem.related
+    ]
+    return document
+
+
+def _change(change: Change, fields: Sequence[FieldChange]) -> dict[str, Any]:
+    kind, scope, name = change.address.split("/", 2)
+    document: dict[str, Any] = {
+        "address": change.address,
+        "kind": kind,
+        "scope": scope,
+        "name": name,
+        "action": change.action.value,
+        "reason": change.reason,
+        "fields": [{"path": entry.path, "before": entry.before, "after": entry.after} for entry in fields],
+        "before": _resource(change.before),
+        "after": _resource(change.after),
+    }
+    if change.moved_from is not None:
+        document["moved_from"] = change.moved_from
+    if change.moved_to is not None:
+        document["moved_to"] = change.moved_to
+    return document
+
+
+def _resource(resource: Resource | None) -> dict[str, Any] | None:
+    if resource is None:
+        return None
+    # Both are canonical JSON already (`model.canonical`): parsing them again would double the time.
+    return {
+        "doc": orjson.Fragment(resource.doc),
+        "shared": orjson.Fragment(resource.shared) if resource.shared else None,
+    }
+
+
+def _calls(stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    for number, stage in enumerate((stage for stage in stages if stage.calls), 1):
+        for call in stage.calls:
+            yield _call(call, stage.name, number)
+
+
+def _call(call: Call, stage: str, stage_number: int) -> dict[str, Any]:
+    return {
+        "number": call.number,
+        "stage": stage,
+        "stage_number": stage_number,
+        "kind": call.kind.value,
+        "method": call.method,
+        "path": call.path,
+        "query": call.query,
+        "scope": call.scope,
+        "size": call.size,
+        "api_calls": call.api_calls,
+        "requests": call.requests,
+        "covers": [{"address": entry.address, "verb": entry.verb.value} for entry in call.covers],
+    }
+
+
+def _hazard(hazard: Hazard) -> dict[str, Any]:
+    return {
+        "name": hazard.name,
+        "subject": hazard.subject,
+        "what": hazard.what,
+        "why": hazard.why,
+        "fix": hazard.fix,
+        "count": hazard.count,
+        "addresses": hazard.addresses,
+        "allowed": hazard.allowed,
+    }
+
+
+def _body(body: BodyRef) -> dict[str, Any]:
+    return {"sha256": body.sha256, "size": body.size, "path": body.path}

@@ -1,0 +1,194 @@
+"""The events of an apply as lines or as a bar, and its closing report.
+
+Reporters write to the stream that they are given; they read no clock and ask nothing.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from reconciler.applying.events import (
+    CallAccepted,
+    CallFailed,
+    CallRetried,
+    CallStarted,
+    Event,
+    RunFinished,
+    RunStarted,
+    StageStarted,
+)
+from reconciler.calls.call import Call
+from reconciler.rendering.problems import problem_lines
+from reconciler.rendering.values import count, visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Reporter(Protocol):
+    """Shows events as they come. As a context manager it cleans up, also when the run breaks off."""
+
+    def handle(self, event: Event) -> None:
+        """Show one event."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def render_report(finished: RunFinished, *, go_on: str = "") -> str:
+    """Return how a run ended, in one line of a form that never varies, and how to go on if it is not done.
+
+    `go_on` is the command that does.
+    """
+    line = (
+        f"Apply: {count(finished.done, 'call')} done, {finished.failed:,} failed, {finished.unknown:,} unknown, "
+        f"{finished.not_started:,} not started; {finished.seconds:.1f} s.\n"
+    )
+    if not (finished.failed or finished.unknown or finished.not_started):
+        return line
+    parts = [line, "  what is done is recorded in the state; nothing else is.\n"]
+    if finished.unknown:
+        parts.append("  what is unknown is sent again, which is harmless.\n")
+    if go_on:
+        parts.append(f"  to go on:\n      {visible(go_on)}\n")
+    return "".join(parts)
+
+
+def event_line(event: Event, *, calls: int) -> str:
+    """Return one event as a line without its line break; `calls` is how many the whole run makes."""
+    match event:
+        case RunStarted():
+            return visible(f"run {event.run}: {count(event.calls, 'call')} for {count(event.resources, 'resource')}")
+        case StageStarted():
+            return visible(f"stage {event.name}: {count(event.calls, 'call')}")
+        case CallStarted():
+            return f"{_call(event.call, calls)}: {count(len(event.call.covers), 'resource')}"
+        case CallRetried():
+            return visible(
+                f"{_number(event.call, calls)}: attempt {event.attempt} in {event.wait_seconds:.1f} s, "
+                f"after {event.reason}"
+            )
+        case CallAccepted():
+            return (
+                f"{_number(event.call, calls)}: accepted (HTTP {event.status}), "
+                f"{event.bytes_sent:,} B in {event.seconds:.1f} s"
+            )
+        case CallFailed():
+            return visible(f"{_number(event.call, calls)}: {event.outcome}: {event.problem.code}: {event.problem.what}")
+        case RunFinished():
+            return render_report(event).partition("\n")[0]
+
+
+def _number(call: Call, calls: int) -> str:
+    return f"call {call.number:,} of {calls:,}"
+
+
+def _call(call: Call, calls: int) -> str:
+    return visible(f"{_number(call, calls)}, {call.method} {call.path}")
+
+
+class LineReporter:
+    """Writes a line for each event: for logs and for terminals that are none."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._calls = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.flush()
+
+    def handle(self, event: Event) -> None:
+        """Write the event; the end of a run is left to the closing report."""
+        if isinstance(event, RunFinished):
+            return
+        if isinstance(event, RunStarted):
+            self._calls = event.calls
+        self._stream.write(event_line(event, calls=self._calls) + "\n")
+        if isinstance(event, CallFailed):
+            self._stream.write(_failure(event))
+        self._stream.flush()
+
+
+class BarReporter:
+    """Draws a bar that counts resources, and lines for what deserves one: retries and failures."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._calls = 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def handle(self, event: Event) -> None:
+        """Move the bar; the end of a run is left to the closing report."""
+        match event:
+            case RunStarted():
+                self._open(event)
+            case StageStarted():
+                self._describe(event.name)
+            case CallStarted():
+                self._describe(_number(event.call, self._calls))
+            case CallAccepted():
+                self._advance(len(event.call.covers))
+            case CallRetried():
+                self._print(event_line(event, calls=self._calls) + "\n")
+            case CallFailed():
+                self._print(event_line(event, calls=self._calls) + "\n" + _failure(event))
+            case RunFinished():
+                self._close()
+
+    def _open(self, event: RunStarted) -> None:
+        from rich.console import Console  # 60 ms to import, and only a terminal needs it
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._calls = event.calls
+        # Descriptions hold names of stages: they are text, never rich's markup.
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("resources", markup=False),
+            TimeElapsedColumn(),
+            console=Console(file=self._stream, highlight=False, markup=False, emoji=False),
+        )
+        self._task = self._progress.add_task(visible(f"run {event.run}"), total=event.resources)
+        self._progress.start()
+
+    def _describe(self, text: str) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=visible(text))
+
+    def _advance(self, resources: int) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, resources)
+
+    def _print(self, text: str) -> None:
+        if self._progress is None:
+            self._stream.write(text)
+        else:
+            self._progress.console.print(text, end="", markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _failure(event: CallFailed) -> str:
+    return "".join(f"{line}\n" for line in problem_lines(event.problem))

@@ -1,0 +1,133 @@
+"""What is read from the tables of a local state: SQL and rows in, values out.
+
+Functions over an open connection; which file, which moment and which errors is `sqlite.py`'s concern.
+Rows that cannot be what we wrote raise ValueError.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+import orjson
+
+from reconciler.model.address import Address
+from reconciler.model.canonical import NO_SHARED
+from reconciler.model.states import StateBase, Target
+from reconciler.state.journal import Intent, JournalEntry, Outcome, RunInfo, RunRecord, still_open
+from reconciler.state.packing import target_from_doc, unpack_covers
+from reconciler.state.rows import RecordedRow
+
+PAGE = 1000  # rows fetched at once: the read lock is held no longer than that takes
+
+RUN_FIELDS = tuple(field.name for field in fields(RunInfo))
+RUN_COLUMNS = ", ".join(f'"{name}"' for name in RUN_FIELDS)
+
+_ROWS = """
+SELECT r.address, CAST(r.doc AS BLOB), r.fingerprint, CAST(s.doc AS BLOB),
+       r.ordering_id, r.accepted_at, r.run, r.verified, r.verified_detail
+FROM resources r LEFT JOIN shared_docs s ON s.digest = substr(r.fingerprint, 33)
+"""
+_ENTRIES = """
+SELECT seq, run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, detail FROM journal
+"""
+
+
+def base(connection: sqlite3.Connection) -> StateBase:
+    """Return lineage and serial."""
+    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('lineage', 'serial')"))
+    lineage, serial = meta.get("lineage"), meta.get("serial")
+    if not isinstance(lineage, str) or not isinstance(serial, int):
+        raise ValueError("it has no lineage or no serial")
+    return StateBase(lineage, serial)
+
+
+def target(connection: sqlite3.Connection) -> Target | None:
+    """Return the target of the last run, None before the first."""
+    row = connection.execute("SELECT target FROM runs ORDER BY seq DESC LIMIT 1").fetchone()
+    return target_from_doc(orjson.loads(row[0])) if row else None
+
+
+def fingerprints(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """Return address -> fingerprint, in address order."""
+    return dict(connection.execute("SELECT address, fingerprint FROM resources ORDER BY address"))
+
+
+def rejected(connection: sqlite3.Connection) -> tuple[Address, ...]:
+    """Return the rejected addresses, sorted."""
+    query = "SELECT address FROM resources WHERE verified = 'rejected' ORDER BY address"
+    return tuple(Address(address) for (address,) in connection.execute(query))
+
+
+def page_after(connection: sqlite3.Connection, address: str) -> list[RecordedRow]:
+    """Return the next page of rows after `address`; an empty one is the end."""
+    query = _ROWS + "WHERE r.address > ? ORDER BY r.address LIMIT ?"
+    return [_row(cells) for cells in connection.execute(query, (address, PAGE)).fetchall()]
+
+
+def page_of(connection: sqlite3.Connection, addresses: Sequence[str]) -> list[RecordedRow]:
+    """Return those of a few sorted addresses that are recorded."""
+    marks = ",".join("?" * len(addresses))
+    query = f"{_ROWS} WHERE r.address IN ({marks}) ORDER BY r.address"
+    return [_row(cells) for cells in connection.execute(query, addresses).fetchall()]
+
+
+def runs(connection: sqlite3.Connection, limit: int | None) -> tuple[RunRecord, ...]:
+    """Return the runs, newest first."""
+    state = base(connection)
+    query = (
+        f"SELECT {RUN_COLUMNS}, target, base_serial, ended_at, result, detail "  # noqa: S608
+        "FROM runs ORDER BY seq DESC LIMIT ?"
+    )
+    found: list[RunRecord] = []
+    left = state.serial  # the serial moves in runs only, so each run left what the next one found
+    for cells in connection.execute(query, (-1 if limit is None else limit,)):
+        info = RunInfo(*cells[: len(RUN_FIELDS)])
+        text, serial, ended_at, result, detail = cells[len(RUN_FIELDS) :]
+        started_from = StateBase(state.lineage, serial)
+        found.append(RunRecord(info, target_from_doc(orjson.loads(text)), started_from, left, ended_at, result, detail))
+        left = serial
+    return tuple(found)
+
+
+def unsettled(connection: sqlite3.Connection) -> tuple[JournalEntry, ...]:
+    """Return what is in doubt, oldest first, narrowed to the addresses still in doubt."""
+    (first,) = connection.execute("SELECT min(seq) FROM journal WHERE in_doubt = 1").fetchone()
+    if first is None:
+        return ()
+    query = _ENTRIES + "WHERE seq >= ? AND (in_doubt = 1 OR outcome = 'accepted') ORDER BY seq"
+    return tuple(still_open(_entry(cells) for cells in connection.execute(query, (first,))))
+
+
+def entries_after(connection: sqlite3.Connection, seq: int, run: str | None) -> list[JournalEntry]:
+    """Return a few of the next journal entries after `seq`, of one run if named."""
+    # Few at once: one entry may cover a hundred thousand addresses.
+    if run is None:
+        cells = connection.execute(_ENTRIES + "WHERE seq > ? ORDER BY seq LIMIT 20", (seq,))
+    else:
+        cells = connection.execute(_ENTRIES + "WHERE run = ? AND seq > ? ORDER BY seq LIMIT 20", (run, seq))
+    return [_entry(row) for row in cells.fetchall()]
+
+
+def misfits(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield what SQLite's own check finds wrong with the file."""
+    for (line,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
+        if line != "ok":
+            yield str(line)
+
+
+def _row(cells: Sequence[Any]) -> RecordedRow:
+    address, doc, fingerprint, shared, *rest = cells
+    if shared is None:
+        if fingerprint[32:] != NO_SHARED:
+            raise ValueError(f'the shared document of "{address}" is missing')
+        shared = b""
+    return RecordedRow(Address(address), doc, shared, *rest)
+
+
+def _entry(cells: Sequence[Any]) -> JournalEntry:
+    seq, run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, detail = cells
+    intent = Intent(call, kind, request_digest, ordering_id, at, unpack_covers(covers))
+    return JournalEntry(seq, run, intent, None if outcome is None else Outcome(outcome), settled_at, detail)

@@ -1,0 +1,156 @@
+"""The tables of the local state file: their SQL, how a file is created and how it is recognised.
+
+The file names itself by `application_id` and its format by `user_version`, both in the header, so
+that a file of somebody else, or of a later reconciler, is refused before anything in it is believed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from reconciler.state import sqlite_faults as faults
+
+APPLICATION_ID = 0x52434E4C  # "RCNL"
+FORMAT_VERSION = 1
+BUSY_SECONDS = 30.0
+
+# `fingerprint` is the digest of `doc`, then of the shared document (zero bytes: none): 64 bytes. It
+# comes before the documents so that reading all fingerprints skips what overflows a page.
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE resources (
+    address TEXT PRIMARY KEY,
+    fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 64),
+    ordering_id INTEGER NOT NULL,
+    accepted_at TEXT NOT NULL,
+    run TEXT NOT NULL,
+    verified TEXT CHECK (verified IN ('verified', 'rejected')),
+    verified_detail TEXT NOT NULL DEFAULT '',
+    doc TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX resources_rejected ON resources (address) WHERE verified = 'rejected';
+CREATE TABLE shared_docs (digest BLOB PRIMARY KEY CHECK (length(digest) = 32), doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    command TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,
+    plan_digest TEXT NOT NULL,
+    tool_version TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    "commit" TEXT NOT NULL,
+    target TEXT NOT NULL,
+    base_serial INTEGER NOT NULL,
+    ended_at TEXT NOT NULL DEFAULT '',
+    result TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    call INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    request_digest TEXT NOT NULL,
+    ordering_id INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    covers NOT NULL,
+    outcome TEXT CHECK (outcome IN ('accepted', 'refused', 'unknown')),
+    settled_at TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
+    in_doubt INTEGER NOT NULL DEFAULT 1
+);
+CREATE INDEX journal_in_doubt ON journal (seq) WHERE in_doubt = 1;
+CREATE INDEX journal_run ON journal (run);
+INSERT INTO meta VALUES ('lineage', ''), ('serial', 0), ('churn', 0), ('rows_when_tidied', 0);
+"""
+
+
+def create(path: Path) -> None:
+    """Make an empty state at `path`, where none is; only the holder of the lock may.
+
+    Made beside and renamed: killed at any moment, there is either no state or a whole one. Hence a
+    file without content is never ours, and can be refused instead of being taken for an empty state.
+    """
+    fresh = path.with_name(path.name + ".new")
+    for leftover in (fresh, fresh.with_name(fresh.name + "-journal")):
+        leftover.unlink(missing_ok=True)
+    connection = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.executescript(
+            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION}; {TABLES} COMMIT;"
+        )
+    finally:
+        connection.close()
+    fresh.replace(path)
+    _sync_folder(path.parent)
+
+
+def connect(path: Path, shown: str) -> sqlite3.Connection:
+    """Open the state at `path`, which must exist, for reading; refuse what is no state of ours.
+
+    Opened in a way that could write, although `query_only` forbids it: if a run was killed while it
+    committed, the first to open the file must undo the half-written transaction. Where the file is
+    write-protected, SQLite opens it for reading by itself.
+    """
+    if path.stat().st_size == 0:
+        raise faults.not_a_database(shown, "is empty (0 bytes), which a state never is")
+    connection = sqlite3.connect(
+        path.as_uri() + "?mode=rw",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file comes from elsewhere: run nothing in it
+        connection.execute("PRAGMA temp_store = MEMORY")
+        _recognise(connection, shown)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def allow_writing(connection: sqlite3.Connection) -> None:
+    """Prepare a connection of the lock's holder for writing.
+
+    A rollback journal, not a WAL: every finished transaction is in the one file at once, so that
+    copying, caching or committing it, even after a kill, never leaves accepted calls behind in a
+    second file (a kill amid a commit leaves a journal beside it, which the next reader undoes); and
+    it can be read from read-only media and kept on network folders, which a WAL cannot. The price
+    is 1 ms a transaction instead of 0.2, and a call takes longer than either. EXTRA also syncs the
+    folder after the journal is removed: with FULL a power cut could undo an intent whose call was
+    already sent.
+    """
+    connection.execute("PRAGMA query_only = OFF")
+    connection.execute("PRAGMA journal_mode = DELETE")  # undoes a WAL that another tool switched on
+    connection.execute("PRAGMA synchronous = EXTRA")
+    connection.execute("PRAGMA cache_size = -32768")  # 32 MB: most batches never spill before commit
+
+
+def _recognise(connection: sqlite3.Connection, shown: str) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise faults.not_ours(shown)
+    if version > FORMAT_VERSION:
+        raise faults.newer_version(shown, version, FORMAT_VERSION)
+    if version < 1:
+        raise faults.corrupt(shown, shown, f"format version {version} never existed")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # other systems cannot open a folder
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

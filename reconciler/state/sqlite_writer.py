@@ -1,0 +1,245 @@
+"""Writes to a local state, under its lock: each method is one transaction.
+
+What a transaction does to the rows is defined by `journal.advance` and `advance_state_only`; here it
+is SQL, so that its cost is that of the change and not of the state.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+import orjson
+
+from reconciler.model.address import Address
+from reconciler.model.canonical import NO_SHARED, digest
+from reconciler.model.states import Resource, StateBase, Target
+from reconciler.state import sqlite_read as read
+from reconciler.state.journal import (
+    FORGET,
+    NO_EFFECT,
+    STATE_ONLY,
+    Covers,
+    Effect,
+    Intent,
+    Outcome,
+    RunInfo,
+)
+from reconciler.state.packing import pack_covers, target_doc
+from reconciler.state.rows import Verification
+from reconciler.state.store import LockInfo
+
+if TYPE_CHECKING:
+    from reconciler.state.sqlite import SqliteStore
+
+_UPSERT = """
+INSERT OR REPLACE INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
+VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)
+"""
+_UPSERT_STATE_ONLY = """
+INSERT INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
+VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)
+ON CONFLICT (address) DO UPDATE SET fingerprint = excluded.fingerprint, doc = excluded.doc
+"""
+_INTENT = """
+INSERT INTO journal
+    (run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, in_doubt)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_SETTLE = """
+UPDATE journal SET outcome = ?, settled_at = ?, detail = ?, in_doubt = ?
+WHERE seq = ? AND run = ? AND (outcome IS NULL OR outcome = 'unknown')
+"""
+_VERIFY = "UPDATE resources SET verified = ?, verified_detail = ? WHERE address = ? AND ordering_id = ?"
+_TIDY_SHARED = """
+DELETE FROM shared_docs WHERE digest NOT IN (SELECT substr(fingerprint, 33) FROM resources)
+"""
+_TIDY_SHARE = 10  # tidy when at least one row in so many was replaced since the last time
+
+
+class SqliteWriter:
+    """Fulfils `state.store.Writer` for a `SqliteStore` whose lock is held."""
+
+    def __init__(self, store: SqliteStore, abandoned_by: LockInfo | None) -> None:
+        self._store = store
+        self._abandoned_by = abandoned_by
+        self._run: str | None = None
+        self._released = False
+
+    @property
+    def abandoned_by(self) -> LockInfo | None:
+        """Who held the lock before and died without giving it up, if anybody did."""
+        return self._abandoned_by
+
+    def release(self) -> None:
+        """Refuse every further write: the lock is about to go."""
+        self._released = True
+        self._store.stop_writing()
+
+    def begin_run(self, run: RunInfo, target: Target, new_lineage: Callable[[], str]) -> StateBase:
+        """Record that a run begins; return the state it starts from."""
+        if self._released or self._run is not None:
+            raise RuntimeError("a run began twice or without its lock. This is a bug in reconciler.")
+        with self._store.writing(create=True) as connection:
+            base = read.base(connection)
+            if not base.lineage:
+                base = StateBase(new_lineage(), base.serial)
+                connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
+            marks = ", ".join("?" * (len(read.RUN_FIELDS) + 2))
+            connection.execute(
+                f"INSERT INTO runs ({read.RUN_COLUMNS}, target, base_serial) VALUES ({marks})",  # noqa: S608
+                (*astuple(run), orjson.dumps(target_doc(target)).decode(), base.serial),
+            )
+            self._close_settled_doubts(connection)
+        self._run = run.id
+        return base
+
+    def intent(self, intent: Intent) -> int:
+        """Record that a call is about to be sent; return the ticket to settle it by."""
+        run = self._current_run()
+        covers = pack_covers(intent.covers)
+        with self._store.writing() as connection:
+            return _insert_entry(connection, run, intent, covers, None)
+
+    def settle(self, ticket: int, outcome: Outcome, *, at: str, effect: Effect = NO_EFFECT, detail: str = "") -> int:
+        """Record how a call ended and, when accepted, its effect; return the new serial."""
+        run = self._current_run()
+        if effect.covers and outcome is not Outcome.ACCEPTED:
+            raise RuntimeError(f"a call that is {outcome.value} has no effect. This is a bug in reconciler.")
+        in_doubt = int(outcome is Outcome.UNKNOWN)
+        with self._store.writing() as connection:
+            settled = connection.execute(_SETTLE, (outcome.value, at, detail, in_doubt, ticket, run))
+            if settled.rowcount != 1:
+                raise RuntimeError(f"call {ticket} is settled already. This is a bug in reconciler.")
+            (ordering_id,) = connection.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
+            _record(connection, _UPSERT, effect, (ordering_id, at, run))
+            return _grow(connection)
+
+    def record_state_only(self, effect: Effect, *, at: str) -> int:
+        """Record changes that need no call; return the new serial."""
+        return self._without_call(STATE_ONLY, effect, at=at)
+
+    def forget(self, addresses: Iterable[str], *, at: str) -> int:
+        """Drop addresses, and doubts about them, without a call; return the new serial."""
+        gone = tuple(Address(address) for address in sorted(set(addresses)))
+        return self._without_call(FORGET, Effect(deletes=gone), at=at)
+
+    def record_verified(self, verifications: Iterable[Verification]) -> int:
+        """Record what `verify` learned; return how many rows it was still true of."""
+        self._current_run()
+        rows = sorted((str(entry.address), entry.ordering_id, entry.verified, entry.detail) for entry in verifications)
+        with self._store.writing() as connection:
+            marked = connection.executemany(
+                _VERIFY, ((verified, detail, address, order) for address, order, verified, detail in rows)
+            ).rowcount
+            if marked > 0:
+                _grow(connection)
+            return max(marked, 0)
+
+    def end_run(self, *, at: str, result: str, detail: str = "") -> None:
+        """Record that the run ended, and tidy up."""
+        run = self._current_run()
+        with self._store.writing() as connection:
+            connection.execute(
+                "UPDATE runs SET ended_at = ?, result = ?, detail = ? WHERE id = ?", (at, result, detail, run)
+            )
+            _tidy(connection)
+        self._run = None
+
+    def _without_call(self, kind: str, effect: Effect, *, at: str) -> int:
+        run = self._current_run()
+        covers: Covers = effect.covers
+        if not covers:
+            return self._store.base().serial
+        packed = pack_covers(covers)
+        with self._store.writing() as connection:
+            _insert_entry(connection, run, Intent(0, kind, "", 0, at, ()), packed, Outcome.ACCEPTED)
+            _record(connection, _UPSERT_STATE_ONLY, effect, (0, at, run))
+            return _grow(connection)
+
+    def _close_settled_doubts(self, connection: sqlite3.Connection) -> None:
+        # So that reading what is in doubt starts at the oldest doubt that is left, not at the
+        # oldest there ever was.
+        with self._store.sense():
+            doubtful = {entry.seq for entry in read.unsettled(connection)}
+        marked = connection.execute("SELECT seq FROM journal WHERE in_doubt = 1").fetchall()
+        settled = [row for row in marked if row[0] not in doubtful]
+        connection.executemany("UPDATE journal SET in_doubt = 0 WHERE seq = ?", settled)
+
+    def _current_run(self) -> str:
+        if self._released or self._run is None:
+            raise RuntimeError("a write outside a run or without its lock. This is a bug in reconciler.")
+        return self._run
+
+
+def _insert_entry(
+    connection: sqlite3.Connection, run: str, intent: Intent, covers: str | bytes, outcome: Outcome | None
+) -> int:
+    settled = outcome is not None
+    cursor = connection.execute(
+        _INTENT,
+        (
+            run,
+            intent.call,
+            intent.kind,
+            intent.request_digest,
+            intent.ordering_id,
+            intent.at,
+            covers,
+            outcome.value if outcome else None,
+            intent.at if settled else "",
+            int(not settled),
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _record(connection: sqlite3.Connection, upsert: str, effect: Effect, stamp: tuple[int, str, str]) -> None:
+    """Write the rows of an effect: in address order, which keeps the tree's pages in the cache."""
+    shared: dict[bytes, bytes] = {}
+    connection.executemany(upsert, _cells(effect.upserts, shared, stamp))
+    connection.executemany(
+        "INSERT OR IGNORE INTO shared_docs (digest, doc) VALUES (?, CAST(? AS TEXT))",
+        sorted((key, doc) for doc, key in shared.items()),
+    )
+    connection.executemany(
+        "DELETE FROM resources WHERE address = ?", ((str(address),) for address in sorted(effect.deletes))
+    )
+    touched = len(effect.upserts) + len(effect.deletes)
+    connection.execute("UPDATE meta SET value = value + ? WHERE key = 'churn'", (touched,))
+
+
+def _cells(
+    resources: tuple[Resource, ...], shared: dict[bytes, bytes], stamp: tuple[int, str, str]
+) -> Iterator[tuple[object, ...]]:
+    """Yield the cells of each row; leaves in `shared` the shared documents met, with their digests."""
+    for entry in sorted(resources, key=lambda resource: resource.address):
+        key = NO_SHARED
+        if entry.shared:
+            known = shared.get(entry.shared)
+            key = known or shared.setdefault(entry.shared, digest(entry.shared))
+        yield (str(entry.address), digest(entry.doc) + key, entry.doc, *stamp)
+
+
+def _grow(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'serial'")
+    (serial,) = connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
+    return int(serial)
+
+
+def _tidy(connection: sqlite3.Connection) -> None:
+    """Drop shared documents that nobody shares any more.
+
+    That reads every row, so it waits until the changes since the last time are worth it: the cost of
+    a run follows what it changes, not what is recorded.
+    """
+    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('churn', 'rows_when_tidied')"))
+    churn, rows = meta.get("churn", 0), meta.get("rows_when_tidied", 0)
+    if not churn or churn * _TIDY_SHARE < rows:
+        return
+    connection.execute(_TIDY_SHARED)
+    connection.execute("UPDATE meta SET value = (SELECT count(*) FROM resources) WHERE key = 'rows_when_tidied'")
+    connection.execute("UPDATE meta SET value = 0 WHERE key = 'churn'")

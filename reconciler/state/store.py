@@ -1,0 +1,175 @@
+"""What every store of the recorded state promises: the local file here, the team stores later.
+
+Reading needs no lock and changes nothing; writing needs the lock, and every write belongs to a run.
+One contract suite (`tests/state/contract.py`) holds each store to the docstrings below. Knows
+nothing of files or databases.
+
+    with store.lock(info) as writer:
+        writer.begin_run(run, target, new_lineage)
+        ticket = writer.intent(intent)                            # durable before the call is sent
+        ...send the call...
+        writer.settle(ticket, Outcome.ACCEPTED, at=now, effect=effect)    # outcome and rows together
+        writer.end_run(at=now, result="done")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.model.address import Address
+from reconciler.model.states import StateBase, Target
+from reconciler.problems import Problem
+from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord
+from reconciler.state.rows import RecordedRow, Verification
+
+EMPTY_BASE = StateBase(lineage="", serial=0)
+
+
+@dataclass(frozen=True, slots=True)
+class LockInfo:
+    """Who holds the lock, or wants it: shown to whoever is refused. `id` is unique to this holding."""
+
+    id: str
+    command: str
+    since: str
+    host: str
+    user: str
+    pid: int
+
+
+Waiting = Callable[[LockInfo | None, float], None]
+"""Told who holds the lock (None: not known) and the seconds waited, now and then while waiting."""
+
+
+class StateReader(Protocol):
+    """The recorded state, read.
+
+    Reads see whole transactions only. Without `reading()` each read sees its own moment, so read
+    `base()` first: whatever moves after it makes the plan stale, never wrong. A state that does not
+    exist yet reads as empty (serial 0, no lineage, no rows) and is not created by reading it. All
+    methods raise StateError, and only that, for a state that cannot be used.
+    """
+
+    @property
+    def where(self) -> str:
+        """The state's name for messages, with the serial last seen: `path (serial 43)`."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Make all reads inside see one moment. Keep it short: a writer may have to wait for it."""
+
+    def base(self) -> StateBase:
+        """Return lineage and serial."""
+
+    def target(self) -> Target | None:
+        """Return the remote that the last run spoke to, None before the first run."""
+
+    def fingerprints(self) -> dict[str, bytes]:
+        """Return the fingerprint (64 bytes) of every recorded address, in address order."""
+
+    def rows(self, addresses: Iterable[str] | None = None) -> Iterator[RecordedRow]:
+        """Yield the recorded rows, sorted by address, each once; of `addresses` those that are recorded.
+
+        Memory is bounded by a page of rows. May be left unfinished.
+        """
+
+    def rejected(self) -> tuple[Address, ...]:
+        """Return the addresses that `verify` found rejected, sorted: they are pending again."""
+
+    def unsettled(self) -> tuple[JournalEntry, ...]:
+        """Return the intents whose outcome is unknown or missing, oldest first.
+
+        `covers` holds only the addresses that no later accepted call covered.
+        """
+
+    def runs(self, limit: int | None = None) -> tuple[RunRecord, ...]:
+        """Return the history, newest run first."""
+
+    def journal(self, run: str | None = None) -> Iterator[JournalEntry]:
+        """Yield the journal in the order in which it was written, or one run's part of it."""
+
+
+class Writer(Protocol):
+    """Writes under the lock; each method is one transaction that is on stable storage when it returns.
+
+    After an error nothing of that method is recorded. May be used from several threads. Using it
+    after its lock was given up, before `begin_run`, or a ticket in ways not allowed here, is a bug
+    of the caller and raises RuntimeError.
+    """
+
+    @property
+    def abandoned_by(self) -> LockInfo | None:
+        """Who held the lock before and died without giving it up, if anybody did."""
+
+    def begin_run(self, run: RunInfo, target: Target, new_lineage: Callable[[], str]) -> StateBase:
+        """Record that a run begins and which remote it speaks to; return the state it starts from.
+
+        The first run of a state calls `new_lineage` for the identity of its history. The serial stays.
+        """
+
+    def intent(self, intent: Intent) -> int:
+        """Record that a call is about to be sent; return the ticket to settle it by. The serial stays."""
+
+    def settle(self, ticket: int, outcome: Outcome, *, at: str, effect: Effect = NO_EFFECT, detail: str = "") -> int:
+        """Record how a call ended and, when accepted, its effect on the rows; return the new serial.
+
+        The rows take ordering id and run from the intent and `at` as the time of acceptance. Only an
+        accepted call has an effect. An unknown outcome may be settled again, any other is final.
+        """
+
+    def record_state_only(self, effect: Effect, *, at: str) -> int:
+        """Record changes that need no call; return the new serial (the old one if `effect` is empty).
+
+        Known rows keep ordering id, acceptance and verification. Settles earlier doubts about the
+        addresses.
+        """
+
+    def record_verified(self, verifications: Iterable[Verification]) -> int:
+        """Record what `verify` learned; return how many rows it was still true of.
+
+        The serial grows if that is any, since a rejected row is pending again.
+        """
+
+    def forget(self, addresses: Iterable[str], *, at: str) -> int:
+        """Drop addresses, and doubts about them, from the state without a call; return the new serial."""
+
+    def end_run(self, *, at: str, result: str, detail: str = "") -> None:
+        """Record that the run ended, and tidy up. `result` is a word: done, stopped, interrupted, failed."""
+
+
+class Store(StateReader, Protocol):
+    """A state that can be read and, under its lock, written."""
+
+    def lock(
+        self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None
+    ) -> AbstractContextManager[Writer]:
+        """Take the single writer's lock for the extent of a `with` block.
+
+        Waits up to `timeout` seconds, then raises StateError `state-locked`, which names the holder.
+        A holder that died does not block. Taking it creates no state; the first `begin_run` does.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections; harmless when repeated. The next read opens them again."""
+
+
+def locked_problem(where: str, holder: LockInfo | None, waited: float) -> Problem:
+    """Return the problem `state-locked`: who, since when, from where, and what to do."""
+    patience = f" after waiting {waited:.0f} s" if waited >= 1 else ""
+    if holder is None:
+        what = f"another run holds the lock{patience}, and has not said who it is yet"
+    else:
+        what = (
+            f"{holder.user or 'somebody'} on {holder.host or 'an unknown host'} holds the lock since "
+            f'{holder.since} (process {holder.pid}, "{holder.command}", lock {holder.id}){patience}'
+        )
+    return Problem(
+        code="state-locked",
+        what=what,
+        why="two runs at once could undo each other's changes, so only one may write.",
+        fix="let it finish, or wait for it with --lock-timeout SECONDS; "
+        "the lock goes by itself when that process ends.",
+        where=where,
+    )

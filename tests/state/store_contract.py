@@ -1,0 +1,418 @@
+"""What every store promises, as tests: the local file runs them here, the team stores reuse them.
+
+A store's test module subclasses `StoreContract` and gives the fixture `open_store`: a function that
+returns a new `Store` object on the same, at first absent, state each time it is called.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource, StateBase, Target
+from reconciler.problems import StateError
+from reconciler.state.journal import (
+    DELETE,
+    PUT,
+    Effect,
+    Intent,
+    Outcome,
+    RunInfo,
+    advance,
+    advance_state_only,
+)
+from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
+from reconciler.state.snapshot import decode, encode, take
+from reconciler.state.store import LockInfo, Store, Writer
+
+OpenStore = Callable[[], Store]
+
+TARGET = Target("org", (("handbook", "org-handbook"),), (("corp", "org-corp"),))
+LINEAGE = "6d1c0f0e-0000-4000-8000-000000000001"
+NOW = "2026-03-01T10:00:00Z"
+LATER = "2026-03-01T10:00:09Z"
+
+
+def address(name: str) -> Address:
+    return Address.of(Kind.ITEM, "handbook", f"https://example.com/{name}")
+
+
+def resource(name: str, title: str = "t", allowed: str | None = "group/corp/all") -> Resource:
+    shared = canonical_json({"levels": [{"sets": [{"allowed": [allowed]}]}]}) if allowed else b""
+    return Resource(address(name), canonical_json({"metadata": {}, "title": title}), shared)
+
+
+def run_info(run: str = "run-1") -> RunInfo:
+    return RunInfo(run, "apply", NOW, "host", "alice", "digest", "0.1.0", "local", "abc123")
+
+
+def lock_info(lock: str = "lock-1") -> LockInfo:
+    return LockInfo(lock, "reconciler apply", NOW, "host", "alice", 4242)
+
+
+def intent_for(effect: Effect, call: int = 1, ordering_id: int = 7) -> Intent:
+    return Intent(call, "item-batch", f"request-{call}", ordering_id, NOW, effect.covers)
+
+
+@contextmanager
+def running(store: Store, run: str = "run-1"):
+    with store.lock(lock_info()) as writer:
+        writer.begin_run(run_info(run), TARGET, lambda: LINEAGE)
+        yield writer
+        writer.end_run(at=LATER, result="done")
+
+
+def accept(writer: Writer, effect: Effect, call: int = 1, ordering_id: int = 7) -> int:
+    ticket = writer.intent(intent_for(effect, call, ordering_id))
+    return writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=effect)
+
+
+def put(*names: str, title: str = "t") -> Effect:
+    return Effect(tuple(resource(name, title) for name in names))
+
+
+class StoreContract:
+    """The promises of `reconciler.state.store`, one test each."""
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def test_absent_state_reads_as_empty(self, open_store: OpenStore) -> None:
+        store = open_store()
+        assert store.base() == StateBase("", 0)
+        assert store.target() is None
+        assert store.fingerprints() == {}
+        assert list(store.rows()) == list(store.rows(["item/a/b"])) == list(store.journal()) == []
+        assert store.unsettled() == store.runs() == store.rejected() == ()
+        with store.reading():
+            assert store.base() == StateBase("", 0)
+
+    def test_taking_the_lock_creates_no_state(self, open_store: OpenStore) -> None:
+        with open_store().lock(lock_info()):
+            pass
+        assert open_store().base() == StateBase("", 0)
+
+    def test_rows_are_what_was_accepted_sorted_by_address(self, open_store: OpenStore) -> None:
+        effect = Effect((resource("b"), resource("a", allowed=None), resource("ä"), resource("Z", allowed="user/x")))
+        with running(open_store()) as writer:
+            accept(writer, effect, ordering_id=99)
+        found = list(open_store().rows())
+        assert found == sorted(
+            (RecordedRow(r.address, r.doc, r.shared, 99, LATER, "run-1") for r in effect.upserts),
+            key=lambda row: row.address,
+        )
+        assert [type(row.address) for row in found] == [Address] * 4
+
+    def test_fingerprints_are_those_of_the_resources(self, open_store: OpenStore) -> None:
+        effect = Effect((resource("b"), resource("a", allowed=None)))
+        with running(open_store()) as writer:
+            accept(writer, effect)
+        found = open_store().fingerprints()
+        assert found == {r.address: r.fingerprint for r in effect.upserts}
+        assert list(found) == sorted(found)
+
+    def test_rows_of_some_addresses(self, open_store: OpenStore) -> None:
+        names = [f"{number:04}" for number in range(2500)]
+        with running(open_store()) as writer:
+            accept(writer, put(*names))
+        store = open_store()
+        wanted = [address(name) for name in reversed(names[::2])]
+        found = [row.address for row in store.rows([*wanted, *wanted, "item/handbook/nowhere"])]
+        assert found == sorted(wanted)
+        assert [row.address for row in store.rows()] == [address(name) for name in names]
+        next(store.rows())  # leaving it unfinished blocks nobody
+        with running(store, "run-2") as writer:
+            accept(writer, put("more"))
+
+    def test_reading_sees_one_moment(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"))
+        reader = open_store()
+        with reader.reading(), reader.reading():
+            assert reader.base().serial == 1
+            assert list(reader.fingerprints()) == [row.address for row in reader.rows()]
+        with running(open_store(), "run-2") as writer:
+            accept(writer, put("b"))
+            assert reader.base().serial == 2  # a writer at work hides nothing that is settled
+
+    # --- runs, serial, lineage -------------------------------------------------------------------
+
+    def test_lineage_is_made_once(self, open_store: OpenStore) -> None:
+        with running(open_store()):
+            pass
+        with open_store().lock(lock_info()) as writer:
+            base = writer.begin_run(run_info("run-2"), TARGET, lambda: pytest.fail("asked for a lineage"))
+        assert base == open_store().base() == StateBase(LINEAGE, 0)
+
+    def test_serial_grows_by_one_with_each_outcome(self, open_store: OpenStore) -> None:
+        store = open_store()
+        with running(store) as writer:
+            assert store.base().serial == 0
+            first = writer.intent(intent_for(put("a"), 1))
+            second = writer.intent(intent_for(put("b"), 2))
+            third = writer.intent(intent_for(put("c"), 3))
+            assert store.base().serial == 0
+            assert writer.settle(second, Outcome.REFUSED, at=LATER, detail="HTTP 400") == 1
+            assert writer.settle(third, Outcome.UNKNOWN, at=LATER) == 2
+            assert writer.settle(first, Outcome.ACCEPTED, at=LATER, effect=put("a")) == 3
+            assert writer.record_state_only(put("a", title="new"), at=LATER) == 4
+            assert writer.record_state_only(Effect(), at=LATER) == 4
+            assert writer.forget([address("a")], at=LATER) == 5
+        assert open_store().base() == StateBase(LINEAGE, 5)
+
+    def test_history_tells_each_run(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"))
+        other = Target("org", (("handbook", "other"),))
+        with open_store().lock(lock_info()) as writer:
+            writer.begin_run(run_info("run-2"), other, lambda: LINEAGE)
+            accept(writer, put("b"))
+        last, first = open_store().runs()
+        assert (first.run, first.target, first.base) == (run_info(), TARGET, StateBase(LINEAGE, 0))
+        assert (first.serial, first.ended_at, first.result) == (1, LATER, "done")
+        assert (last.run.id, last.base.serial, last.serial) == ("run-2", 1, 2)
+        assert (last.ended_at, last.result) == ("", "")
+        assert open_store().runs(1) == (last,)
+        assert open_store().target() == other
+
+    def test_journal_tells_each_call(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            ticket = writer.intent(intent_for(put("a")))
+            writer.settle(ticket, Outcome.REFUSED, at=LATER, detail="HTTP 400: no")
+        with running(open_store(), "run-2") as writer:
+            accept(writer, put("b"))
+        first, second = open_store().journal()
+        assert (first.run, first.intent, first.outcome) == ("run-1", intent_for(put("a")), Outcome.REFUSED)
+        assert (first.settled_at, first.detail) == (LATER, "HTTP 400: no")
+        assert (second.run, second.outcome) == ("run-2", Outcome.ACCEPTED)
+        assert list(open_store().journal("run-2")) == [second]
+
+    # --- effects ---------------------------------------------------------------------------------
+
+    def test_upsert_replaces_and_delete_removes(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a", "b", "c"))
+            writer.record_verified([Verification(address("a"), 7, VERIFIED)])
+            accept(writer, Effect((resource("a", "new"),), (address("b"), address("never"))), 2, 8)
+        a, c = open_store().rows()
+        assert a == RecordedRow(address("a"), resource("a", "new").doc, resource("a").shared, 8, LATER, "run-1")
+        assert (c.address, c.ordering_id) == (address("c"), 7)
+
+    def test_an_error_leaves_nothing(self, open_store: OpenStore) -> None:
+        """A transaction that fails half-way is not there at all."""
+        store = open_store()
+        with running(store) as writer:
+            accept(writer, put("a"))
+            ticket = writer.intent(intent_for(put("b"), 2))
+            bad = Effect((resource("b"), Resource(address("c"), doc=None)))  # type: ignore[arg-type]
+            with pytest.raises(TypeError):
+                writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=bad)
+            assert [row.address for row in store.rows()] == [address("a")]
+            assert store.base().serial == 1
+            assert [entry.seq for entry in store.unsettled()] == [ticket]
+            writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=put("b"))
+
+    def test_state_only_keeps_how_it_was_accepted(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a", "b"))
+            writer.record_verified([Verification(address("a"), 7, REJECTED, "too big")])
+            writer.record_state_only(Effect((resource("a", "new"), resource("c")), (address("b"),)), at=NOW)
+        a, c = open_store().rows()
+        assert a == RecordedRow(
+            address("a"), resource("a", "new").doc, resource("a").shared, 7, LATER, "run-1", REJECTED, "too big"
+        )
+        assert c == RecordedRow(address("c"), resource("c").doc, resource("c").shared, 0, NOW, "run-1")
+
+    def test_verification_speaks_of_one_ordering_id(self, open_store: OpenStore) -> None:
+        store = open_store()
+        with running(store) as writer:
+            accept(writer, put("a", "b"))
+            looked = [
+                Verification(address("a"), 7, REJECTED, "too big"),
+                Verification(address("b"), 6, REJECTED, "of an older push"),
+                Verification(address("gone"), 7, VERIFIED),
+            ]
+            assert writer.record_verified(looked) == 1
+            assert (store.base().serial, store.rejected()) == (2, (address("a"),))
+            assert writer.record_verified(looked[1:]) == 0
+            assert store.base().serial == 2
+            a, b = store.rows()
+            assert (a.verified, a.verified_detail, b.verified) == (REJECTED, "too big", None)
+            accept(writer, put("a"), 2, 8)
+            assert store.rejected() == ()
+
+    def test_shared_documents_survive_tidying(self, open_store: OpenStore) -> None:
+        kept = tuple(resource(f"k{number}", allowed=f"group/corp/{number}") for number in range(3))
+        with running(open_store()) as writer:
+            accept(writer, Effect(kept))
+        for number in range(3):
+            with running(open_store(), f"again-{number}") as writer:
+                accept(writer, Effect((resource("x", allowed=f"user/corp/{number}"),)), ordering_id=8 + number)
+        last = resource("x", allowed="user/corp/2")
+        assert {row.resource for row in open_store().rows()} == {*kept, last}
+
+    # --- doubt -----------------------------------------------------------------------------------
+
+    def test_intent_without_outcome_is_in_doubt(self, open_store: OpenStore) -> None:
+        effect = Effect((resource("a"),), (address("b"),))
+        with open_store().lock(lock_info()) as writer:
+            writer.begin_run(run_info(), TARGET, lambda: LINEAGE)
+            ticket = writer.intent(intent_for(effect))
+        (entry,) = open_store().unsettled()
+        assert (entry.seq, entry.run, entry.outcome) == (ticket, "run-1", None)
+        assert entry.intent == intent_for(effect)
+        assert entry.intent.covers == ((address("a"), PUT), (address("b"), DELETE))
+
+    def test_doubt_narrows_as_later_calls_are_accepted(self, open_store: OpenStore) -> None:
+        store = open_store()
+        with running(store) as writer:
+            ticket = writer.intent(intent_for(put("a", "b", "c", "d")))
+            writer.settle(ticket, Outcome.UNKNOWN, at=LATER, detail="the reply was lost")
+        with running(store, "run-2") as writer:
+            accept(writer, put("b"), 1, 8)
+            refused = writer.intent(intent_for(put("a"), 2))
+            writer.settle(refused, Outcome.REFUSED, at=LATER)
+            (entry,) = store.unsettled()
+            assert [covered for covered, _ in entry.intent.covers] == [address(n) for n in "acd"]
+            assert (entry.outcome, entry.detail) == (Outcome.UNKNOWN, "the reply was lost")
+            writer.forget([address("a")], at=LATER)
+            writer.record_state_only(put("c"), at=LATER)
+            (entry,) = store.unsettled()
+            assert entry.intent.covers == ((address("d"), PUT),)
+        with running(store, "run-3") as writer:
+            accept(writer, Effect(deletes=(address("d"),)), 1, 9)
+            assert store.unsettled() == ()
+        with running(store, "run-4") as writer:
+            assert store.unsettled() == ()
+
+    def test_unknown_may_be_settled_again_others_are_final(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            ticket = writer.intent(intent_for(put("a")))
+            writer.settle(ticket, Outcome.UNKNOWN, at=NOW)
+            writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=put("a"))
+            with pytest.raises(RuntimeError):
+                writer.settle(ticket, Outcome.REFUSED, at=LATER)
+        assert open_store().unsettled() == ()
+
+    # --- the lock --------------------------------------------------------------------------------
+
+    def test_second_writer_is_told_who_holds_the_lock(self, open_store: OpenStore) -> None:
+        with (
+            open_store().lock(lock_info()),
+            pytest.raises(StateError) as caught,
+            open_store().lock(lock_info("lock-2")),
+        ):
+            pytest.fail("two writers at once")
+        (problem,) = caught.value.problems
+        assert problem.code == "state-locked"
+        for told in ("alice", "host", NOW, "4242", "reconciler apply", "lock-1"):
+            assert told in problem.what
+        assert problem.fix
+
+    def test_waiting_ends_when_the_lock_is_given_up(self, open_store: OpenStore) -> None:
+        told: list[LockInfo | None] = []
+        may_end = threading.Event()
+        holds = threading.Event()
+
+        def hold() -> None:
+            with open_store().lock(lock_info()):
+                holds.set()
+                may_end.wait(10)
+
+        def waiting(holder: LockInfo | None, waited: float) -> None:
+            told.append(holder)
+            may_end.set()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert holds.wait(10)
+        with open_store().lock(lock_info("lock-2"), timeout=10, waiting=waiting) as writer:
+            assert writer.abandoned_by is None
+        thread.join()
+        assert told == [lock_info()]
+
+    def test_lock_is_free_after_an_error(self, open_store: OpenStore) -> None:
+        with pytest.raises(KeyError), open_store().lock(lock_info()):
+            raise KeyError
+        with open_store().lock(lock_info("lock-2")) as writer:
+            assert writer.abandoned_by is None
+
+    def test_misuse_is_a_bug_not_a_state(self, open_store: OpenStore) -> None:
+        with open_store().lock(lock_info()) as writer:
+            with pytest.raises(RuntimeError):
+                writer.intent(intent_for(put("a")))
+            writer.begin_run(run_info(), TARGET, lambda: LINEAGE)
+            ticket = writer.intent(intent_for(put("a")))
+            with pytest.raises(RuntimeError):
+                writer.settle(ticket, Outcome.REFUSED, at=LATER, effect=put("a"))
+            with pytest.raises(RuntimeError):
+                writer.settle(ticket + 1, Outcome.ACCEPTED, at=LATER)
+        with pytest.raises(RuntimeError):
+            writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=put("a"))
+        assert list(open_store().rows()) == []
+
+    def test_writer_serves_several_threads(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            threads = [threading.Thread(target=accept, args=(writer, put(f"n{number}"), number)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert len(open_store().fingerprints()) == 8
+        assert open_store().base().serial == 8
+
+    # --- the whole -------------------------------------------------------------------------------
+
+    def test_snapshot_of_a_store_comes_back(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, Effect((resource("b"), resource("a", allowed=None))))
+            writer.record_verified([Verification(address("a"), 7, REJECTED, "too big")])
+            writer.intent(intent_for(Effect((resource("c"),), (address("a"),)), 2))
+        whole = take(open_store())
+        assert whole.base == StateBase(LINEAGE, 2)
+        assert whole.target == TARGET
+        assert (len(whole.rows), len(whole.unsettled)) == (2, 1)
+        assert decode(encode(whole)) == whole
+
+    @given(data=st.data())
+    @settings(
+        max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    )
+    def test_rows_follow_the_definition(self, data: st.DataObject, open_fresh_store: Callable[[], OpenStore]) -> None:
+        """Whatever is settled in whatever order, the rows are those of `advance`."""
+        open_store = open_fresh_store()
+        names = st.sampled_from("abcde")
+        effects = st.builds(
+            lambda ups, deletes, title: Effect(
+                tuple(resource(n, title, None if n == "c" else title) for n in ups), tuple(map(address, deletes))
+            ),
+            st.sets(names),
+            st.sets(names),
+            st.sampled_from("xyz"),
+        )
+        steps = data.draw(st.lists(st.tuples(st.sampled_from(["call", "refused", "local", "forget"]), effects)))
+        rows: dict[Address, RecordedRow] = {}
+        with running(open_store()) as writer:
+            for number, (step, effect) in enumerate(steps, 1):
+                if step == "call":
+                    accept(writer, effect, number, number)
+                    rows = advance(rows, effect, ordering_id=number, accepted_at=LATER, run="run-1")
+                elif step == "refused":
+                    writer.settle(writer.intent(intent_for(effect)), Outcome.REFUSED, at=LATER)
+                elif step == "local":
+                    writer.record_state_only(effect, at=NOW)
+                    rows = advance_state_only(rows, effect, at=NOW, run="run-1")
+                else:
+                    writer.forget(effect.deletes, at=NOW)
+                    rows = advance_state_only(rows, Effect(deletes=effect.deletes), at=NOW, run="run-1")
+        store = open_store()
+        assert {row.address: row for row in store.rows()} == rows
+        assert store.fingerprints() == {key: row.fingerprint for key, row in rows.items()}
+        assert all(orjson.loads(row.doc) for row in store.rows())

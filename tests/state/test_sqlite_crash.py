@@ -1,0 +1,153 @@
+"""Killed at any point, the local state opens and equals the state after some whole transaction."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from state_child import STEPS
+from store_contract import lock_info, put, run_info, running
+
+from reconciler.model.states import StateBase
+from reconciler.problems import StateError
+from reconciler.state.journal import JournalEntry, RunRecord
+from reconciler.state.rows import RecordedRow
+from reconciler.state.sqlite import SqliteStore
+
+CHILD = Path(__file__).with_name("state_child.py")
+
+Seen = tuple[StateBase, list[RecordedRow], list[JournalEntry], tuple[JournalEntry, ...], tuple[RunRecord, ...]]
+
+
+def seen(path: Path) -> Seen:
+    with SqliteStore(path) as store:
+        assert store.check() == ()
+        return (store.base(), list(store.rows()), list(store.journal()), store.unsettled(), store.runs())
+
+
+def states_after_each_step(folder: Path) -> list[Seen]:
+    path = folder / "model.db"
+    states = [seen(path)]
+    with SqliteStore(path) as store, store.lock(lock_info()) as writer:
+        tickets: list[int] = []
+        for step in STEPS:
+            step(writer, tickets)
+            states.append(seen(path))
+    return states
+
+
+def verify(folder: Path) -> int:
+    """Hold every killed run in `folder` against the model; return at how many steps kills were seen."""
+    states = states_after_each_step(folder)
+    reached = set()
+    for path in sorted(folder.glob("*.done")):
+        done = path.stat().st_size
+        database = path.with_suffix(".db")
+        found = seen(database)
+        # Each step that was said to be done is there; at most the one under way may be there as well.
+        assert found in states[done : done + 2], f"{database}: after {done} steps"
+        reached.add(done)
+    return len(reached)
+
+
+def run_child(*arguments: object) -> None:
+    command = [sys.executable, str(CHILD), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_at_every_boundary(tmp_path: Path) -> None:
+    """Between all statements and amid them, after each commit, around every rename, removal and sync of ours."""
+    run_child("boundaries", tmp_path)
+    assert len(list(tmp_path.glob("*.done"))) > 100
+    assert verify(tmp_path) == len(STEPS) + 1
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    run_child("moments", tmp_path, 40, os.getpid())
+    assert verify(tmp_path) > 3
+
+
+def test_run_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """The next run takes the lock at once, hears who died, and finds what is in doubt."""
+    run_child("moments", tmp_path, 6, 1)
+    for number in range(6):
+        path = tmp_path / f"{number}.db"
+        with SqliteStore(path) as store, running(store, "run-2") as writer:
+            if writer.abandoned_by is not None:
+                assert (writer.abandoned_by.id, writer.abandoned_by.command) == (str(number), "work")
+            for entry in store.unsettled():
+                writer.forget([address for address, _ in entry.intent.covers], at="")
+            assert store.unsettled() == ()
+
+
+# --- the lock, between processes -----------------------------------------------------------------
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(CHILD), "hold", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["pid"] == process.pid
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_second_process_is_told_and_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with holder(path) as process, SqliteStore(path) as store:
+        for stopped in (False, True):
+            if stopped:
+                process.send_signal(signal.SIGSTOP)  # a paused holder is still the holder
+            with pytest.raises(StateError) as error, store.lock(lock_info()):
+                pytest.fail("two writers")
+            (problem,) = error.value.problems
+            assert problem.code == "state-locked"
+            assert f'(process {process.pid}, "hold it", lock held)' in problem.what
+        process.kill()
+        process.wait()
+        start = time.monotonic()
+        with store.lock(lock_info()) as writer:
+            assert time.monotonic() - start < 1
+            assert writer.abandoned_by is not None
+            assert writer.abandoned_by.pid == process.pid
+        with store.lock(lock_info()) as writer:
+            assert writer.abandoned_by is None
+
+
+def test_note_of_a_dead_holder_is_not_shown_as_the_holder(tmp_path: Path) -> None:
+    """Whoever took over and has not written its note yet is not mistaken for the dead one."""
+    from filelock import FileLock
+
+    path = tmp_path / "x.db"
+    with holder(path) as process:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "x.db.lock.json").exists()
+    with (
+        FileLock(tmp_path / "x.db.lock"),
+        SqliteStore(path) as store,
+        pytest.raises(StateError, match="has not said who it is yet"),
+        store.lock(lock_info()),
+    ):
+        pytest.fail("two writers")
+
+
+def test_reader_is_not_kept_out_by_a_holder(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with SqliteStore(path) as store, running(store) as writer:
+        writer.record_state_only(put("a"), at="")
+    with holder(path), SqliteStore(path) as store:
+        assert store.base().serial == 1
+        assert store.runs()[0].run == run_info()

@@ -1,0 +1,322 @@
+"""The local file keeps the contract of stores, and refuses what is no state of ours."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from store_contract import (
+    LATER,
+    LINEAGE,
+    TARGET,
+    OpenStore,
+    StoreContract,
+    accept,
+    address,
+    intent_for,
+    lock_info,
+    put,
+    resource,
+    run_info,
+    running,
+)
+
+from reconciler.model.states import StateBase
+from reconciler.problems import Problem, StateError
+from reconciler.state.journal import Effect, Outcome
+from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
+
+READ = {
+    "base": lambda store: store.base(),
+    "target": lambda store: store.target(),
+    "fingerprints": lambda store: store.fingerprints(),
+    "rows": lambda store: list(store.rows()),
+    "some rows": lambda store: list(store.rows(["item/a/b"])),
+    "unsettled": lambda store: store.unsettled(),
+    "runs": lambda store: store.runs(),
+    "journal": lambda store: list(store.journal()),
+    "rejected": lambda store: store.rejected(),
+}
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Path | str], SqliteStore]]:
+    stores: list[SqliteStore] = []
+
+    def open_at(path: Path | str) -> SqliteStore:
+        stores.append(SqliteStore(path))
+        return stores[-1]
+
+    yield open_at
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".reconciler" / "local.state.db"
+
+
+@pytest.fixture
+def open_store(opened: Callable[[Path], SqliteStore], path: Path) -> OpenStore:
+    return lambda: opened(path)
+
+
+@pytest.fixture
+def open_fresh_store(opened: Callable[[Path], SqliteStore], tmp_path: Path) -> Callable[[], OpenStore]:
+    numbers = itertools.count()
+
+    def fresh() -> OpenStore:
+        here = tmp_path / f"{next(numbers)}.db"
+        return lambda: opened(here)
+
+    return fresh
+
+
+class TestSqliteContract(StoreContract):
+    """The contract, kept by the local file."""
+
+
+def problem_of(error: pytest.ExceptionInfo[StateError]) -> Problem:
+    (problem,) = error.value.problems
+    return problem
+
+
+def refused(path: Path, code: str) -> None:
+    """Every way of reading, and the lock, refuse with this code, say the path, and change no byte."""
+    before = path.read_bytes() if path.is_file() else None
+    for ask in READ.values():
+        with SqliteStore(path) as store, pytest.raises(StateError) as error:
+            ask(store)
+        assert problem_of(error).code == code
+        assert str(path) in problem_of(error).what
+    with SqliteStore(path) as store, pytest.raises(StateError) as error, store.lock(lock_info()):
+        pytest.fail("locked what is no state")
+    assert problem_of(error).code == code
+    assert before is None or path.read_bytes() == before
+
+
+def other_database(path: Path, application_id: int = 0, version: int = 0) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        f"PRAGMA application_id = {application_id}; PRAGMA user_version = {version}; CREATE TABLE t (a); "
+    )
+    connection.close()
+
+
+# --- files that are no state ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"{}\n", b"hello\n" * 400, b"SQLite format 3\0", os.urandom(5000)])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(content)
+    refused(path, "state-not-a-database")
+
+
+def test_folder_and_pipe_are_refused(tmp_path: Path) -> None:
+    refused(tmp_path, "state-not-a-database")
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "state-not-a-database")
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    other_database(tmp_path / "x.db", 0)
+    refused(tmp_path / "x.db", "state-not-ours")
+
+
+def test_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    other_database(tmp_path / "x.db", APPLICATION_ID, FORMAT_VERSION + 1)
+    refused(tmp_path / "x.db", "state-newer-version")
+
+
+def test_missing_tables_are_damage(tmp_path: Path) -> None:
+    other_database(tmp_path / "x.db", APPLICATION_ID, FORMAT_VERSION)
+    refused(tmp_path / "x.db", "state-corrupt")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.001, 0.3, 0.9])
+def test_truncated_state_is_refused(opened: Callable[[Path], SqliteStore], path: Path, keep: float) -> None:
+    with running(opened(path)) as writer:
+        accept(writer, put(*map(str, range(500))))
+    opened(path).close()
+    size = path.stat().st_size
+    os.truncate(path, int(size * keep))
+    with pytest.raises(StateError) as error:
+        opened(path).fingerprints()
+    assert problem_of(error).code in ("state-corrupt", "state-not-a-database")
+
+
+def test_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    refused(tmp_path / "file" / "x.db", "state-unreadable")
+
+
+def test_symbolic_link_shares_state_and_lock(opened: Callable[[Path], SqliteStore], tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "x.db")
+    linked, real = opened(tmp_path / "link.db"), opened(tmp_path / "real" / "x.db")
+    with running(linked) as writer:
+        accept(writer, put("a"))
+        with pytest.raises(StateError, match="holds the lock"), real.lock(lock_info("other")):
+            pytest.fail("two locks on one state")
+    assert (tmp_path / "link.db").is_symlink()
+    assert real.base() == StateBase(LINEAGE, 1)
+    assert linked.where == f"{tmp_path / 'link.db'} (serial 1)"
+
+
+def test_link_that_leads_nowhere_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "x.db").symlink_to(tmp_path / "x.db")
+    refused(tmp_path / "x.db", "state-unreadable")
+
+
+# --- a state at work -----------------------------------------------------------------------------
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    for name in ("x.db", "folder/x.db"):
+        with SqliteStore(tmp_path / name) as store:
+            for ask in READ.values():
+                ask(store)
+            assert store.check() == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_state_is_one_file_when_nobody_writes(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    with running(opened(path)) as writer:
+        accept(writer, put("a"))
+        beside = {entry.name for entry in path.parent.iterdir()}
+        assert beside == {path.name, f"{path.name}.lock", f"{path.name}.lock.json"}
+    assert {entry.name for entry in path.parent.iterdir()} == {path.name, f"{path.name}.lock"}
+
+
+def test_where_names_path_and_serial(opened: Callable[[str], SqliteStore], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = opened(".reconciler/local.state.db")
+    assert store.where == ".reconciler/local.state.db"
+    with running(store) as writer:
+        accept(writer, put("a"))
+        with pytest.raises(StateError) as error, opened(store.path).lock(lock_info("other")):
+            pytest.fail("two writers")
+    assert problem_of(error).where == ".reconciler/local.state.db (serial 1)"
+
+
+def test_store_can_only_be_written_under_the_lock(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    store = opened(path)
+    with running(store) as writer:
+        accept(writer, put("a"))
+        assert store._connection is not None
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store._connection.execute("DELETE FROM resources")
+
+
+def test_unused_shared_documents_go(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    store = opened(path)
+    with running(store) as writer:
+        accept(writer, Effect(tuple(resource(f"{n}", allowed=f"user/{n}") for n in range(5))))
+    with running(store, "run-2") as writer:
+        accept(writer, Effect(tuple(resource(f"{n}", allowed="user/0") for n in range(4))))
+    assert store._connection is not None
+    assert store._connection.execute("SELECT count(*) FROM shared_docs").fetchone() == (2,)
+
+
+def test_replaced_file_is_noticed(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    with opened(path).lock(lock_info()) as writer:
+        writer.begin_run(run_info(), TARGET, lambda: LINEAGE)
+        ticket = writer.intent(intent_for(put("a")))
+        path.rename(path.with_name("elsewhere.db"))
+        with pytest.raises(StateError) as error:
+            writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=put("a"))
+    assert problem_of(error).code == "state-replaced"
+    path.with_name("elsewhere.db").rename(path)
+    assert [entry.seq for entry in opened(path).unsettled()] == [ticket]
+
+
+def test_check_finds_what_was_tampered_with(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    with running(opened(path)) as writer:
+        accept(writer, put("a", "b"))
+    assert opened(path).check() == ()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE resources SET doc = '{}' WHERE address LIKE '%/a'")
+    connection.commit()
+    connection.close()
+    (problem,) = opened(path).check()
+    assert problem.code == "state-corrupt"
+    assert address("a") in problem.what
+
+
+def test_values_we_never_write_are_damage(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    for damage, ask in {
+        "DELETE FROM meta": "base",
+        "UPDATE runs SET target = 'x'": "target",
+        "DELETE FROM shared_docs": "rows",
+        "UPDATE journal SET covers = x'00'": "journal",
+        "UPDATE journal SET in_doubt = 1, covers = '[[1]]'": "unsettled",
+    }.items():
+        for leftover in path.parent.glob("*"):
+            leftover.unlink()
+        with running(opened(path)) as writer:
+            accept(writer, put("a"))
+        connection = sqlite3.connect(path)
+        connection.execute(damage)
+        connection.commit()
+        connection.close()
+        with pytest.raises(StateError) as error:
+            READ[ask](opened(path))
+        assert problem_of(error).code == "state-corrupt", damage
+
+
+# --- a system that refuses -----------------------------------------------------------------------
+
+
+def test_full_disk_is_said_and_nothing_lost(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    store = opened(path)
+    with store.lock(lock_info()) as writer:
+        writer.begin_run(run_info(), TARGET, lambda: LINEAGE)
+        accept(writer, put("a"))
+        assert store._connection is not None
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        big = put(*map(str, range(2000)))
+        ticket = writer.intent(intent_for(put("b")))
+        with pytest.raises(StateError) as error:
+            writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=big)
+        assert problem_of(error).code == "disk-full"
+        assert [row.address for row in store.rows()] == [address("a")]
+        writer.settle(ticket, Outcome.UNKNOWN, at=LATER)
+    assert opened(path).base().serial == 2
+
+
+def run_child(*arguments: object) -> list[dict[str, str]]:
+    child = Path(__file__).with_name("state_child.py")
+    done = subprocess.run(
+        [sys.executable, str(child), *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("what", ["file size limit", "read-only folder", "read-only file", "unreadable file"])
+def test_system_that_refuses(opened: Callable[[Path], SqliteStore], tmp_path: Path, what: str) -> None:
+    """In a child without privileges: root could write anyway."""
+    path = tmp_path / "state" / "x.db"
+    with running(opened(path)) as writer:
+        accept(writer, put("a"))
+    expected = {
+        "file size limit": {"read": "ok", "write": "state-io-error"},
+        "read-only folder": {"read": "ok", "write": "state-read-only"},
+        "read-only file": {"read": "ok", "write": "state-read-only"},
+        "unreadable file": {"read": "state-unreadable", "write": "state-unreadable"},
+    }[what]
+    (found,) = run_child("refusal", path, what.replace(" ", "-"))
+    assert found == expected
+    assert opened(path).base() == StateBase(LINEAGE, 1)
+    assert len(opened(path).fingerprints()) == 1

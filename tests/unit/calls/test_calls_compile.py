@@ -1,0 +1,315 @@
+"""The fewest calls, in a safe order, whatever the order of the changes."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.calls.call import Call, CallKind, Covered, Verb
+from reconciler.calls.compile import (
+    Compiled,
+    alters_wire,
+    compile_calls,
+    naive_calls,
+    payload_resources,
+)
+from reconciler.calls.context import SourceRef, WireContext
+from reconciler.calls.limits import Limits
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource
+from reconciler.planning.change import Action, Change
+from reconciler.problems import ManifestError
+
+CONTEXT = WireContext("org", {"s": SourceRef("sid", "corp"), "t": SourceRef("tid")}, {"corp": "pid", "other": "qid"})
+SHA = "ab" * 32
+
+
+def made(kind: Kind, name: str, scope: str, own: dict[str, Any] | None = None, shared: bytes = b"") -> Resource:
+    return Resource(Address.of(kind, scope, name), canonical_json(own or {}), shared)
+
+
+def create(resource: Resource, *, moved_from: Address | None = None) -> Change:
+    return Change(resource.address, Action.CREATE, "new", None, resource, moved_from=moved_from)
+
+
+def delete(resource: Resource) -> Change:
+    return Change(resource.address, Action.DELETE, "removed", resource, None)
+
+
+def update(before: Resource, after: Resource) -> Change:
+    return Change(after.address, Action.UPDATE, "changed", before, after)
+
+
+def item(uri: str, scope: str = "s", size: int | None = None, **own: Any) -> Resource:
+    body = {} if size is None else {"body": {"encoding": "binary", "sha256": SHA, "size": size}}
+    return made(Kind.ITEM, uri, scope, {"metadata": {}, **body, **own})
+
+
+def group(name: str, *members: str, scope: str = "corp") -> Resource:
+    return made(Kind.GROUP, name, scope, {"members": sorted(members)})
+
+
+def alias(name: str, shared: bytes = b"") -> Resource:
+    return made(Kind.ALIAS, f"user:{name}", "corp", {"mappings": [f"user/Email Security Provider/{name}"]}, shared)
+
+
+def user(name: str, shared: bytes = b"") -> Resource:
+    return made(Kind.USER, name, "corp", {}, shared)
+
+
+def shown(compiled: Compiled) -> list[tuple[str, str, list[str]]]:
+    """Stage, kind and what each call covers, deletions with a minus."""
+    return [
+        (stage.name, call.kind.value, [("-" if c.verb is Verb.DELETE else "") + c.address for c in call.covers])
+        for stage in compiled.stages
+        for call in stage.calls
+    ]
+
+
+def test_one_change_is_one_call_two_are_two_and_three_are_a_batch() -> None:
+    changes = [create(item(f"https://x/{number}")) for number in range(3)]
+    assert [call.kind for call in compile_calls(changes[:1], CONTEXT).calls] == [CallKind.ITEM_PUT]
+    assert [call.kind for call in compile_calls(changes[:2], CONTEXT).calls] == [CallKind.ITEM_PUT] * 2
+    assert compile_calls(changes, CONTEXT).calls == (
+        Call(
+            number=1,
+            kind=CallKind.ITEM_BATCH,
+            method="PUT",
+            path="organizations/org/sources/sid/documents/batch",
+            query=(),
+            scope="s",
+            covers=tuple(Covered(Address(f"item/s/https://x/{number}"), Verb.PUT) for number in range(3)),
+            size=64 + 3 * len('{"documentId":"https://x/0"},'),
+        ),
+    )
+    compiled = compile_calls(changes, CONTEXT)
+    assert (compiled.api_calls, compiled.requests, naive_calls(changes)) == (2, 3, 3)
+    assert compile_calls([], CONTEXT) == Compiled()
+
+
+def test_stages_and_their_order() -> None:
+    changes = [
+        create(group("a", "group/corp/b", "user/corp/u")),
+        create(group("b", "group/corp/c")),
+        create(group("c")),
+        create(user("u")),
+        create(alias("u")),
+        create(item("https://x/a", parent="https://x/z")),
+        create(item("https://x/z")),
+        delete(item("https://x/old")),
+        delete(alias("gone")),
+        delete(user("gone")),
+        create(item("https://x/t", "t")),
+        create(group("q", scope="other")),
+    ]
+    expected = [
+        (
+            "identities",
+            "identity-batch",
+            ["group/corp/c", "group/corp/b", "group/corp/a", "user/corp/u", "alias/corp/user:u"],
+        ),
+        ("identities", "identity-put", ["group/other/q"]),
+        ("items", "item-batch", ["item/s/https://x/z", "item/s/https://x/a", "-item/s/https://x/old"]),
+        ("items", "item-put", ["item/t/https://x/t"]),
+        ("alias-deletes", "mapping-put", ["-alias/corp/user:gone"]),
+        ("identity-deletes", "identity-delete", ["-user/corp/gone"]),
+    ]
+    compiled = compile_calls(changes, CONTEXT)
+    assert shown(compiled) == expected
+    assert [call.number for call in compiled.calls] == [1, 2, 3, 4, 5, 6]
+    for seed in range(20):
+        shuffled = changes[:]
+        random.Random(seed).shuffle(shuffled)
+        assert compile_calls(shuffled, CONTEXT) == compiled
+
+
+def test_singles_carry_their_paths_queries_and_sizes() -> None:
+    changes = [
+        create(item("https://x/a b", size=3)),
+        delete(item("https://x/c")),
+        create(alias("u")),
+        delete(group("g")),
+    ]
+    assert [
+        (call.method, call.path.removeprefix("organizations/org/"), call.query, call.size)
+        for call in compile_calls(changes, CONTEXT).calls
+    ] == [
+        (
+            "PUT",
+            "providers/pid/mappings",
+            (),
+            len(
+                '{"identity":{"name":"u","type":"USER"},'
+                '"mappings":[{"name":"u","type":"USER","provider":"Email Security Provider"}]}'
+            ),
+        ),
+        (
+            "PUT",
+            "sources/sid/documents",
+            (("documentId", "https://x/a b"), ("compressionType", "ZLIB")),
+            2 + 28 + 128,
+        ),
+        ("DELETE", "sources/sid/documents", (("documentId", "https://x/c"), ("deleteChildren", "false")), 0),
+        ("DELETE", "providers/pid/permissions", (), len('{"identity":{"name":"g","type":"GROUP"}}')),
+    ]
+
+
+def test_cycles_are_cut_the_same_way_every_time() -> None:
+    changes = [
+        create(group("a", "group/corp/b")),
+        create(group("b", "group/corp/c")),
+        create(group("c", "group/corp/a", "group/corp/c")),
+        create(item("https://x/a", parent="https://x/b")),
+        create(item("https://x/b", parent="https://x/a")),
+        create(item("https://x/p", parent="https://x/p")),
+    ]
+    expected = [
+        ("identities", "identity-batch", ["group/corp/c", "group/corp/b", "group/corp/a"]),
+        ("items", "item-batch", ["item/s/https://x/b", "item/s/https://x/a", "item/s/https://x/p"]),
+    ]
+    assert shown(compile_calls(changes, CONTEXT)) == expected
+    assert shown(compile_calls(changes[::-1], CONTEXT)) == expected
+
+
+def test_nesting_may_be_deeper_than_the_stack() -> None:
+    changes = [create(group(f"g{n:05}", f"group/corp/g{n + 1:05}")) for n in range(20_000)]
+    [call] = compile_calls(changes, CONTEXT).calls
+    assert [call.covers[0].address, call.covers[-1].address] == ["group/corp/g19999", "group/corp/g00000"]
+
+
+def test_without_batching_each_change_is_its_documented_call_in_order() -> None:
+    changes = [create(item(f"https://x/{n}", size=10)) for n in range(4)] + [delete(item("https://x/old"))]
+    compiled = compile_calls(changes, CONTEXT, batching="never")
+    assert [(call.kind, len(call.covers)) for call in compiled.calls] == [
+        *[(CallKind.ITEM_PUT, 1)] * 4,
+        (CallKind.ITEM_DELETE, 1),
+    ]
+    assert compiled.api_calls == naive_calls(changes) == 5
+
+
+def test_an_item_too_large_for_a_single_call_takes_the_others_along() -> None:
+    changes = [create(item("https://x/large", size=5_000_000)), create(item("https://x/small"))]
+    assert shown(compile_calls(changes[:1], CONTEXT)) == [("items", "item-batch", ["item/s/https://x/large"])]
+    assert compile_calls(changes, CONTEXT).api_calls == 2
+    assert shown(compile_calls(changes, CONTEXT, batching="never")) == [
+        ("items", "item-batch", ["item/s/https://x/large"]),
+        ("items", "item-put", ["item/s/https://x/small"]),
+    ]
+
+
+def test_what_no_call_can_carry_is_all_said_at_once() -> None:
+    names = [f"user/corp/{n}" for n in range(5001)]
+    model = canonical_json({"levels": [{"sets": [{"allowed": names}]}]})
+    changes = [
+        create(item("https://x/b", size=300_000_000)),
+        create(replace(item("https://x/a"), shared=model)),
+        create(item("https://x/c", metadata={"data": 1})),
+        create(item("https://x/d", "nowhere")),
+        delete(user("u")),
+    ]
+    with pytest.raises(ManifestError) as caught:
+        compile_calls(changes, CONTEXT, body_paths={SHA: "content/big.pdf"})
+    problems = {problem.code: problem for problem in caught.value.problems}
+    assert sorted(problems) == [
+        "body-too-large",
+        "reserved-metadata-key",
+        "too-many-permissions",
+        "unknown-source",
+    ]
+    assert problems["body-too-large"].what == (
+        'the body of "item/s/https://x/b" (content/big.pdf) may take 400,122,278 bytes on the wire, '
+        "more than the 268,435,456 of a file container"
+    )
+    assert '"item/s/https://x/a" name 5,001 identities' in problems["too-many-permissions"].what
+
+
+def test_what_only_we_care_about_takes_no_call() -> None:
+    plain, guarded = item("https://x/a", title="t"), item("https://x/a", title="t", protect=True)
+    only_protect = update(plain, guarded)
+    assert compile_calls([only_protect], CONTEXT) == Compiled((), (plain.address,))
+    assert naive_calls([only_protect]) == 0
+    assert not alters_wire(update(plain, plain))
+    assert alters_wire(replace(only_protect, reason="unconfirmed"))
+    assert alters_wire(update(plain, replace(guarded, shared=b'{"levels":[]}')))
+    assert alters_wire(update(guarded, item("https://x/a", title="u")))
+    assert alters_wire(create(guarded))
+
+
+def test_a_move_creates_before_it_deletes() -> None:
+    old, new = item("https://x/old"), item("https://x/zzz")
+    changes = [delete(old), create(new, moved_from=old.address)]
+    assert [call.kind for call in compile_calls(changes, CONTEXT).calls] == [
+        CallKind.ITEM_PUT,
+        CallKind.ITEM_DELETE,
+    ]
+
+
+def test_children_are_deleted_before_their_parents() -> None:
+    changes = [delete(item("https://x/a")), delete(item("https://x/b", parent="https://x/a"))]
+    assert [call.covers[0].address.name for call in compile_calls(changes, CONTEXT).calls] == [
+        "https://x/b",
+        "https://x/a",
+    ]
+
+
+def test_a_deleted_alias_repeats_the_well_knowns_that_its_identity_has_afterwards() -> None:
+    old, new = canonical_json({"wellKnowns": ["group/corp/Old"]}), canonical_json({"wellKnowns": ["group/corp/New"]})
+    address = alias("u").address
+    alone = delete(alias("u", old))
+
+    def sent(*changes: Change) -> bytes:
+        resource = payload_resources(changes)[address]
+        assert resource is not None
+        assert resource.own() == {"mappings": []}
+        return resource.shared
+
+    assert sent(alone) == old
+    assert sent(alone, update(user("u", old), user("u", new))) == new
+    assert sent(alone, delete(user("u", old))) == b""
+    assert payload_resources([delete(user("u", old))]) == {user("u").address: user("u", old)}
+
+
+def test_a_container_is_never_overfilled_and_families_keep_their_order() -> None:
+    limits = Limits(single_body=0, container=5_000)
+    changes = [
+        create(item(f"https://x/{n:03}", parent=f"https://x/{n // 10 * 10 + 9:03}", size=100)) for n in range(60)
+    ]
+    compiled = compile_calls(changes, CONTEXT, limits)
+    place: dict[str, int] = {}
+    for call in compiled.calls:
+        assert call.size <= limits.container
+        place |= {covered.address: len(place) + at for at, covered in enumerate(call.covers)}
+    assert len(place) == 60
+    for n in range(60):
+        assert place[f"item/s/https://x/{n // 10 * 10 + 9:03}"] <= place[f"item/s/https://x/{n:03}"]
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), unique=True), st.data())
+def test_every_change_is_covered_once(names: list[str], data: st.DataObject) -> None:
+    changes = []
+    for name in names:
+        value = data.draw(st.sampled_from([item(name), group(name), user(name), alias(name)]))
+        changes.append(data.draw(st.sampled_from([create, delete]))(value))
+    compiled = compile_calls(changes, CONTEXT)
+    covered = [each.address for call in compiled.calls for each in call.covers]
+    assert sorted(covered) == sorted(change.address for change in changes)
+    assert compiled.api_calls <= naive_calls(changes)
+    resources = payload_resources(changes)
+    assert set(resources) == set(covered)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_changes_take_seconds() -> None:
+    shared = canonical_json({"levels": [{"sets": [{"allowed": ["group/corp/g"]}]}]})
+    changes = [create(replace(item(f"https://x/{n}", size=1000), shared=shared)) for n in range(100_000)]
+    started = time.perf_counter()
+    compiled = compile_calls(changes, CONTEXT)
+    assert compiled.api_calls == 2
+    assert time.perf_counter() - started < 10

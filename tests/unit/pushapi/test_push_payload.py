@@ -1,0 +1,339 @@
+"""Payloads: what a batch file holds, what a body may not do, and how little memory it takes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import random
+import time
+import tracemalloc
+import zlib
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.calls.call import Call
+from reconciler.calls.compile import compile_calls, payload_resources
+from reconciler.calls.context import SourceRef, WireContext
+from reconciler.calls.wire import Body, body_bound
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource
+from reconciler.planning.change import Action, Change
+from reconciler.problems import ManifestError
+from reconciler.pushapi import content
+from reconciler.pushapi.payload import Spool, batch_payload, single_payload
+
+CONTEXT = WireContext("org", {"s": SourceRef("sid", "corp")}, {"corp": "pid"})
+ADDRESS = Address("item/s/https://x/a")
+
+
+class Bodies:
+    """Bodies in memory, under the digest that was promised, which need not be theirs."""
+
+    def __init__(self, by_digest: dict[str, bytes]) -> None:
+        self.by_digest = by_digest
+
+    def open(self, sha256: str, /) -> BinaryIO:
+        return io.BytesIO(self.by_digest[sha256])
+
+
+class Zeros(io.RawIOBase):
+    """A large body that is nowhere."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int = -1) -> bytes:
+        length = min(size, self.left)
+        self.left -= length
+        return bytes(length)
+
+
+def promised(raw: bytes, encoding: str = "text") -> Body:
+    return Body(encoding, hashlib.sha256(raw).hexdigest(), len(raw))
+
+
+def item(uri: str, body: Body | None = None, **own: Any) -> Change:
+    doc: dict[str, Any] = {"metadata": {}, **own}
+    if body is not None:
+        doc["body"] = {"encoding": body.encoding, "sha256": body.sha256, "size": body.size}
+    resource = Resource(Address.of(Kind.ITEM, "s", uri), canonical_json(doc))
+    return Change(resource.address, Action.CREATE, "new", None, resource)
+
+
+def compiled(changes: list[Change]) -> tuple[Call, list[Resource | None]]:
+    call = compile_calls(changes, CONTEXT).calls[0]
+    resources = payload_resources(changes)
+    return call, [resources[covered.address] for covered in call.covers]
+
+
+def written(body: Body, bodies: Bodies) -> dict[str, Any]:
+    spool = Spool()
+    try:
+        spool.write(b"{")
+        content.write_content(spool, body, bodies, ADDRESS, b"")
+        assert spool.tell() - 1 <= body_bound(body.size)
+        spool.write(b"}")
+        value: dict[str, Any] = orjson.loads(spool.finish().read())
+    finally:
+        spool.close()
+    return value
+
+
+def unpacked(value: dict[str, Any]) -> bytes:
+    if "data" in value:
+        assert list(value) == ["data"]
+        return str(value["data"]).encode()
+    assert list(value) == ["compressedBinaryData"]
+    return zlib.decompress(base64.b64decode(value["compressedBinaryData"], validate=True))
+
+
+def test_a_batch_of_items() -> None:
+    text, binary = b'say "hi"\n', b"\x00\xff"
+    changes = [
+        item("https://x/a", promised(text), title="A"),
+        item("https://x/b", promised(binary, "binary")),
+        item("https://x/c", promised(b"")),
+        item("https://x/d", title="D"),
+    ]
+    gone = Resource(Address("item/s/https://x/e"), b"{}")
+    changes.append(Change(gone.address, Action.DELETE, "removed", gone, None))
+    call, resources = compiled(changes)
+    bodies = Bodies({promised(raw).sha256: raw for raw in (text, binary, b"")})
+    with batch_payload(call, resources, bodies, CONTEXT) as payload:
+        raw = b"".join(payload.pieces())
+        assert raw == b"".join(payload.pieces())
+    assert len(raw) == payload.size <= call.size
+    assert orjson.loads(raw) == {
+        "addOrUpdate": [
+            {"documentId": "https://x/a", "title": "A", "data": 'say "hi"\n'},
+            {
+                "documentId": "https://x/b",
+                "compressionType": "ZLIB",
+                "compressedBinaryData": base64.b64encode(zlib.compress(binary, content.LEVEL)).decode(),
+            },
+            {"documentId": "https://x/c", "data": ""},
+            {"documentId": "https://x/d", "title": "D"},
+        ],
+        "delete": [{"documentId": "https://x/e", "deleteChildren": False}],
+    }
+
+
+def test_a_batch_of_identities() -> None:
+    def change(kind: Kind, name: str, own: dict[str, Any]) -> Change:
+        resource = Resource(Address.of(kind, "corp", name), canonical_json(own))
+        return Change(resource.address, Action.CREATE, "new", None, resource)
+
+    call, resources = compiled(
+        [
+            change(Kind.GROUP, "g", {"members": ["user/corp/u"]}),
+            change(Kind.USER, "u", {}),
+            change(Kind.ALIAS, "user:u", {"mappings": ["user/Email Security Provider/u@x"]}),
+        ]
+    )
+    with batch_payload(call, resources, Bodies({}), CONTEXT) as payload:
+        assert orjson.loads(payload.file.read()) == {
+            "members": [
+                {"identity": {"name": "g", "type": "GROUP"}, "members": [{"name": "u", "type": "USER"}]},
+                {"identity": {"name": "u", "type": "USER"}},
+            ],
+            "mappings": [
+                {
+                    "identity": {"name": "u", "type": "USER"},
+                    "mappings": [{"name": "u@x", "type": "USER", "provider": "Email Security Provider"}],
+                }
+            ],
+        }
+
+
+def test_a_batch_of_deleted_identities() -> None:
+    gone = [Resource(Address.of(Kind.USER, "corp", name), b"{}") for name in "abc"]
+    call, _ = compiled([Change(each.address, Action.DELETE, "removed", each, None) for each in gone])
+    with batch_payload(call, [None, None, None], Bodies({}), CONTEXT) as payload:
+        assert orjson.loads(payload.file.read()) == {
+            "deleted": [{"identity": {"name": name, "type": "USER"}} for name in "abc"]
+        }
+
+
+def test_single_payloads() -> None:
+    call, resources = compiled([item("https://x/a", promised(b"text"))])
+    bodies = Bodies({promised(b"text").sha256: b"text"})
+    assert single_payload(call, resources, bodies, CONTEXT) == b'{"data":"text"}'
+    gone = Resource(ADDRESS, b"{}")
+    call, resources = compiled([Change(ADDRESS, Action.DELETE, "removed", gone, None)])
+    assert single_payload(call, resources, bodies, CONTEXT) == b""
+
+
+def test_other_resources_than_the_calls_are_refused() -> None:
+    call, _ = compiled([item("https://x/a"), item("https://x/b"), item("https://x/c")])
+    _, others = compiled([item("https://x/c"), item("https://x/d"), item("https://x/e")])
+    with pytest.raises(ValueError, match="bug in reconciler"):
+        batch_payload(call, others, Bodies({}), CONTEXT)
+    with pytest.raises(ValueError, match="shorter"):
+        batch_payload(call, [], Bodies({}), CONTEXT)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.sampled_from([1, 5, 4000, 30_000]))
+def test_any_text_arrives_within_its_bound(text: str, times: int) -> None:
+    raw = (text * times).encode()
+    body = promised(raw)
+    assert unpacked(written(body, Bodies({body.sha256: raw}))) == raw
+
+
+@given(st.binary(), st.sampled_from([1, 40_000]))
+def test_any_bytes_arrive_within_their_bound(part: bytes, times: int) -> None:
+    raw = part * times
+    body = promised(raw, "binary")
+    assert unpacked(written(body, Bodies({body.sha256: raw}))) == raw
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, content.SMALL, content.SMALL + 1, 3 * content.SMALL + 7, 200_001])
+@pytest.mark.parametrize("unit", [b"a", b'"', b"\x01", "é".encode(), "😀".encode()])
+def test_text_around_the_sizes_where_its_handling_changes(unit: bytes, size: int) -> None:
+    raw = unit * (size // len(unit))
+    body = promised(raw)
+    value = written(body, Bodies({body.sha256: raw}))
+    assert unpacked(value) == raw
+    if unit == b"a":
+        assert "data" in value
+
+
+@pytest.mark.parametrize("size", [1, 1000, content.SMALL, content.SMALL + 1, 1_000_003])
+def test_random_bytes_do_not_compress_and_still_fit(size: int) -> None:
+    raw = random.Random(size).randbytes(size)
+    body = promised(raw, "binary")
+    assert unpacked(written(body, Bodies({body.sha256: raw}))) == raw
+
+
+COMPRESSOBJ = zlib.compressobj
+
+
+class Inflating:
+    """A compressor that is valid but worse than promised, as some builds are at low levels."""
+
+    def __init__(self, level: int) -> None:
+        self._inner = COMPRESSOBJ(0)
+
+    def compress(self, data: bytes) -> bytes:
+        return b"".join(
+            self._inner.compress(data[at : at + 10]) + self._inner.flush(zlib.Z_FULL_FLUSH)
+            for at in range(0, len(data), 10)
+        )
+
+    def flush(self) -> bytes:
+        return self._inner.flush()
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000, content.SMALL, content.SMALL + 1, 70_000, 500_000])
+def test_the_bound_holds_whatever_the_zlib(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compress(data: bytes, level: int) -> bytes:
+        worse = Inflating(level)
+        return worse.compress(data) + worse.flush()
+
+    monkeypatch.setattr(content.zlib, "compressobj", Inflating)  # type: ignore[attr-defined]
+    monkeypatch.setattr(content.zlib, "compress", compress)  # type: ignore[attr-defined]
+    raw = random.Random(size).randbytes(size)
+    body = promised(raw, "binary")
+    value = written(body, Bodies({body.sha256: raw}))
+    monkeypatch.undo()
+    assert unpacked(value) == raw
+
+
+@pytest.mark.parametrize("encoding", ["text", "binary"])
+@pytest.mark.parametrize("size", [10, content.SMALL + 10])
+@pytest.mark.parametrize("changed", ["other", "longer", "shorter", "not text"])
+def test_a_body_that_changed_is_named_and_nothing_is_built(encoding: str, size: int, changed: str) -> None:
+    raw = b"a" * size
+    body = promised(raw, encoding)
+    now = {
+        "other": b"b" + raw[1:],
+        "longer": raw + b"a" * 10_000_000,
+        "shorter": raw[:-1],
+        "not text": b"\xff" * size,
+    }[changed]
+
+    class Named(io.BytesIO):
+        name = "content/page.html"
+
+    class Changed(Bodies):
+        def open(self, sha256: str, /) -> BinaryIO:
+            return Named(now)
+
+    with pytest.raises(ManifestError) as caught:
+        written(body, Changed({}))
+    [problem] = caught.value.problems
+    assert problem.code == "body-changed"
+    assert problem.what == ('the body of "item/s/https://x/a" (content/page.html) is not what the plan was made from')
+
+
+@pytest.mark.parametrize("size", [10, content.SMALL + 10])
+@pytest.mark.parametrize("end", [b"\xff", "é".encode()[:1]])
+def test_promised_text_that_is_none(size: int, end: bytes) -> None:
+    raw = b"a" * size + end
+    with pytest.raises(ManifestError) as caught:
+        written(promised(raw), Bodies({promised(raw).sha256: raw}))
+    assert [problem.code for problem in caught.value.problems] == ["body-not-text"]
+
+
+def test_a_body_that_is_nowhere() -> None:
+    with pytest.raises(ManifestError) as caught:
+        written(promised(b"a"), Bodies({}))
+    assert [problem.code for problem in caught.value.problems] == ["body-missing"]
+
+
+@pytest.mark.parametrize("encoding", ["text", "binary"])
+def test_a_large_body_never_sits_in_memory(encoding: str) -> None:
+    size = 60_000_000
+    digest = hashlib.sha256()
+    for _ in range(60):
+        digest.update(bytes(1_000_000))
+
+    class Large:
+        def open(self, sha256: str, /) -> BinaryIO:
+            return Zeros(size)  # type: ignore[return-value]
+
+    changes = [item("https://x/a", Body(encoding, digest.hexdigest(), size))]
+    call, resources = compiled(changes)
+    tracemalloc.start()
+    try:
+        with batch_payload(call, resources, Large(), CONTEXT) as payload:
+            _, peak = tracemalloc.get_traced_memory()
+            assert payload.size <= call.size
+    finally:
+        tracemalloc.stop()
+    assert peak < 16_000_000
+
+
+def many(count: int, size: int) -> tuple[list[Change], Bodies]:
+    raws = [(f"{n:07} " * (size // 8)).encode() for n in range(count)]
+    bodies = Bodies({promised(raw).sha256: raw for raw in raws})
+    return [item(f"https://x/{n}", promised(raw), title=f"t{n}") for n, raw in enumerate(raws)], bodies
+
+
+@pytest.mark.slow
+def test_ten_thousand_small_items_are_quick() -> None:
+    changes, bodies = many(10_000, 1000)
+    call, resources = compiled(changes)
+    started = time.perf_counter()
+    with batch_payload(call, resources, bodies, CONTEXT) as payload:
+        assert payload.size > 10_000_000
+    assert time.perf_counter() - started < 2
+
+
+def test_a_spool_takes_back_what_it_wrote() -> None:
+    spool = Spool()
+    pieces: Iterable[bytes] = (b"a" * 900_000, b"b" * 900_000)
+    for piece in pieces:
+        spool.write(piece)
+    spool.take_back(900_000)
+    spool.write(b"c")
+    assert spool.tell() == 900_001
+    with spool.finish() as file:
+        assert file.read() == b"a" * 900_000 + b"c"
