@@ -26,7 +26,7 @@ from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan
 
 _METHODS = frozenset({"PUT", "POST", "DELETE"})
-_CALL_PATH = re.compile(r"(?!//)[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
+_CALL_PATH = re.compile(r"(?!//)[A-Za-z0-9._~%/-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
 

@@ -98,9 +98,9 @@ def run(args: list[str] | None = None) -> int:
 
 def _report(error: ReconcilerError) -> None:
     from reconciler.cli.options import wants_color
-    from reconciler.rendering.problems import render_problems_text
+    from reconciler.rendering.problems import render_problems
 
-    click.echo(render_problems_text(error.problems, color=wants_color(sys.stderr)), err=True, nl=False)
+    click.echo(render_problems(error.problems, color=wants_color(sys.stderr)), err=True, nl=False)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,27 @@ def format_option(*formats: str) -> Callable[[F], F]:
     )
 
 
+def plan_options(function: F) -> F:
+    """Add what narrows a plan and what it may do."""
+    function = click.option(
+        "--allow",
+        "allowed",
+        metavar="HAZARD",
+        multiple=True,
+        help="Allow a hazard by its name, or name:subject (repeatable).",
+    )(function)
+    function = click.option(
+        "--source", "sources", metavar="NAME", multiple=True, help="Only items of this source, and what they need."
+    )(function)
+    return click.option(
+        "--target",
+        "targets",
+        metavar="ADDRESS",
+        multiple=True,
+        help="Only this address, uri or pattern, and what it needs (repeatable).",
+    )(function)
+
+
 cache_option = click.option("--no-cache", is_flag=True, help="Read every manifest anew and keep nothing.")
 
 

@@ -20,9 +20,9 @@ from reconciler.emulator.containers import Containers
 from reconciler.emulator.database import Database, Operation, ordering_text
 from reconciler.emulator.identities import IdentityTable
 from reconciler.emulator.index import CONTAINER_BYTES, Entry, Indexer, Rejected
-from reconciler.emulator.options import EmulatorOptions, ProviderOptions, SourceOptions
+from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
 from reconciler.emulator.requestlog import RequestLog
-from reconciler.emulator.wire import BadJson, folded, parse, read_identity_body, text
+from reconciler.emulator.wire import BadJson, ItemBody, folded, read_identity_body, read_item, text
 
 _CHUNK = 1000
 _LOG_SECONDS = 14 * 24 * 3600
@@ -173,7 +173,8 @@ class Engine:
 
     def _item_put(self, operation: Operation) -> Iterator[None]:
         detail = operation.detail
-        entry = Entry(detail["documentId"], parse(operation.body or b""), detail["compressionType"])
+        body = read_item(orjson.loads(operation.body or b""), self.options.doubts)
+        entry = Entry(detail["documentId"], body, detail["compressionType"])
         with self.database.transaction():
             self.indexer.put(operation, self._sources[operation.place], [entry], set())
         if detail["fileId"]:
@@ -200,12 +201,13 @@ class Engine:
         if lists is None:
             return
         source, touched = self._sources[operation.place], set[str]()
+        doubts = self.options.doubts
         files: set[str] = set()
         written = lists["addorupdate"]
         total = len(written) + len(lists["delete"])
         for start in range(operation.position, total, _CHUNK):
             with self.database.transaction():
-                entries = [_entry(raw, rank) for rank, raw in _slice(written, start)]
+                entries = [_entry(raw, rank, doubts) for rank, raw in _slice(written, start)]
                 files.update(_files(entries))
                 self.indexer.put(operation, source, entries, touched)
                 deletions = lists["delete"][max(0, start - len(written)) : max(0, start + _CHUNK - len(written))]
@@ -258,7 +260,7 @@ class Engine:
 
     def _identity_put(self, operation: Operation) -> Iterator[None]:
         with self.database.transaction():
-            self._change_identity(operation, operation.kind, parse(operation.body or b""))
+            self._change_identity(operation, operation.kind, orjson.loads(operation.body or b""))
         yield from ()
 
     def _change_identity(self, operation: Operation, kind: str, value: Any) -> None:
@@ -312,22 +314,28 @@ def _slice(raws: list[msgspec.Raw], start: int) -> Iterator[tuple[int, msgspec.R
     return enumerate(raws[start : start + _CHUNK], start)
 
 
-def _entry(raw: msgspec.Raw, rank: int) -> Entry:
+def _entry(raw: msgspec.Raw, rank: int, doubts: Doubts) -> Entry:
     """Return an entry of `addOrUpdate`; one that cannot be read carries the reason."""
+    name, value = f"addOrUpdate[{rank}]", None
     try:
         value = batchfile.value(raw)
-        keys = folded(value, "An entry of 'addOrUpdate'")
-        uri = text(keys, "documentid")
-        if not uri:
-            raise BadJson("'documentId' is missing.")
-        return Entry(uri, value, text(keys, "compressiontype"))
+        body = read_item(value, doubts)
     except BadJson as error:
-        return Entry(f"addOrUpdate[{rank}]", Rejected(str(error)), None)
+        return Entry(_name(value) or name, Rejected(str(error)), None)
+    if not body.document_id:
+        return Entry(name, Rejected("'documentId' is missing."), None)
+    return Entry(body.document_id, body, body.compression)
+
+
+def _name(value: Any) -> str | None:
+    """Return the uri of an entry that cannot be read otherwise."""
+    try:
+        return text(folded(value, "An entry"), "documentid")
+    except BadJson:
+        return None
 
 
 def _files(entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
-        if isinstance(entry.value, dict):
-            for key, value in entry.value.items():
-                if key.lower() == "compressedbinarydatafileid" and isinstance(value, str):
-                    yield value
+        if isinstance(entry.body, ItemBody) and entry.body.content_key == "compressedbinarydatafileid":
+            yield entry.body.content

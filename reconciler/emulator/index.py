@@ -6,10 +6,10 @@ Nothing here knows HTTP or the clock: an operation carries its own times. What i
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -20,7 +20,9 @@ from reconciler.emulator.identities import IdentityTable
 from reconciler.emulator.items import ItemRow, ItemTable
 from reconciler.emulator.options import EmulatorOptions, SourceOptions
 from reconciler.emulator.permissions import InvalidPermissions, read_levels
-from reconciler.emulator.wire import BadJson, ItemBody, read_item
+from reconciler.emulator.wire import BadJson, ItemBody
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
 
 LogRow = tuple[float, int, str, str, str, str, str, int]
 
@@ -39,7 +41,7 @@ class Entry:
     """One item of an operation: its uri, what it holds (or why it cannot be read) and its compression."""
 
     uri: str
-    value: Any
+    body: ItemBody | Rejected
     compression: str | None
 
 
@@ -87,9 +89,9 @@ class Indexer:
             raise Rejected(f"the ordering id is not higher than the stored {int(stored)}", "SKIPPED", "CONSUMING")
 
     def _judge(self, operation: Operation, source: SourceOptions, entry: Entry) -> ItemRow:
-        if isinstance(entry.value, Rejected):
-            raise entry.value
-        body = read_item(entry.value, self._options.doubts)
+        body = entry.body
+        if isinstance(body, Rejected):
+            raise body
         check_uri(entry.uri)
         permissions = self._permissions(source, body)
         content = self._content(operation, body, entry.compression)
@@ -221,11 +223,7 @@ def is_later(operation: Operation, stored: str, equal: str) -> bool:
 
 def check_uri(uri: str) -> None:
     """Refuse what the documents say is never indexed: no scheme, or a fragment (push-api.md 4.3)."""
-    try:
-        scheme = urlsplit(uri).scheme
-    except ValueError:
-        raise Rejected("the document id is not a URI") from None
-    if not scheme or len(uri) <= len(scheme) + 1:
+    if not _SCHEME.match(uri):
         raise Rejected("the document id is not a URI with a scheme")
     if "#" in uri:
         raise Rejected("the document id has a fragment (#)")

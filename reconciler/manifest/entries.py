@@ -80,14 +80,15 @@ class Reading:
 class Reader:
     """What reading any file of a project needs.
 
-    `recorded` are the fingerprints of the state: a resource that has the same is not emitted.
+    `recorded` are the fingerprints of the state: a resource that has the same is not emitted; with
+    None nothing is.
     `context` digests the project: entries mean the same only under the same context.
     """
 
     project: Project
     folder: ProjectFolder
     context: bytes
-    recorded: Mapping[str, bytes]
+    recorded: Mapping[str, bytes] | None
     keep_bodies: bool = False
 
     def read(
@@ -373,6 +374,8 @@ class _FileReader:
         fingerprint = own + shared
         self.addresses.append(normal.address)
         self.fingerprints.append(fingerprint)
+        if self.reader.recorded is None:
+            return
         recorded = self.reader.recorded.get(normal.address)
         if recorded is None or (recorded != fingerprint if normal.named is None else recorded[:32] != own):
             self.emitted.append(

@@ -22,7 +22,7 @@ _MARKDOWN = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx"})
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>!--|[A-Za-z][^\s/>]*)")
 _TAG_REST = re.compile(r"""(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
 _HEAD_TAGS = frozenset({"html", "head", "title", "meta", "link", "base", "script", "style", "noscript"})
-_RAW_TAGS = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("title", "script", "style", "noscript")}
+_RAW_TAGS = {name: re.compile(rf"</{name}[^>]*+>?", re.IGNORECASE) for name in ("title", "script", "style", "noscript")}
 _CHARSET = re.compile(rb"<meta[^>]{0,512}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([A-Za-z0-9_.:\-]{1,40})", re.IGNORECASE)
 # What browsers read under these names (WHATWG Encoding); any other name is read as UTF-8, and never
 # handed to `codecs`, which also knows things like "zlib" and "unicode_escape".
@@ -41,6 +41,8 @@ _CHARSETS = {
     "tis-620": "cp874",
 }
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_FRONT_START = re.compile(r"---[ \t]*(?:\n|$)")
+_FRONT_END = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 # Characters that YAML forbids and that the fast parser lets through.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -79,9 +81,9 @@ def html_fields(head: bytes) -> dict[str, Any]:
     first counts.
     """
     text = decode_html(head)
-    end = _end_of_head(text)
-    fields = _parsed(text[:end])
-    if "title" not in fields and end < len(text):
+    start = _head_of(text)
+    fields = _parsed(start)
+    if "title" not in fields and len(start) < len(text):
         # Something stands before the title that belongs into the body. Parsers take quadratic time
         # for deep nesting, so this look has a bound.
         fields = _parsed(text[:STRAY_SIZE])
@@ -111,28 +113,31 @@ def _parsed(text: str) -> dict[str, Any]:
     return fields
 
 
-def _end_of_head(text: str) -> int:
-    """Return where the head ends: at its end tag, or at the first tag that opens the body by itself."""
-    position = 0
-    while tag := _TAG.search(text, position):
+def _head_of(text: str) -> str:
+    """Return the text up to the head's end tag, or to the first tag that opens the body by itself.
+
+    Without `noscript`: browsers do not look into it, this parser would take it for the body.
+    """
+    kept: list[str] = []
+    start = position = 0
+    while position >= 0 and (tag := _TAG.search(text, position)):
         name = tag["name"].lower()
         if name == "!--":
             position = text.find("-->", tag.end())
-        elif tag["end"]:
-            if name == "head":
-                return tag.start()
+            continue
+        if tag["end"] and name != "head":
             position = tag.end()
-        elif name not in _HEAD_TAGS:
-            return tag.start()
-        else:
-            rest = _TAG_REST.match(text, tag.end())
-            closing = _RAW_TAGS.get(name)
-            if rest and closing:
-                rest = closing.search(text, rest.end())
-            position = rest.end() if rest else -1
-        if position < 0:
-            break
-    return len(text)
+            continue
+        if name not in _HEAD_TAGS or tag["end"]:
+            return "".join((*kept, text[start : tag.start()]))
+        rest = _TAG_REST.match(text, tag.end())
+        if rest and name in _RAW_TAGS:
+            rest = _RAW_TAGS[name].search(text, rest.end())
+        position = rest.end() if rest else -1
+        if name == "noscript":
+            kept.append(text[start : tag.start()])
+            start = position if rest else len(text)
+    return "".join((*kept, text[start:]))
 
 
 def markdown_fields(head: bytes, *, whole: bool = True) -> tuple[dict[str, Any], list[Problem]]:
@@ -142,13 +147,14 @@ def markdown_fields(head: bytes, *, whole: bool = True) -> tuple[dict[str, Any],
     that is never closed.
     """
     text = head.decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    if not re.match(r"---[ \t]*(?:\n|$)", text):
+    opened = _FRONT_START.match(text)
+    if opened is None:
         return _with_heading({}, text), []
-    found = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE).search(text, text.find("\n") + 1)
+    found = _FRONT_END.search(text, opened.end())
     if found is None:
         what = "is not closed by a line `---`" if whole else f"is longer than {len(head)} bytes"
         return {}, [_front_problem(what, "close it with a line of three dashes.")]
-    source = text[text.find("\n") + 1 : found.start()]
+    source = text[opened.end() : found.start()]
     if "\ufffd" in source:
         return {}, [_front_problem("is not UTF-8", "save the file as UTF-8.")]
     if _CONTROL.search(source):

@@ -103,12 +103,12 @@ def load_manifests(
     folder: ProjectFolder,
     project_file: str,
     *,
-    recorded: Mapping[str, bytes],
+    recorded: Mapping[str, bytes] | None,
     cache: ManifestCache,
     keep_bodies: bool = False,
     clock: Callable[[], int] = time.time_ns,
 ) -> Loaded:
-    """Read a project's manifests against what is recorded.
+    """Read a project's manifests against what is recorded, or (None) without handing out any resource.
 
     `keep_bodies` hands out the content that manifests hold themselves. Raises ManifestError when
     there is no manifest at all: nothing found is never "nothing wanted".
@@ -119,7 +119,7 @@ def load_manifests(
     with _bulk():
         done = _read_all(reader, found, project_file, cached, clock)
         records = [decode_record(entry.row.packed) for entry in done]
-        desired = assemble(records, [entry.emitted for entry in done], recorded)
+        desired = assemble(records, [entry.emitted for entry in done], recorded or {})
     problems += [problem for entry in done for problem in entry.problems]
     files = tuple(entry.path for entry in found)
     if desired.suspicions:

@@ -85,6 +85,8 @@ class _Text:
         text = self.line(line)
         if node.kind != "alias" and (anchor := re.compile(r"(?:[&!]\S*[ \t]+)+(?=[^\s#])").match(text, column)):
             column = anchor.end()
+        if node.empty:
+            return self.position(line, max(0, min(column, len(text) - 1)))
         if node.end[0] == line:
             return self.position(line, column, node.end[1] - column)
         return self.position(line, column, len(text.rstrip()) - column)

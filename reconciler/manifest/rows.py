@@ -11,7 +11,7 @@ import datetime
 import decimal
 import re
 from collections.abc import Callable, Collection, Iterator
-from io import BufferedReader, FileIO
+from io import BufferedReader
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from reconciler.manifest.paths import ProjectFolder
@@ -22,6 +22,7 @@ RowFormat = Literal["csv", "jsonl", "parquet"]
 MAX_CELL = 16 << 20
 MAX_LINE = 64 << 20
 MAX_PROBLEMS = 20
+BUFFER = 256 << 10
 MISSING_ROWS = "a row that is left out would look like an item that was deleted."
 _KEY = re.compile(rb'"[ \t\r]*:')
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
@@ -51,7 +52,7 @@ def iter_rows(
     when the file itself cannot be used; that problem names the line in its text.
     """
     bad = 0
-    with folder.open(path) as file:
+    with BufferedReader(folder.open(path), BUFFER) as file:
         for row in _READERS[row_format](file, path, columns):
             yield row
             bad += isinstance(row, BadRow)
@@ -65,7 +66,7 @@ def column_names(folder: ProjectFolder, path: str, row_format: RowFormat) -> lis
     """Return the columns that every row of the file has, or None where each row has its own (JSON Lines)."""
     if row_format == "jsonl":
         return None
-    with folder.open(path) as file:
+    with BufferedReader(folder.open(path), BUFFER) as file:
         if row_format == "csv":
             return _Csv(file, path).header()
         return list(_parquet(file, path).schema_arrow.names)
@@ -74,7 +75,7 @@ def column_names(folder: ProjectFolder, path: str, row_format: RowFormat) -> lis
 # -- CSV -------------------------------------------------------------------------------------------
 
 
-def _csv_rows(file: FileIO, path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _csv_rows(file: BufferedReader, path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
     source = _Csv(file, path)
     header = source.header()
     while True:
@@ -92,7 +93,7 @@ def _csv_rows(file: FileIO, path: str, _columns: Collection[str] | None) -> Iter
 class _Csv:
     """A CSV file as records; one record, with all the lines that its quotes span, is bounded too."""
 
-    def __init__(self, file: FileIO, path: str) -> None:
+    def __init__(self, file: BufferedReader, path: str) -> None:
         import csv
 
         # The limit is one for the whole process and not ours to lower again: another thread may be reading.
@@ -136,7 +137,7 @@ class _Csv:
             seen.add(name)
         return names
 
-    def _lines(self, file: FileIO) -> Iterator[str]:
+    def _lines(self, file: BufferedReader) -> Iterator[str]:
         for number, line in _lines(file, self._path, MAX_CELL, "bad-csv"):
             self._taken += len(line)
             where = f'"{self._path}:{number}"'
@@ -154,7 +155,7 @@ class _Csv:
 # -- JSON Lines ------------------------------------------------------------------------------------
 
 
-def _json_rows(file: FileIO, path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _json_rows(file: BufferedReader, path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
     import orjson
 
     for number, line in _lines(file, path, MAX_LINE, "bad-jsonl"):
@@ -219,10 +220,10 @@ def _json_doubt(line: bytes) -> str:
 # -- Parquet ---------------------------------------------------------------------------------------
 
 
-def _parquet_rows(file: FileIO, path: str, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _parquet_rows(file: BufferedReader, path: str, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+    source = _parquet(file, path)
     import pyarrow
 
-    source = _parquet(file, path)
     names = [name for name in source.schema_arrow.names if columns is None or name in columns]
     for name in names:
         problem = _parquet_type(source.schema_arrow.field(name).type)
@@ -241,7 +242,7 @@ def _parquet_rows(file: FileIO, path: str, columns: Collection[str] | None) -> I
         _refuse("bad-parquet", f'"{path}" cannot be read after row {number}: {reason}', "write the file anew.")
 
 
-def _parquet(file: FileIO, path: str) -> Any:
+def _parquet(file: BufferedReader, path: str) -> Any:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -326,18 +327,17 @@ def iso_utc(value: datetime.datetime) -> str:
     return f"{value.isoformat(timespec=precision)}Z"
 
 
-_READERS: dict[str, Callable[[FileIO, str, Collection[str] | None], Iterator[Row | BadRow]]] = {
+_READERS: dict[str, Callable[[BufferedReader, str, Collection[str] | None], Iterator[Row | BadRow]]] = {
     "csv": _csv_rows,
     "jsonl": _json_rows,
     "parquet": _parquet_rows,
 }
 
 
-def _lines(file: FileIO, path: str, limit: int, code: str) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BufferedReader, path: str, limit: int, code: str) -> Iterator[tuple[int, bytes]]:
     """Yield numbered lines, none longer than `limit`, the first without a byte order mark."""
-    buffered = BufferedReader(file, 1 << 18)
     number = 0
-    while line := buffered.readline(limit + 1):
+    while line := file.readline(limit + 1):
         number += 1
         if len(line) > limit:
             _refuse(code, f'"{path}:{number}" is longer than {limit >> 20} MB', "split it, or keep texts in files.")

@@ -180,6 +180,8 @@ def _heads(text: bytes, starts: Sequence[int]) -> list[_Head] | None:
             document, in_document = document + (not in_document), True
             heads.append(_Head(document, start, key.end(), name, bool(_NOTHING.match(key["rest"]))))
         elif marker := _MARKER.match(text, start):
+            if marker["kind"] == b"..." and not in_document:
+                return None
             in_document = False
             heads.append(_Head(document, start, marker.end()))
         elif not (heads and heads[-1].is_open and _opener(0, True).match(text, start)):

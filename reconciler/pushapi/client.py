@@ -26,7 +26,7 @@ from reconciler.pushapi.failures import CallFailed, Failure
 from reconciler.pushapi.http import Http, Reply, Timeouts, with_query
 from reconciler.pushapi.payload import BodySource, Payload, batch_payload, single_payload
 from reconciler.pushapi.retry import RetryPolicy
-from reconciler.pushapi.session import Again, Final, Progress, Session
+from reconciler.pushapi.session import Again, Final, Progress, Retried, Session
 
 if TYPE_CHECKING:
     import httpx
@@ -137,13 +137,15 @@ class PushClient:
         bodies: BodySource,
         context: WireContext,
         where: str = "",
+        retried: Retried | None = None,
     ) -> Accepted:
         """Send one call until it is accepted, and return what that took.
 
         `resources` are those of `call.covers` in that order, from `calls.compile.payload_resources`;
         they are read once. `ordering_id` must be higher than that of every earlier operation on the
-        same resources (push-api.md 5.4). `where` names the call in messages. Raises CallFailed, or
-        ManifestError before anything is sent when a body is not what was promised.
+        same resources (push-api.md 5.4). `where` names the call in messages, `retried` hears of each
+        retry before it is waited for. Raises CallFailed, or ManifestError before anything is sent when
+        a body is not what was promised.
         """
         progress = Progress(where or f"call {call.number}, {call.method} {call.path}")
         ordered = ("orderingId", str(ordering_id))
@@ -151,7 +153,9 @@ class PushClient:
             body = single_payload(call, resources, bodies, context)
             url = with_query(f"{self._base}/{call.path}", (*call.query, ordered))
             reply = self._session.run(
-                lambda: self._session.exchange(progress, "call", call.method, url, body or None), progress
+                lambda: self._session.exchange(progress, "call", call.method, url, body or None),
+                progress,
+                retried,
             )
             return _accepted(reply, progress)
         files = f"{self._base}/organizations/{quote(context.organization, safe='')}/files"
@@ -175,7 +179,7 @@ class PushClient:
                         held.clear()
                     raise
 
-            return _accepted(self._session.run(attempt, progress), progress)
+            return _accepted(self._session.run(attempt, progress, retried), progress)
 
     def status(self, organization: str, source_id: str, status: StatusType, *, where: str = "") -> Accepted:
         """Say what a source is doing (push-api.md 5.5); cosmetic, without an ordering id. Raises CallFailed."""

@@ -86,9 +86,12 @@ def run_with_retries(
     policy: RetryPolicy,
     sleep: Callable[[float], None],
     draw: Callable[[], float],
+    noticed: Callable[[int, float, Transient], None] | None = None,
 ) -> T:
     """Call `attempt` until it returns; each Transient that it raises is waited out.
 
+    `noticed` hears, before each wait, the number of the attempt to come, the seconds until then and
+    the failure.
     Raises the last Transient when the policy gives up, and at once whatever else `attempt` raises.
     """
     import tenacity
@@ -103,7 +106,17 @@ def run_with_retries(
         elapsed = max(state.seconds_since_start or 0.0, state.idle_for)
         return gives_up(policy, state.attempt_number, elapsed, state.upcoming_sleep)
 
+    def before_sleep(state: tenacity.RetryCallState) -> None:
+        error: Any = state.outcome.exception() if state.outcome is not None else None
+        if noticed is not None:
+            noticed(state.attempt_number + 1, state.upcoming_sleep, error)
+
     loop = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Transient), wait=wait, stop=stop, sleep=sleep, reraise=True
+        retry=tenacity.retry_if_exception_type(Transient),
+        wait=wait,
+        stop=stop,
+        sleep=sleep,
+        before_sleep=before_sleep,
+        reraise=True,
     )
     return loop(attempt)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Retried = Callable[[int, float, str], None]
+"""Hears of a retry before it is waited for: the number of the attempt to come, seconds, the reason."""
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -83,7 +86,7 @@ class Session:
         """Close the connections."""
         self._http.close()
 
-    def run(self, attempt: Callable[[], T], progress: Progress) -> T:
+    def run(self, attempt: Callable[[], T], progress: Progress, retried: Retried | None = None) -> T:
         """Return what `attempt` returns, repeating it while it raises Again. Raises CallFailed."""
         started = self._clock()
         failure: Failure | None = None
@@ -92,8 +95,12 @@ class Session:
             progress.attempts += 1
             return attempt()
 
+        def noticed(number: int, wait: float, error: Transient) -> None:
+            if retried is not None and isinstance(error, Again):
+                retried(number, wait, error.failure.text)
+
         try:
-            return run_with_retries(counted, policy=self._policy, sleep=self._sleep, draw=self._draw)
+            return run_with_retries(counted, policy=self._policy, sleep=self._sleep, draw=self._draw, noticed=noticed)
         except (Again, Final) as error:
             failure = error.failure
         effort = Effort(progress.attempts, self._clock() - started)

@@ -19,6 +19,7 @@ _Set = dict[str, Any]
 
 FULL_CAP = 1000
 PARTS_SHOWN = 20
+DESCRIBED = 1000  # deepdiff compares lists in more than linear time
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +93,20 @@ def _value_row(path: str, sign: str, entry: FieldChange, reader: Reader) -> Fiel
 
 
 def _described(before: Any, after: Any) -> tuple[str, ...]:
+    if max(len(before), len(after)) > DESCRIBED:
+        return ()
     from deepdiff import DeepDiff  # 0.1 s to import, and only the fullest detail asks for it
 
-    found = [
-        (tuple(str(step) for step in level.path(output_format="list")), level.t1, level.t2, report)
+    found: list[tuple[tuple[str | int, ...], str, Any, Any]] = [
+        (tuple(level.path(output_format="list")), report, level.t1, level.t2)
         for report, levels in DeepDiff(before, after, view="tree").items()
         for level in levels
     ]
-    return tuple(_note(*entry) for entry in sorted(found, key=lambda entry: (entry[0], entry[3])))
+    found.sort(key=lambda entry: ([(type(step).__name__, step) for step in entry[0]], entry[1]))
+    return tuple(_note(*entry) for entry in found)
 
 
-def _note(path: tuple[str, ...], before: Any, after: Any, report: str) -> str:
+def _note(path: tuple[str | int, ...], report: str, before: Any, after: Any) -> str:
     where = "".join(f"[{step}]" for step in path) or "value"
     if report.endswith("_added"):
         return f"{where} added {window(shown_value(after))}"

@@ -78,7 +78,7 @@ def event_line(event: Event, *, calls: int) -> str:
                 f"{event.bytes_sent:,} B in {event.seconds:.1f} s"
             )
         case CallFailed():
-            return visible(f"{_number(event.call, calls)}: {event.outcome}: {event.problem.code}: {event.problem.what}")
+            return f"{_number(event.call, calls)}: {event.outcome}"
         case RunFinished():
             return render_report(event).partition("\n")[0]
 

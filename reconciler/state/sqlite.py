@@ -132,8 +132,11 @@ class SqliteStore:
                 page = read.entries_after(connection, seq, run) if connection else []
             if not page:
                 return
-            yield from page
-            seq = page[-1].seq
+            for cells in page:
+                with self.sense():
+                    entry = read.entry(cells)
+                yield entry
+                seq = entry.seq
 
     def check(self) -> tuple[Problem, ...]:
         """Return what is wrong with the file: its pages, and rows that no longer match their digests."""

@@ -98,17 +98,25 @@ def unsettled(connection: sqlite3.Connection) -> tuple[JournalEntry, ...]:
     if first is None:
         return ()
     query = _ENTRIES + "WHERE seq >= ? AND (in_doubt = 1 OR outcome = 'accepted') ORDER BY seq"
-    return tuple(still_open(_entry(cells) for cells in connection.execute(query, (first,))))
+    return tuple(still_open(entry(cells) for cells in connection.execute(query, (first,))))
 
 
-def entries_after(connection: sqlite3.Connection, seq: int, run: str | None) -> list[JournalEntry]:
-    """Return a few of the next journal entries after `seq`, of one run if named."""
-    # Few at once: one entry may cover a hundred thousand addresses.
+def entries_after(connection: sqlite3.Connection, seq: int, run: str | None) -> list[tuple[Any, ...]]:
+    """Return the cells of a few of the next journal entries after `seq`, of one run if named.
+
+    Left packed: one entry may cover a hundred thousand addresses, so `entry` unpacks one at a time.
+    """
     if run is None:
-        cells = connection.execute(_ENTRIES + "WHERE seq > ? ORDER BY seq LIMIT 20", (seq,))
-    else:
-        cells = connection.execute(_ENTRIES + "WHERE run = ? AND seq > ? ORDER BY seq LIMIT 20", (run, seq))
-    return [_entry(row) for row in cells.fetchall()]
+        return connection.execute(_ENTRIES + "WHERE seq > ? ORDER BY seq LIMIT 20", (seq,)).fetchall()
+    query = _ENTRIES + "WHERE run = ? AND seq > ? ORDER BY seq LIMIT 20"
+    return connection.execute(query, (run, seq)).fetchall()
+
+
+def entry(cells: Sequence[Any]) -> JournalEntry:
+    """Return the journal entry that cells hold."""
+    seq, run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, detail = cells
+    intent = Intent(call, kind, request_digest, ordering_id, at, unpack_covers(covers))
+    return JournalEntry(seq, run, intent, None if outcome is None else Outcome(outcome), settled_at, detail)
 
 
 def misfits(connection: sqlite3.Connection) -> Iterator[str]:
@@ -125,9 +133,3 @@ def _row(cells: Sequence[Any]) -> RecordedRow:
             raise ValueError(f'the shared document of "{address}" is missing')
         shared = b""
     return RecordedRow(Address(address), doc, shared, *rest)
-
-
-def _entry(cells: Sequence[Any]) -> JournalEntry:
-    seq, run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, detail = cells
-    intent = Intent(call, kind, request_digest, ordering_id, at, unpack_covers(covers))
-    return JournalEntry(seq, run, intent, None if outcome is None else Outcome(outcome), settled_at, detail)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from reconciler.manifest.locate import read_exact
 from reconciler.manifest.read import Doubt, read_documents, read_fast
 from reconciler.manifest.split import Section, read_section, split, try_entries
+from reconciler.problems import Problem
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 MANY = settings(derandomize=True, deadline=None, max_examples=1200, suppress_health_check=CHECKS)
@@ -130,10 +131,20 @@ def hold_fast_against_exact(text: bytes) -> None:
     except Doubt:
         return
     exact, problems = read_exact(text)
-    if [problem.code for problem in problems] == ["yaml-syntax"] and "blank line" in problems[0].what:
-        return  # ruamel.yaml refuses what YAML allows there
+    if refused_by_ruamel_alone(problems):
+        return
     assert not problems
     assert same(exact, [] if fast is None and not exact else [fast])
+
+
+def refused_by_ruamel_alone(problems: list[Problem]) -> bool:
+    """Return whether the exact way refuses one of the two things that YAML 1.2 allows and ruamel does not.
+
+    They are a key of several lines in a flow mapping, and spaces on a blank line that opens a block scalar.
+    """
+    return len(problems) == 1 and (
+        "has spaces" in problems[0].what or "expected ',' or '}', but got ':'" in problems[0].what
+    )
 
 
 def hold_pieces_against_whole(text: bytes) -> None:
@@ -148,6 +159,8 @@ def hold_pieces_against_whole(text: bytes) -> None:
     for section, (value, _) in zip(sections, read, strict=True):
         assembled.setdefault(section.document, {})[section.name] = value
     whole, problems = read_documents(text, "file")
+    if refused_by_ruamel_alone(problems):
+        return
     assert not problems
     assert same([assembled[document] for document in sorted(assembled)], whole)
 
@@ -182,8 +195,12 @@ def test_fast_agrees_with_exact_on_nasty_texts(text: str) -> None:
 @SOME
 @given(values | documents, st.sampled_from(["block", "flow", "mixed", "indented", "json"]))
 def test_both_ways_read_back_what_was_dumped(value: Any, style: str) -> None:
-    text = dump(value, style)
-    hold_fast_against_exact(text.removesuffix(b"...\n"))
+    text = dump(value, style).removesuffix(b"...\n")
+    hold_fast_against_exact(text)
+    documents, problems = read_documents(text, "file")
+    if not refused_by_ruamel_alone(problems):
+        assert not problems
+        assert same(documents, [] if text.strip() == b"" else [value])
 
 
 @MANY

@@ -149,6 +149,15 @@ def hold(path: Path) -> None:
         sys.stdin.read()
 
 
+def contend(path: Path, name: str, count: int) -> None:
+    for number in range(count):
+        with SqliteStore(path) as store, store.lock(lock_info(name), timeout=60) as writer:
+            before = store.base().serial
+            writer.begin_run(run_info(f"{name}-{number}"), TARGET, lambda: LINEAGE)
+            assert accept(writer, put(f"{name}-{number}")) == before + 1, "somebody wrote in between"
+            writer.end_run(at=LATER, result="done")
+
+
 def refusal(path: Path, what: str) -> None:
     # A folder of its own: a test's folders are closed to everybody else.
     place = Path(tempfile.mkdtemp())
@@ -212,6 +221,10 @@ if __name__ == "__main__":
         hold(Path(place))
     elif command == "refusal":
         refusal(Path(place), rest[0])
+    elif command == "work":
+        say(result=result_of(lambda: work(Path(place))))
+    elif command == "contend":
+        contend(Path(place), rest[0], int(rest[1]))
     elif command == "boundaries":
         boundaries(Path(place))
     else:

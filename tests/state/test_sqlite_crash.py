@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from state_child import STEPS
-from store_contract import lock_info, put, run_info, running
+from store_contract import LINEAGE, lock_info, put, run_info, running
 
 from reconciler.model.states import StateBase
 from reconciler.problems import StateError
@@ -124,6 +124,19 @@ def test_second_process_is_told_and_a_killed_holder_blocks_nobody(tmp_path: Path
             assert writer.abandoned_by.pid == process.pid
         with store.lock(lock_info()) as writer:
             assert writer.abandoned_by is None
+
+
+def test_many_processes_take_turns(tmp_path: Path) -> None:
+    """They race to create the state, too."""
+    path = tmp_path / "x.db"
+    commands = [[sys.executable, str(CHILD), "contend", str(path), f"process-{n}", "3"] for n in range(5)]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    for child in children:
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+    with SqliteStore(path) as store:
+        assert store.base() == StateBase(LINEAGE, 15)
+        assert len(store.runs()) == len(store.fingerprints()) == 15
 
 
 def test_note_of_a_dead_holder_is_not_shown_as_the_holder(tmp_path: Path) -> None:

@@ -246,6 +246,23 @@ def test_what_may_pass_is_tried_again(answer: Answer, wait: float) -> None:
     assert remote.requests[0].content == remote.requests[1].content
 
 
+@pytest.mark.parametrize("changes", [SINGLE, BATCH])
+def test_retries_are_told_before_they_are_waited_for(changes: list[Change]) -> None:
+    answers: list[Answer] = [error(503), error(429, "TOO_MANY_REQUESTS")]
+    remote = Remote(call=answers, batch=answers)
+    heard: list[tuple[int, float, str, int]] = []
+    with remote.client() as client:
+        client.send(
+            compile_calls(changes, CONTEXT).calls[0],
+            ordering_id=1,
+            resources=[change.after for change in changes],
+            bodies=Bodies(),
+            context=CONTEXT,
+            retried=lambda attempt, wait, reason: heard.append((attempt, wait, reason, len(remote.waits))),
+        )
+    assert heard == [(2, 0.5, "HTTP 503", 0), (3, 1.0, "HTTP 429 TOO_MANY_REQUESTS", 1)]
+
+
 @pytest.mark.parametrize(
     ("answers", "kinds"),
     [

@@ -39,7 +39,7 @@ def test_markdown_shows_markup_as_text(detail: Detail) -> None:
     plan = plans.hostile_plan()
     text = render_markdown(outline(plan, plans.calls_for(plan), detail=detail))
     assert not UNSEEN.search(text)
-    outside = without_code(text)
+    outside = re.sub("&#[0-9]+;", "?", without_code(text))
     assert "<script" not in outside
     assert re.findall(r"</?(?!details\b|summary\b|!--)\w+", outside) == []
     assert "@team" not in outside and "#12" not in outside and "http://" not in outside

@@ -159,3 +159,12 @@ def test_what_touches_access() -> None:
     assert touches_access(updated(1, {"metadata": {}}, WIDER))
     assert not touches_access(change(Kind.USER, "corp", "u", None, ({}, None)))
     assert touches_access(change(Kind.USER, "corp", "u", None, ({}, {"wellKnowns": [group]})))
+
+
+def test_nested_values_are_described_in_full_detail_only() -> None:
+    before = {"metadata": {"tags": [f"t{number}" for number in range(12)]}}
+    after = {"metadata": {"tags": ["T0", "t1", "T2", *(f"t{number}" for number in range(3, 11)), 7, "new"]}}
+    entry = change(Kind.ITEM, "handbook", "file://a", (before, OPEN), (after, OPEN))
+    full = outline(plans.plan_of(entry), (), detail=Detail.FULL).groups[0].rows[0].fields[0]
+    assert full.notes == ('[0] "t0" -> "T0"', '[2] "t2" -> "T2"', '[11] "t11" -> 7', '[12] added "new"')
+    assert outline(plans.plan_of(entry), ()).groups[0].rows[0].fields[0].notes == ()

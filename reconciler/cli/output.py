@@ -1,0 +1,100 @@
+"""Putting things before the user: plans and problems in the form that was asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import wants_color
+from reconciler.cli.session import Planned, Session
+from reconciler.problems import Position, Problem
+
+PLAIN_WIDTH = 100
+
+
+def write(text: str) -> None:
+    """Write data to stdout as UTF-8, whatever the locale."""
+    stream = click.get_binary_stream("stdout")
+    stream.write(text.encode())
+    stream.flush()
+
+
+def show_plan(planned: Planned, session: Session, *, output: str, detail: str, body_diffs: bool = False) -> None:
+    """Print a plan in one of its forms."""
+    if output == "json":
+        from reconciler.rendering.jsondoc import render_json
+
+        write(render_json(planned.plan, planned.compiled.stages, planned.compiled.state_only))
+        return
+    from reconciler.rendering.outline import Detail, outline
+
+    diffs = None
+    if body_diffs:
+        from reconciler.cli.bodydiffs import body_diffs_of
+
+        diffs = body_diffs_of(planned, session)
+    made = outline(
+        planned.plan,
+        planned.compiled.stages,
+        detail=Detail(detail),
+        state_only=planned.compiled.state_only,
+        body_diffs=diffs,
+        source_providers=session.source_providers,
+    )
+    if output == "markdown":
+        from reconciler.rendering.markdown import render_markdown
+
+        write(render_markdown(made))
+    else:
+        from reconciler.rendering.text import render_plan
+
+        write(render_plan(made, width=terminal_width(), color=wants_color(sys.stdout)))
+
+
+def terminal_width() -> int:
+    """Return the width to wrap to: the terminal's, or one that is the same everywhere."""
+    return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if sys.stdout.isatty() else PLAIN_WIDTH
+
+
+def show_problems(problems: Iterable[Problem], root: Path | None = None) -> None:
+    """Print problems to stderr as text."""
+    from reconciler.rendering.problems import render_problems
+
+    text = render_problems(from_here(problems, root), color=wants_color(sys.stderr))
+    click.echo(text, err=True, nl=False)
+
+
+def from_here(problems: Iterable[Problem], root: Path | None) -> list[Problem]:
+    """Return the problems with their files relative to the working directory instead of the project's folder."""
+    prefix = prefix_of(root)
+    if not prefix:
+        return list(problems)
+    return [
+        replace(
+            problem,
+            position=_moved(problem.position, prefix) if problem.position else None,
+            related=tuple(replace(entry, position=_moved(entry.position, prefix)) for entry in problem.related),
+        )
+        for problem in problems
+    ]
+
+
+def prefix_of(root: Path | None) -> str:
+    """Return the path from the working directory to the project's folder, with `/`, or nothing if it is here."""
+    if root is None:
+        return ""
+    try:
+        relative = os.path.relpath(root)
+    except ValueError:
+        return root.as_posix()
+    return "" if relative == "." else Path(relative).as_posix()
+
+
+def _moved(position: Position, prefix: str) -> Position:
+    return replace(position, file=f"{prefix}/{position.file}")

@@ -1,0 +1,90 @@
+"""Making, showing and saving plans, for the commands that do."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from reconciler.bodies import BodyStore
+from reconciler.cli.session import Planned, Session, make_project_plan
+from reconciler.planning.make import Wish
+from reconciler.planning.plan import Plan
+from reconciler.problems import ManifestError, Problem, StateError, UsageError
+
+
+def plan_or_report(session: Session, wish: Wish, *, output: str = "text", keep_bodies: bool = False) -> Planned:
+    """Return the plan of the project; what is wrong with the manifests is told as `validate` would.
+
+    Raises ManifestError, its problems placed relative to the working directory. With JSON output
+    they are printed as the document that was asked for.
+    """
+    from reconciler.cli.output import from_here, write
+
+    try:
+        planned = make_project_plan(session, wish, keep_bodies=keep_bodies, digest=keep_bodies or output == "json")
+    except ManifestError as error:
+        if output == "json":
+            from reconciler.rendering.problems import render_problems_json
+
+            write(render_problems_json(error.problems))
+        raise ManifestError(*from_here(error.problems, session.folder.root)) from None
+    if keep_bodies:
+        _store_bodies(planned, session)
+    return planned
+
+
+def bodies_store(session: Session) -> BodyStore:
+    """Return the store of those bodies that stand in manifests."""
+    return BodyStore(session.work_folder / "bodies.db")
+
+
+def _store_bodies(planned: Planned, session: Session) -> None:
+    if planned.loaded is None:
+        return
+    entries = planned.loaded.entries(
+        change.address for change in planned.plan.changes if change.after is not None
+    ).values()
+    inline: Iterable[tuple[str, bytes]] = (
+        (entry.body_sha256, entry.body) for entry in entries if entry.body is not None
+    )
+    with bodies_store(session) as store:
+        store.put_many(inline)
+
+
+def save_plan(planned: Planned, path: Path) -> None:
+    """Write the plan to a file, whole or not at all. Raises UsageError when it cannot be written."""
+    from reconciler.planfile import dump_plan
+
+    data = dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UsageError(
+            Problem(
+                "cannot-write",
+                f'the plan cannot be written to "{path}": {os.strerror(error.errno or 0)}',
+                fix="choose another file for --out.",
+            )
+        ) from None
+
+
+def refuse_hazards(plan: Plan) -> None:
+    """Refuse a plan that is blocked by hazards that nobody allowed. Raises StateError."""
+    if plan.blocked_by:
+        raise StateError(
+            *(
+                Problem(f"hazard-{hazard.name}", hazard.what, why=hazard.why, fix=hazard.fix, where=hazard.subject)
+                for hazard in plan.blocked_by
+            )
+        )

@@ -1,0 +1,53 @@
+"""`reconciler validate`: every problem of the manifests, in one run."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.options import cache_option, format_option, project_options
+from reconciler.problems import ManifestError, Problem, errors_in
+
+
+@click.command("validate")
+@project_options
+@format_option("text", "json", "sarif")
+@cache_option
+def command(directory: str | None, environment: str | None, output: str, no_cache: bool) -> int:
+    """Report every problem of the manifests, with its place and how to fix it.
+
+    Reads nothing but the project. Exits with 1 when there is an error.
+    """
+    from reconciler.cli.output import from_here, prefix_of, show_problems, write
+    from reconciler.manifest.opening import find_project
+
+    root = find_project(directory)[0].root
+    problems, counted = _problems(directory, environment, use_cache=not no_cache)
+    if output == "json":
+        from reconciler.rendering.problems import render_problems_json
+
+        write(render_problems_json(from_here(problems, root)))
+    elif output == "sarif":
+        from reconciler.rendering.problems import render_sarif
+
+        write(render_sarif(problems, folder=prefix_of(root)))
+    elif problems:
+        show_problems(problems, root)
+    if output == "text" and not errors_in(problems):
+        write(f"Valid: {counted}.\n")
+    return 1 if errors_in(problems) else 0
+
+
+def _problems(directory: str | None, environment: str | None, *, use_cache: bool) -> tuple[list[Problem], str]:
+    from reconciler.cli.session import open_session
+    from reconciler.manifest.load import load_manifests
+    from reconciler.rendering.values import count
+
+    try:
+        with open_session(directory, environment, use_cache=use_cache) as session:
+            loaded = load_manifests(
+                session.project, session.folder, session.opened.file, recorded=None, cache=session.cache
+            )
+    except ManifestError as error:
+        return list(error.problems), ""
+    resources = count(len(loaded.desired.fingerprints), "resource")
+    return list(loaded.problems), f"{resources} in {count(len(loaded.files), 'file')}"

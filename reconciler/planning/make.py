@@ -1,0 +1,87 @@
+"""From both states to a plan: the whole of planning in one pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.model.states import Resource, StateBase, Target
+from reconciler.planning.change import Action
+from reconciler.planning.diff import changes_of, compare
+from reconciler.planning.hazards import Limits, hazards_of, protected_deletions
+from reconciler.planning.plan import BodyRef, Plan
+from reconciler.planning.selection import select
+from reconciler.problems import Problem
+
+Lookup = Callable[[Iterable[str]], Mapping[str, Resource]]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of the comparison: every address with its fingerprint, and a way to look at a few."""
+
+    fingerprints: Mapping[str, bytes]
+    resources: Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked of a plan beside the manifests: hazards allowed by name, and what to narrow it to."""
+
+    allowed: Collection[str] = ()
+    targets: Collection[str] = ()
+    sources: Collection[str] = ()
+    removal: str = "removed"
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """The words of the selection, for display."""
+        return (*sorted(self.targets), *(f"source {name}" for name in sorted(self.sources)))
+
+
+def make_plan(
+    *,
+    environment: str,
+    target: Target,
+    base: StateBase,
+    desired: Side,
+    recorded: Side,
+    unsettled: Collection[str] = (),
+    moved: Mapping[str, str],
+    limits: Limits,
+    wish: Wish,
+    problems: Iterable[Problem] = (),
+    bodies: Callable[[Iterable[str]], Iterable[BodyRef]],
+    manifest_digest: str = "",
+) -> Plan:
+    """Return the plan that turns `recorded` into `desired`.
+
+    `unsettled` are addresses whose last call has an unknown outcome, or that the remote rejected.
+    `bodies` says where the content of the resources at given addresses comes from. The result
+    depends on nothing but the arguments.
+    """
+    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled)
+    everything = changes_of(
+        differences, desired=desired.resources, recorded=recorded.resources, moved=moved, removal=wish.removal
+    )
+    changes = select(everything, targets=wish.targets, sources=wish.sources)
+    hazards = hazards_of(
+        changes,
+        desired=desired.fingerprints,
+        recorded=recorded.fingerprints.keys(),
+        limits=limits,
+        allowed=wish.allowed,
+    )
+    needed = [change.address for change in changes if change.action is not Action.DELETE]
+    return Plan(
+        environment=environment,
+        target=target,
+        base=base,
+        changes=changes,
+        no_op=differences.no_op,
+        hazards=hazards,
+        problems=(*problems, *protected_deletions(changes)),
+        bodies=tuple(sorted(bodies(needed), key=lambda body: (body.sha256, body.path or ""))),
+        manifest_digest=manifest_digest,
+        selection=wish.selection,
+    )

@@ -1,0 +1,102 @@
+"""[io] The API key: found where the project says, and never shown.
+
+It comes from the environment, a file or a command, never from a manifest, and it is asked for only
+when a command is about to speak to a remote.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from reconciler.manifest.project import ApiKey
+from reconciler.problems import Problem, UsageError
+
+COMMAND_SECONDS = 60
+
+
+class Secret:
+    """A text that prints as stars; `reveal()` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a secret is not written down")
+
+
+def find_api_key(where: ApiKey, folder: Path) -> Secret:
+    """Return the API key. Raises UsageError when it is not where the project says."""
+    if where.command:
+        return _checked(_from_command(where.command, folder), f"the command `{where.command[0]}` printed no key")
+    if where.file:
+        return _checked(_from_file(folder / where.file), f'the file "{where.file}" holds no key')
+    name = where.env or "COVEO_API_KEY"
+    value = os.environ.get(name)
+    if value is None:
+        raise UsageError(
+            Problem(
+                "api-key-needed",
+                f"the environment variable {name} is not set",
+                why="it holds the API key of this environment; manifests never do.",
+                fix=f"set it, for example:\n    export {name}=...",
+            )
+        )
+    return _checked(value, f"the environment variable {name} is empty")
+
+
+def _checked(value: str, empty: str) -> Secret:
+    key = value.strip()
+    if not key:
+        raise UsageError(Problem("api-key-needed", empty, fix="put the key there."))
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            Problem(
+                "api-key-broken",
+                "the API key holds characters that no key has",
+                why="it could not be sent in a header.",
+                fix="check how it was stored; it is one word of letters, digits and dashes.",
+            )
+        )
+    return Secret(key)
+
+
+def _from_file(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return stream.read(4096)
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            Problem("api-key-needed", f'the API key file "{path}" cannot be read', fix="check `apiKey: {file: ...}`.")
+        ) from None
+
+
+def _from_command(command: tuple[str, ...], folder: Path) -> str:
+    try:
+        # The command comes from the project's own file, as a list: no shell looks at it.
+        done = subprocess.run(  # noqa: S603
+            command, cwd=folder, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        done = None
+    if done is None or done.returncode != 0:
+        raise UsageError(
+            Problem(
+                "api-key-needed",
+                f"the command `{command[0]}` for the API key failed",
+                fix="run it by hand; its output is not shown here, since it may hold the key.",
+            )
+        )
+    return done.stdout

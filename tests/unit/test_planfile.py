@@ -1,0 +1,294 @@
+"""Saved plans: what is written is read back, and anything else is refused."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent / "rendering"))
+
+import rendered_plans as plans
+
+from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import canonical_json
+from reconciler.model.states import Resource, StateBase, Target
+from reconciler.planfile import dump_plan, load_plan
+from reconciler.planning.change import Action, Change
+from reconciler.planning.plan import BodyRef, Hazard, Plan
+from reconciler.problems import Position, Problem, Related, Severity, StateError
+from reconciler.rendering.jsondoc import checksum
+from reconciler.rendering.plan_schema import plan_schema
+
+TOP_LEVEL = [
+    *("format_version", "environment", "state", "summary", "changes", "calls", "access", "hazards", "problems"),
+    *("tool_version", "target", "manifests", "selection", "bodies", "state_only", "checksum"),
+]
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SCOPES = st.text("abc-Z é", min_size=1, max_size=5)
+COUNTS = st.integers(0, 2**40)
+ADDRESSES = st.builds(Address.of, st.sampled_from(Kind), SCOPES, WORDS)
+SCALARS = st.one_of(
+    WORDS, st.integers(-(2**63), 2**63), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)
+)
+DOCS = st.dictionaries(
+    st.sampled_from(["title", "metadata", "members", "protect", "parent"]),
+    st.one_of(SCALARS, st.lists(SCALARS, max_size=3)),
+    max_size=4,
+).map(lambda doc: {**doc, "metadata": {"k": doc["metadata"]}} if "metadata" in doc else doc)
+SHARED = st.one_of(
+    st.none(),
+    st.lists(WORDS, max_size=3).map(lambda names: {"levels": [{"sets": [{"allowed": names}]}]}),
+    st.lists(WORDS, max_size=3).map(lambda names: {"wellKnowns": names}),
+)
+POSITIONS = st.builds(Position, WORDS, COUNTS, COUNTS, COUNTS)
+PROBLEMS = st.builds(
+    Problem,
+    code=WORDS,
+    what=WORDS,
+    why=WORDS,
+    fix=WORDS,
+    position=st.one_of(st.none(), POSITIONS),
+    where=WORDS,
+    severity=st.sampled_from(Severity),
+    related=st.lists(st.builds(Related, POSITIONS, WORDS), max_size=2).map(tuple),
+)
+HAZARDS = st.builds(
+    Hazard, WORDS, WORDS, WORDS, WORDS, WORDS, COUNTS, st.lists(WORDS, max_size=2).map(tuple), st.booleans()
+)
+PATHS = st.one_of(st.none(), st.sampled_from(["a.txt", "b/é c.html", "..c/d"]))
+BODIES = st.builds(BodyRef, st.binary(min_size=32, max_size=32).map(bytes.hex), COUNTS, PATHS)
+PAIRS = st.dictionaries(SCOPES, WORDS, max_size=2).map(lambda found: tuple(sorted(found.items())))
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Change:
+    address = draw(ADDRESSES)
+    action = draw(st.sampled_from(Action))
+
+    def resource() -> Resource:
+        shared = draw(SHARED)
+        return Resource(address, canonical_json(draw(DOCS)), b"" if shared is None else canonical_json(shared))
+
+    return Change(
+        address,
+        action,
+        draw(st.sampled_from(["new", "changed", "removed", "moved", "unconfirmed", "destroy"])),
+        None if action is Action.CREATE else resource(),
+        None if action is Action.DELETE else resource(),
+        draw(st.one_of(st.none(), ADDRESSES)),
+        draw(st.one_of(st.none(), ADDRESSES)),
+    )
+
+
+PLANS = st.builds(
+    Plan,
+    environment=WORDS,
+    target=st.builds(Target, WORDS, PAIRS, PAIRS),
+    base=st.builds(StateBase, WORDS, COUNTS),
+    changes=st.lists(changes(), max_size=5).map(tuple),
+    no_op=COUNTS,
+    hazards=st.lists(HAZARDS, max_size=2).map(tuple),
+    problems=st.lists(PROBLEMS, max_size=2).map(tuple),
+    bodies=st.lists(BODIES, max_size=2).map(tuple),
+    manifest_digest=WORDS,
+    selection=st.lists(WORDS, max_size=2).map(tuple),
+)
+CALLS = st.builds(
+    Call,
+    number=st.integers(1, 9),
+    kind=st.sampled_from(CallKind),
+    method=st.sampled_from(["PUT", "DELETE"]),
+    path=st.sampled_from(["organizations/a/sources/b/documents", "organizations/%C3%A9/x/permissions/batch"]),
+    query=st.lists(st.tuples(WORDS, WORDS), max_size=2).map(tuple),
+    scope=WORDS,
+    covers=st.lists(st.builds(Covered, ADDRESSES, st.sampled_from(Verb)), max_size=3).map(tuple),
+    size=COUNTS,
+)
+STAGES = st.lists(
+    st.builds(Stage, st.sampled_from(["identities", "items"]), st.lists(CALLS, min_size=1, max_size=3).map(tuple)),
+    max_size=3,
+).map(tuple)
+SCHEMA = jsonschema.Draft202012Validator(plan_schema())
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLANS, STAGES, st.lists(ADDRESSES, max_size=3).map(tuple))
+def test_what_is_dumped_is_loaded(plan: Plan, stages: tuple[Stage, ...], state_only: tuple[Address, ...]) -> None:
+    data = dump_plan(plan, stages, state_only)
+    saved = load_plan(data, "plan.json")
+    assert (saved.plan, saved.stages, saved.state_only) == (plan, stages, state_only)
+    assert dump_plan(saved.plan, saved.stages, saved.state_only) == data
+    document = orjson.loads(data)
+    assert document["checksum"] == saved.digest == checksum(document)
+    if all(call["number"] for call in document["calls"]):
+        SCHEMA.validate(document)
+
+
+def small() -> bytes:
+    plan = plans.mixed_plan()
+    return dump_plan(plan, plans.calls_for(plan), ())
+
+
+def code_of(data: bytes) -> str:
+    with pytest.raises(StateError) as caught:
+        load_plan(data, "plan.json")
+    (problem,) = caught.value.problems
+    assert problem.where == "plan.json"
+    assert problem.fix
+    return problem.code
+
+
+def sealed(document: dict[str, Any]) -> bytes:
+    return orjson.dumps({**document, "checksum": checksum(document)})
+
+
+def test_keys_come_in_the_published_order() -> None:
+    assert list(orjson.loads(small())) == TOP_LEVEL
+
+
+def test_schema_is_met_by_every_small_plan() -> None:
+    for plan in (plans.mixed_plan(), plans.folding_plan(), plans.hostile_plan(), plans.levels_plan(), plans.plan_of()):
+        SCHEMA.validate(orjson.loads(dump_plan(plan, plans.calls_for(plan), ())))
+
+
+def test_schema_describes_and_refuses() -> None:
+    schema = plan_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == "plan.schema.json"
+    assert schema["required"] == TOP_LEVEL
+    document = orjson.loads(small())
+    assert SCHEMA.is_valid(document)
+    assert not SCHEMA.is_valid({**document, "format_version": "2.0"})
+    assert not SCHEMA.is_valid({key: value for key, value in document.items() if key != "access"})
+
+
+def test_formatting_is_no_change() -> None:
+    plan = load_plan(small(), "plan.json")
+    indented = orjson.dumps(orjson.loads(small()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    assert load_plan(indented, "plan.json") == plan
+
+
+@pytest.mark.parametrize("data", [b"hello", b"[1", b"{]", b'{"format_version": "1.0"} x', b'{"a": "\xff"}'])
+def test_not_json(data: bytes) -> None:
+    assert code_of(data) == "plan-not-json"
+
+
+def test_every_cut_is_called_one() -> None:
+    data = small()
+    for length in range(1, len(data) - 2):
+        assert code_of(data[:length]) == "plan-truncated", length
+    assert code_of(b"") == "plan-truncated"
+    assert load_plan(data[:-1], "plan.json")  # only the last line break is missing
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{}", b'"x"', b"null", b'{"format_version": 1, "changes": [], "calls": []}'])
+def test_not_a_plan(data: bytes) -> None:
+    assert code_of(data) == "plan-not-a-plan"
+
+
+def test_newer_version() -> None:
+    document = orjson.loads(small())
+    assert code_of(sealed({**document, "format_version": "2.0"})) == "plan-newer-version"
+    assert load_plan(sealed({**document, "format_version": "1.7", "extra": 1}), "x").plan.environment == "prod"
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key in value for leaf in leaves(value[key], (*path, key))]
+    if isinstance(value, list) and value:
+        return [leaf for place, entry in enumerate(value) for leaf in leaves(entry, (*path, place))]
+    return [path]
+
+
+def with_leaf(document: Any, path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    copy = orjson.loads(orjson.dumps(document))
+    place = copy
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    result: dict[str, Any] = copy
+    return result
+
+
+def test_every_altered_leaf_is_refused() -> None:
+    document = orjson.loads(small())
+    for path in leaves(document):
+        altered = with_leaf(document, path, "something else")
+        assert code_of(orjson.dumps(altered)) in {"plan-altered", "plan-not-a-plan"}, path
+
+
+def test_every_flipped_byte_is_refused_or_means_the_same() -> None:
+    data = small()
+    saved = load_plan(data, "x")
+    for place in range(len(data)):
+        flipped = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        with suppress(StateError):
+            assert load_plan(flipped, "x") == saved
+
+
+@pytest.mark.parametrize("value", [None, 1, True, "?", [], {}, ["x"], {"x": 1}, -1, 1.5])
+def test_a_resealed_plan_of_any_shape_never_ends_in_a_traceback(value: Any) -> None:
+    document = orjson.loads(small())
+    for path in leaves(document):
+        for depth in range(1, len(path) + 1):
+            try:
+                load_plan(sealed(with_leaf(document, path[:depth], value)), "plan.json")
+            except StateError as error:
+                assert error.problems[0].code in {"plan-not-a-plan", "plan-newer-version"}
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "C:\\x", "..\\x", "\\\\host\\x", "a\0b", ""])
+def test_content_stays_inside_the_project(path: str) -> None:
+    document = with_leaf(orjson.loads(small()), ("bodies", 0, "path"), path)
+    assert code_of(sealed(document)) == "plan-not-a-plan"
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example/x", "https://evil.example/", "a/../b", "a?b", "a#b", "a b", "a\n", ""]
+)
+def test_calls_stay_on_their_host(path: str) -> None:
+    document = with_leaf(orjson.loads(small()), ("calls", 0, "path"), path)
+    assert code_of(sealed(document)) == "plan-not-a-plan"
+
+
+def test_excerpts_are_left_out() -> None:
+    plan = plans.mixed_plan()
+    saved = load_plan(dump_plan(plan, (), ()), "x")
+    assert saved.plan == replace(plan, problems=(replace(plans.WARNING, excerpt=""),))
+
+
+def test_stages_without_calls_leave_no_trace() -> None:
+    plan = plans.mixed_plan()
+    stages = plans.calls_for(plan)
+    assert load_plan(dump_plan(plan, (Stage("empty", ()), *stages), ()), "x").stages == stages
+
+
+def test_ten_thousand_changes_take_no_noticeable_time() -> None:
+    import time
+
+    own = {"body": plans.body("x"), "metadata": {"author": "A", "date": "2024", "language": ["English"]}, "title": "t"}
+    newer = {**own, "metadata": {"author": "A", "date": "2025", "language": ["English"]}}
+    plan = plans.plan_of(
+        *(
+            plans.change(Kind.ITEM, "handbook", f"file://{number}", (own, plans.OPEN), (newer, plans.OPEN))
+            for number in range(10_000)
+        )
+    )
+    stages = plans.calls_for(plan)
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        dump_plan(plan, stages, ())
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.9  # 0.2 s on an idle machine
