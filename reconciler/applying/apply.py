@@ -14,20 +14,20 @@ from typing import Protocol
 from reconciler.applying.events import (
     CallAccepted,
     CallFailed,
-    CallRetried,
     CallStarted,
     Event,
     RunFinished,
     RunStarted,
     StageStarted,
 )
-from reconciler.calls.call import Call, Stage, Verb
+from reconciler.calls.call import Call, Stage
+from reconciler.calls.compile import payload_resources
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import Plan
-from reconciler.problems import Problem, RemoteError, StateError
+from reconciler.problems import Problem, ReconcilerError, StateError
 from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
 from reconciler.state.store import StateReader, Writer
 
@@ -50,8 +50,7 @@ class Sender(Protocol):
         *,
         ordering_id: int,
         resources: Sequence[Resource | None],
-        label: str,
-        retried: Callable[[int, float, str], None],
+        where: str,
     ) -> Sent: ...
 
 
@@ -114,6 +113,7 @@ def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Cal
     result = "failed"
     try:
         changes = {change.address: change for change in run.plan.changes}
+        payloads = payload_resources(run.plan.changes)
         writer.record_state_only(_effect_of(run.state_only, changes), at=clock.now())
         last = 0
         for stage in run.stages:
@@ -125,7 +125,7 @@ def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Cal
                     return
                 last = _next_ordering_id(last, clock)
                 yield CallStarted(call)
-                failed = yield from _run_call(call, last, len(calls), changes, writer, send, clock, tally)
+                failed = yield from _run_call(call, last, len(calls), changes, payloads, writer, send, clock, tally)
                 if failed:
                     yield tally.finished(clock)
                     return
@@ -153,43 +153,33 @@ def _run_call(
     ordering_id: int,
     total: int,
     changes: Mapping[Address, Change],
+    payloads: Mapping[Address, Resource | None],
     writer: Writer,
     send: Sender,
     clock: Clock,
     tally: _Tally,
 ) -> Generator[Event, None, bool]:
     """Run one call and yield its events; returns whether it failed."""
-    resources = [changes[covered.address].after if covered.verb is Verb.PUT else None for covered in call.covers]
+    resources = [payloads[covered.address] for covered in call.covers]
     ticket = writer.intent(_intent(call, ordering_id, resources, clock.now()))
-    retries: list[CallRetried] = []
     began = clock.seconds()
-
-    def retried(attempt: int, wait: float, reason: str) -> None:
-        retries.append(CallRetried(call, attempt, wait, reason))
-
+    where = f"call {call.number} of {total}, {call.method} {call.path}"
     try:
-        sent = send(
-            call,
-            ordering_id=ordering_id,
-            resources=resources,
-            label=f"call {call.number} of {total}",
-            retried=retried,
-        )
-    except RemoteError as error:
-        outcome = Outcome(getattr(error, "outcome", "unknown"))
-        yield from retries
+        sent = send(call, ordering_id=ordering_id, resources=resources, where=where)
+    except ReconcilerError as error:
+        # Only a remote can leave us in doubt; a body that is not what the plan says was never sent.
+        outcome = Outcome(getattr(error, "outcome", Outcome.REFUSED))
         writer.settle(ticket, outcome, at=clock.now(), detail=str(error))
         if outcome is Outcome.REFUSED:
             tally.failed += 1
         else:
             tally.unknown += 1
-        yield CallFailed(call, error.problems[0], outcome.value)
+        yield CallFailed(call, error.problems[0], "refused" if outcome is Outcome.REFUSED else "unknown")
         return True
     except BaseException:
-        # Interrupted in mid-air, or the body could not be read: nobody knows, so it is said so.
+        # Cut off in mid-air: nobody knows whether it arrived, so that is what is written down.
         writer.settle(ticket, Outcome.UNKNOWN, at=clock.now(), detail="the run was cut off")
         raise
-    yield from retries
     addresses = tuple(covered.address for covered in call.covers)
     writer.settle(ticket, Outcome.ACCEPTED, at=clock.now(), effect=_effect_of(addresses, changes))
     tally.done += 1

@@ -64,6 +64,26 @@ def plan_options(function: F) -> F:
     )(function)
 
 
+def apply_options(function: F) -> F:
+    """Add how a plan is shown, agreed to and carried out."""
+    for option in (
+        click.option(
+            "--lock-timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait for the lock."
+        ),
+        click.option("--no-batch", is_flag=True, help="Make one call per change, as the documentation shows them."),
+        click.option("--auto-approve", is_flag=True, help="Do not ask."),
+        click.option(
+            "--detail",
+            type=click.Choice(["none", "names", "fields", "full"]),
+            default="fields",
+            show_default=True,
+            help="How much to tell of each change.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 cache_option = click.option("--no-cache", is_flag=True, help="Read every manifest anew and keep nothing.")
 
 

@@ -21,6 +21,7 @@ from reconciler.cli.options import cache_option, format_option, plan_options, pr
     help="How much to tell of each change.",
 )
 @click.option("--body-diff", is_flag=True, help="Show small text bodies line by line.")
+@click.option("--no-batch", is_flag=True, help="Plan one call per change, as the documentation shows them.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the plan.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
 @cache_option
@@ -33,6 +34,7 @@ def command(
     output: str,
     detail: str,
     body_diff: bool,
+    no_batch: bool,
     out: Path | None,
     exit_code: bool,
     no_cache: bool,
@@ -49,7 +51,13 @@ def command(
 
     wish = Wish(allowed=allowed, targets=targets, sources=sources)
     with open_session(directory, environment, use_cache=not no_cache) as session:
-        planned = plan_or_report(session, wish, output=output, keep_bodies=out is not None or body_diff)
+        planned = plan_or_report(
+            session,
+            wish,
+            output=output,
+            keep_bodies=out is not None or body_diff,
+            batching="never" if no_batch else "auto",
+        )
         show_plan(planned, session, output=output, detail=detail, body_diffs=body_diff)
         if out is not None:
             save_plan(planned, out)

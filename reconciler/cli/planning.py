@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.bodies import BodyStore
 from reconciler.cli.session import Planned, Session, make_project_plan
@@ -13,8 +14,13 @@ from reconciler.planning.make import Wish
 from reconciler.planning.plan import Plan
 from reconciler.problems import ManifestError, Problem, StateError, UsageError
 
+if TYPE_CHECKING:
+    from reconciler.calls.compile import Batching
 
-def plan_or_report(session: Session, wish: Wish, *, output: str = "text", keep_bodies: bool = False) -> Planned:
+
+def plan_or_report(
+    session: Session, wish: Wish, *, output: str = "text", keep_bodies: bool = False, batching: Batching = "auto"
+) -> Planned:
     """Return the plan of the project; what is wrong with the manifests is told as `validate` would.
 
     Raises ManifestError, its problems placed relative to the working directory. With JSON output
@@ -23,7 +29,9 @@ def plan_or_report(session: Session, wish: Wish, *, output: str = "text", keep_b
     from reconciler.cli.output import from_here, write
 
     try:
-        planned = make_project_plan(session, wish, keep_bodies=keep_bodies, digest=keep_bodies or output == "json")
+        planned = make_project_plan(
+            session, wish, keep_bodies=keep_bodies, digest=keep_bodies or output == "json", batching=batching
+        )
     except ManifestError as error:
         if output == "json":
             from reconciler.rendering.problems import render_problems_json

@@ -21,7 +21,7 @@ from reconciler.problems import ManifestError, Problem, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from reconciler.calls.compile import Compiled
+    from reconciler.calls.compile import Batching, Compiled
     from reconciler.calls.context import WireContext
     from reconciler.manifest.load import Loaded
     from reconciler.planning.hazards import Limits
@@ -110,11 +110,16 @@ def _ignore_in_git(work: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with its calls. `loaded` is what it was made from, None for a plan of nothing."""
+    """A plan with its calls.
+
+    `loaded` is what it was made from, None for a saved plan and for one of nothing. `digest` names a
+    saved plan.
+    """
 
     plan: Plan
     compiled: Compiled
     loaded: Loaded | None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,14 @@ class _Recorded:
     target: Target | None
 
 
-def make_project_plan(session: Session, wish: Wish, *, keep_bodies: bool = False, digest: bool = False) -> Planned:
+def make_project_plan(
+    session: Session,
+    wish: Wish,
+    *,
+    keep_bodies: bool = False,
+    digest: bool = False,
+    batching: Batching = "auto",
+) -> Planned:
     """Read manifests and state and return the plan between them.
 
     Raises ManifestError with all problems when any is an error, StateError for an unusable state or
@@ -162,10 +174,10 @@ def make_project_plan(session: Session, wish: Wish, *, keep_bodies: bool = False
         bodies=lambda addresses: _bodies(loaded, addresses),
         manifest_digest=loaded.desired.digest() if digest else "",
     )
-    return Planned(plan, _compile(session, plan), loaded)
+    return Planned(plan, _compile(session, plan, batching), loaded)
 
 
-def make_destroy_plan(session: Session, wish: Wish) -> Planned:
+def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "auto") -> Planned:
     """Return the plan of deleting everything that is recorded; manifests are not read."""
     from reconciler.planning.hazards import Limits
     from reconciler.planning.make import Side, make_plan
@@ -184,7 +196,7 @@ def make_destroy_plan(session: Session, wish: Wish) -> Planned:
         wish=wish,
         bodies=lambda _addresses: (),
     )
-    return Planned(plan, _compile(session, plan), None)
+    return Planned(plan, _compile(session, plan, batching), None)
 
 
 def _read_state(session: Session) -> _Recorded:
@@ -246,10 +258,10 @@ def _limits(project: Project) -> Limits:
     return Limits(guardrails.deletes, guardrails.updates, guardrails.max_changes)
 
 
-def _compile(session: Session, plan: Plan) -> Compiled:
+def _compile(session: Session, plan: Plan, batching: Batching) -> Compiled:
     from reconciler.calls.compile import Compiled, compile_calls
 
     if not plan.changes:
         return Compiled()
     paths = {body.sha256: body.path for body in plan.bodies if body.path}
-    return compile_calls(plan.changes, session.wire_context(), body_paths=paths)
+    return compile_calls(plan.changes, session.wire_context(), batching=batching, body_paths=paths)

@@ -233,11 +233,14 @@ class _Composer:
                     return
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            opened = error.context_mark if "end of stream" in str(error.problem) else None
+            ended = re.search("(unexpected end of|got '<)stream", str(error.problem))
+            opened = error.context_mark if ended else None
             self._report_syntax(str(error.problem or error.context), opened or mark)
-        except ValueError:
-            # ruamel.yaml passes the number of an escape beyond Unicode to chr().
-            self._report_syntax("escape beyond Unicode", None)
+        except (ValueError, OverflowError):
+            # ruamel.yaml passes the number of an escape beyond Unicode to chr() and does not say where.
+            beyond = re.compile(r"\\U(?!00(?:10|0[0-9A-Fa-f]))")
+            line = next((n for n, text in enumerate(_BREAK.split(self.source.text)) if beyond.search(text)), 0)
+            self._report("beyond-unicode", _Node("scalar", line, 0, (line, len(self.source.line(line)))))
 
     def _take(self, event: Any) -> bool:
         """Add one event to the tree; return whether to go on."""
@@ -245,7 +248,8 @@ class _Composer:
         if kind == "DocumentStartEvent":
             self.anchors, self.expanded = {}, 0
             if event.tags or event.version not in (None, (1, 2)):
-                self._report("yaml-directive", _Node("scalar", event.start_mark.line, 0, (0, 0)))
+                line = next(n for n in range(event.start_mark.line, -1, -1) if self.source.line(n)[:1] == "%")
+                self._report("yaml-directive", _Node("scalar", line, 0, (line, len(self.source.line(line)))))
         elif kind == "ScalarEvent":
             return self._add(self._scalar(event), event)
         elif kind == "AliasEvent":
@@ -344,9 +348,10 @@ class _Composer:
         what, why, fix = _MESSAGES[code]
         position = self.source.node_position(node)
         shown = name or self.source.line(node.line)[position.column - 1 :][: position.length]
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
         if code == "unknown-alias" and (near := did_you_mean(name, self.anchors)):
             fix = near
-        code = {"half-character": "yaml-syntax"}.get(code, code)
+        code = "yaml-syntax" if code in ("half-character", "beyond-unicode") else code
         self.source.report(Problem(code, what.format(shown), why, fix.format(shown), related=related), position)
 
     def _report_syntax(self, said: str, mark: Any) -> None:
@@ -449,6 +454,11 @@ _MESSAGES = {
         "\\ud800 to \\udfff mean something only in pairs.",
         "write the character itself",
     ),
+    "beyond-unicode": (
+        "an escape on this line is beyond Unicode",
+        "characters end at \\U0010FFFF.",
+        "write the character itself",
+    ),
 }
 
 # What ruamel.yaml says, what we say, and a fix.
@@ -464,6 +474,7 @@ _SYNTAX = (
         'the bracket that opens here is never closed by "{}"',
         "close the bracket",
     ),
+    ("found '<stream end>'", "the text ends where a bracket is still open", "close the bracket"),
     ("character '(.+)' that cannot start", 'text cannot begin with "{}"', "put it in quotes"),
     ("unknown escape character (.+)", "the escape {} in double quotes means nothing", "use single quotes"),
     ("sequence entries are not allowed", "a list cannot begin on the line of its key", 'begin "- " on a new line'),

@@ -1,0 +1,316 @@
+"""From a plan to a finished run: show, ask, lock, send, record, report."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import shlex
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from reconciler import __version__
+from reconciler.applying.apply import Clock, Run, check_base, run_calls
+from reconciler.applying.events import RunFinished
+from reconciler.bodies import ProjectBodies
+from reconciler.calls.call import Call
+from reconciler.calls.compile import Compiled
+from reconciler.cli.options import is_interactive
+from reconciler.cli.planning import bodies_store, refuse_hazards
+from reconciler.cli.session import Planned, Session, check_target
+from reconciler.model.states import Resource
+from reconciler.planning.plan import Plan
+from reconciler.problems import ManifestError, Problem, StateError, UsageError, errors_in
+from reconciler.state.journal import RunInfo
+from reconciler.state.store import LockInfo
+
+DONE, STOPPED, INTERRUPTED = 0, 4, 130
+
+# A small text body is kept after the apply, so that a later plan can show what changes in it.
+KEPT_BODY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """How a plan is agreed to: asked for on a terminal, or given beforehand."""
+
+    auto: bool
+    question: str
+    detail: str
+
+
+def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planned:
+    """Read a saved plan and hold it against the project. Raises StateError for one that does not fit."""
+    from reconciler.planfile import load_plan
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            Problem(
+                "no-plan", f'the plan "{path}" cannot be read: {os.strerror(error.errno or 0)}', fix="check the path."
+            )
+        ) from None
+    saved = load_plan(data, str(path))
+    plan = saved.plan
+    if plan.environment != session.project.environment.name or plan.target != session.target:
+        raise StateError(
+            Problem(
+                "foreign-plan",
+                f'the plan was made for environment "{plan.environment}", organization "{plan.target.organization}"',
+                why=f'this is "{session.project.environment.name}" of "{session.target.organization}".',
+                fix="choose its environment with -e, or make a new plan.",
+                where=str(path),
+            )
+        )
+    hazards = tuple(
+        replace(
+            hazard, allowed=hazard.allowed or hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
+        )
+        for hazard in plan.hazards
+    )
+    return Planned(replace(plan, hazards=hazards), Compiled(saved.stages, saved.state_only), None, saved.digest)
+
+
+def apply_planned(session: Session, planned: Planned, approval: Approval, *, lock_timeout: float) -> int:
+    """Show a plan, have it approved, and run it. Returns the exit code."""
+    from reconciler.cli.output import show_plan
+
+    show_plan(planned, session, output="text", detail=approval.detail)
+    if errors_in(planned.plan.problems):
+        raise ManifestError(*errors_in(planned.plan.problems))
+    if not planned.plan.changes:
+        return DONE
+    refuse_hazards(planned.plan)
+    check_base(planned.plan, session.store)
+    _approve(approval)
+    _check_bodies(session, planned)
+    return _run(session, planned, lock_timeout)
+
+
+def _approve(approval: Approval) -> None:
+    if approval.auto:
+        return
+    if not is_interactive():
+        raise UsageError(
+            Problem(
+                "approval-needed",
+                "there is no terminal to ask on",
+                why="nothing is changed without somebody's word.",
+                fix="add --auto-approve, or apply a saved plan that was reviewed, with --auto-approve.",
+            )
+        )
+    if not click.confirm(approval.question, default=False, err=True):
+        raise UsageError(Problem("not-approved", "nothing was done", fix="run it again when you are ready."))
+
+
+def _check_bodies(session: Session, planned: Planned) -> None:
+    """Make sure that every body is at hand, and unchanged, before the first call."""
+    plan = planned.plan
+    with bodies_store(session) as store:
+        missing = {body.sha256 for body in plan.bodies if body.path is None and not store.has(body.sha256)}
+        if missing:
+            store.put_many(_bodies_from_manifests(session, missing))
+            missing = {sha256 for sha256 in missing if not store.has(sha256)}
+    if missing:
+        raise ManifestError(
+            Problem(
+                "body-changed",
+                f"{len(missing)} bodies that the plan names are neither kept nor in the manifests any more",
+                why="the manifests changed since the plan was made, so what was reviewed cannot be sent.",
+                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+            )
+        )
+    for body in plan.bodies:
+        if body.path is not None:
+            found = session.folder.resolve(body.path)
+            if isinstance(found, Problem):
+                raise ManifestError(found)
+            if found.stat.size != body.size:
+                raise ManifestError(_body_changed(body.path))
+
+
+def _body_changed(path: str) -> Problem:
+    return Problem(
+        "body-changed",
+        f'content file "{path}" is not the one that the plan was made with',
+        why="what was reviewed is what is sent, and nothing else.",
+        fix="make and review a new plan:\n    reconciler plan --out plan.json",
+    )
+
+
+def _bodies_from_manifests(session: Session, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    from reconciler.manifest.load import load_manifests
+
+    loaded = load_manifests(
+        session.project, session.folder, session.opened.file, recorded={}, cache=session.cache, keep_bodies=True
+    )
+    for entry in loaded.entries(loaded.desired.fingerprints).values():
+        if entry.body_sha256 in wanted and entry.body is not None:
+            yield entry.body_sha256, entry.body
+
+
+# -- the run ---------------------------------------------------------------------------------------
+
+
+def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
+    from reconciler.cli.remote import connect
+    from reconciler.pushapi.client import PushClient
+
+    plan = planned.plan
+    now = datetime.now(UTC)
+    lock = _lock_info(now)
+    stop = _Stop()
+    run = Run(
+        info=_run_info(plan, planned.digest, lock),
+        plan=plan,
+        stages=planned.compiled.stages,
+        state_only=planned.compiled.state_only,
+        new_lineage=lambda: str(uuid.uuid4()),
+    )
+    context = session.wire_context()
+    refs = {body.sha256: body.path for body in plan.bodies}
+    sizes = {body.sha256: body.size for body in plan.bodies}
+    with (
+        connect(session) as remote,
+        session.store.lock(lock, timeout=lock_timeout, waiting=_waiting) as writer,
+        bodies_store(session) as store,
+        PushClient(remote.hosts.push, remote.api_key.reveal()) as client,
+        stop.on_signals(),
+    ):
+        # Nothing may have moved between the plan and the lock.
+        check_base(plan, session.store)
+        check_target(session, session.store.target())
+        bodies = ProjectBodies(store, session.folder, refs, sizes)
+
+        def send(call: Call, *, ordering_id: int, resources: Sequence[Resource | None], where: str) -> object:
+            return client.send(
+                call, ordering_id=ordering_id, resources=resources, bodies=bodies, context=context, where=where
+            )
+
+        finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked))  # type: ignore[arg-type]
+        if finished.done == len(planned.compiled.calls):
+            store.prune({body.sha256 for body in plan.bodies if body.size <= KEPT_BODY} | _kept(session))
+    if finished.failed or finished.unknown:
+        return STOPPED
+    if finished.not_started:
+        return INTERRUPTED if stop.asked() else STOPPED
+    return DONE
+
+
+def _kept(session: Session) -> set[str]:
+    """Return the digests of all small bodies that the state records."""
+    import orjson
+
+    kept = set()
+    for row in session.store.rows():
+        body = orjson.loads(row.doc).get("body")
+        if body and body["size"] <= KEPT_BODY:
+            kept.add(body["sha256"])
+    return kept
+
+
+def _report(events: Iterator[object]) -> RunFinished:
+    from reconciler.rendering.progress import BarReporter, LineReporter, render_report
+
+    reporter = BarReporter(sys.stderr) if sys.stderr.isatty() and not os.environ.get("CI") else LineReporter(sys.stderr)
+    finished = None
+    with reporter:
+        for event in events:
+            reporter.handle(event)  # type: ignore[arg-type]
+            if isinstance(event, RunFinished):
+                finished = event
+    assert finished is not None
+    click.echo(render_report(finished, go_on=_this_command()), err=True, nl=False)
+    return finished
+
+
+class _Stop:
+    """Remembers that somebody asked to stop; the call in flight is finished and recorded first."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def asked(self) -> bool:
+        """Whether to start no further call."""
+        return self._asked
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as the wish to stop for the length of a `with` block."""
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            if self._asked:
+                signal.signal(number, signal.default_int_handler)
+            self._asked = True
+            click.echo("stopping after this call; once more to stop at once", err=True)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _lock_info(now: datetime) -> LockInfo:
+    return LockInfo(
+        id=uuid.uuid4().hex[:12],
+        command=_this_command(),
+        since=_iso(now),
+        host=platform.node(),
+        user=_user(),
+        pid=os.getpid(),
+    )
+
+
+def _run_info(plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
+    return RunInfo(
+        id=uuid.uuid4().hex[:12],
+        command=lock.command,
+        started_at=lock.since,
+        host=lock.host,
+        user=lock.user,
+        plan_digest=digest,
+        tool_version=__version__,
+        environment=plan.environment,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def _this_command() -> str:
+    """Return the command line, which holds no secret: keys are never given there."""
+    return shlex.join(["reconciler", *sys.argv[1:]])
+
+
+def _waiting(holder: LockInfo | None, seconds: float) -> None:
+    who = f"{holder.user} on {holder.host} since {holder.since}" if holder else "another run"
+    click.echo(f"waiting for the lock held by {who} ({seconds:.0f} s)", err=True)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_CLOCK = Clock(
+    now=lambda: _iso(datetime.now(UTC)),
+    milliseconds=lambda: time.time_ns() // 1_000_000,
+    seconds=time.monotonic,
+    wait=time.sleep,
+)
