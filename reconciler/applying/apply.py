@@ -14,6 +14,7 @@ from typing import Protocol
 from reconciler.applying.events import (
     CallAccepted,
     CallFailed,
+    CallRetried,
     CallStarted,
     Event,
     RunFinished,
@@ -51,6 +52,7 @@ class Sender(Protocol):
         ordering_id: int,
         resources: Sequence[Resource | None],
         where: str,
+        retried: Callable[[int, float, str], None],
     ) -> Sent: ...
 
 
@@ -164,11 +166,17 @@ def _run_call(
     ticket = writer.intent(_intent(call, ordering_id, resources, clock.now()))
     began = clock.seconds()
     where = f"call {call.number} of {total}, {call.method} {call.path}"
+    retries: list[CallRetried] = []
+
+    def retried(attempt: int, wait: float, reason: str) -> None:
+        retries.append(CallRetried(call, attempt, wait, reason))
+
     try:
-        sent = send(call, ordering_id=ordering_id, resources=resources, where=where)
+        sent = send(call, ordering_id=ordering_id, resources=resources, where=where, retried=retried)
     except ReconcilerError as error:
         # Only a remote can leave us in doubt; a body that is not what the plan says was never sent.
         outcome = Outcome(getattr(error, "outcome", Outcome.REFUSED))
+        yield from retries
         writer.settle(ticket, outcome, at=clock.now(), detail=str(error))
         if outcome is Outcome.REFUSED:
             tally.failed += 1
@@ -180,6 +188,7 @@ def _run_call(
         # Cut off in mid-air: nobody knows whether it arrived, so that is what is written down.
         writer.settle(ticket, Outcome.UNKNOWN, at=clock.now(), detail="the run was cut off")
         raise
+    yield from retries
     addresses = tuple(covered.address for covered in call.covers)
     writer.settle(ticket, Outcome.ACCEPTED, at=clock.now(), effect=_effect_of(addresses, changes))
     tally.done += 1

@@ -17,6 +17,7 @@ import orjson
 from reconciler.calls.call import Verb
 from reconciler.calls.context import WireContext
 from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import permanent_id
 from reconciler.model.identity import Identity, parse_identity
 from reconciler.model.states import Resource
 from reconciler.problems import ManifestError, Problem
@@ -159,6 +160,7 @@ class Wire:
         own = orjson.loads(resource.doc)
         doc: dict[str, Any] = own.get("metadata") or {}
         _check_metadata(resource.address, own, doc)
+        doc.setdefault("permanentid", permanent_id(resource.address.name))
         if documented_id is not None:
             doc["documentId"] = documented_id
         for key, wire_key in (

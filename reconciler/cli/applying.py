@@ -10,10 +10,11 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -21,14 +22,12 @@ import click
 
 from reconciler import __version__
 from reconciler.applying.apply import Clock, Run, check_base, run_calls
-from reconciler.applying.events import RunFinished
+from reconciler.applying.events import Event, RunFinished
 from reconciler.bodies import ProjectBodies
-from reconciler.calls.call import Call
 from reconciler.calls.compile import Compiled
 from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import bodies_store, refuse_hazards
 from reconciler.cli.session import Planned, Session, check_target
-from reconciler.model.states import Resource
 from reconciler.planning.plan import Plan
 from reconciler.problems import ManifestError, Problem, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
@@ -193,12 +192,8 @@ def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
         check_target(session, session.store.target())
         bodies = ProjectBodies(store, session.folder, refs, sizes)
 
-        def send(call: Call, *, ordering_id: int, resources: Sequence[Resource | None], where: str) -> object:
-            return client.send(
-                call, ordering_id=ordering_id, resources=resources, bodies=bodies, context=context, where=where
-            )
-
-        finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked))  # type: ignore[arg-type]
+        send = partial(client.send, bodies=bodies, context=context)
+        finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked))
         if finished.done == len(planned.compiled.calls):
             store.prune({body.sha256 for body in plan.bodies if body.size <= KEPT_BODY} | _kept(session))
     if finished.failed or finished.unknown:
@@ -220,14 +215,14 @@ def _kept(session: Session) -> set[str]:
     return kept
 
 
-def _report(events: Iterator[object]) -> RunFinished:
+def _report(events: Iterator[Event]) -> RunFinished:
     from reconciler.rendering.progress import BarReporter, LineReporter, render_report
 
     reporter = BarReporter(sys.stderr) if sys.stderr.isatty() and not os.environ.get("CI") else LineReporter(sys.stderr)
     finished = None
     with reporter:
         for event in events:
-            reporter.handle(event)  # type: ignore[arg-type]
+            reporter.handle(event)
             if isinstance(event, RunFinished):
                 finished = event
     assert finished is not None

@@ -20,9 +20,7 @@ PLAIN_WIDTH = 100
 
 def write(text: str) -> None:
     """Write data to stdout as UTF-8, whatever the locale."""
-    stream = click.get_binary_stream("stdout")
-    stream.write(text.encode())
-    stream.flush()
+    click.echo(text.encode(), nl=False)
 
 
 def show_plan(planned: Planned, session: Session, *, output: str, detail: str, body_diffs: bool = False) -> None:

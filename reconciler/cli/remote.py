@@ -11,11 +11,12 @@ from reconciler.cli.session import Session
 from reconciler.settings import Secret, find_api_key
 
 if TYPE_CHECKING:
-    from reconciler.emulator.options import EmulatorOptions
+    from reconciler.emulator.options import EmulatorOptions, Visibility
     from reconciler.manifest.project import Project
     from reconciler.pushapi.hosts import Hosts
 
 EMULATOR = "emulator"
+_VISIBILITY: dict[str, Visibility] = {"secured": "SECURED", "shared": "SHARED", "private": "PRIVATE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ def _emulator(session: Session) -> Iterator[Remote]:
 
 def emulator_options(project: Project) -> EmulatorOptions:
     """Return an emulator's options that serve what the project names."""
-    from reconciler.emulator.options import EmulatorOptions
+    from reconciler.emulator.options import EmulatorOptions, SourceOptions
 
     ids = {provider.name: provider.id for provider in project.providers}
     return EmulatorOptions(
         organizations=(project.environment.organization,),
         sources=tuple(
-            (source.id, source.visibility.upper(), ids.get(source.provider or "")) for source in project.sources
+            SourceOptions(source.id, _VISIBILITY[source.visibility], ids.get(source.provider or ""))
+            for source in project.sources
         ),
         providers=tuple((provider.id, provider.cascades_to) for provider in project.providers),
     )

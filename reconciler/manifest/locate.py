@@ -233,7 +233,7 @@ class _Composer:
                     return
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            ended = re.search("(unexpected end of|got '<)stream", str(error.problem))
+            ended = re.search("(unexpected end of |got '<)stream", str(error.problem))
             opened = error.context_mark if ended else None
             self._report_syntax(str(error.problem or error.context), opened or mark)
         except (ValueError, OverflowError):

@@ -122,7 +122,7 @@ def may_recurse(piece: bytes) -> bool:
     unless it may continue a sequence there.
     """
     anchors, aliases = anchors_and_aliases(piece)
-    if not aliases:
+    if not anchors or not aliases:
         return False
     for start, name in anchors:
         places = [place for place, alias in aliases if alias == name and place > start]

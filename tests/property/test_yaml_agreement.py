@@ -111,11 +111,12 @@ def same(one: Any, other: Any) -> bool:
 def dump(value: Any, style: str) -> bytes:
     """Return a value as YAML in one of several styles."""
     if style == "json":
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f").encode()
+        return json.dumps(value).replace("\x7f", "\\u007f").encode()
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = {"block": False, "flow": True}.get(style)
+    yaml.sort_base_mapping_type_on_output = False
     yaml.allow_unicode = style != "flow"
     if style == "indented":
         yaml.default_flow_style = False

@@ -140,7 +140,7 @@ def test_a_problem_says_where_what_why_and_how_to_fix_it() -> None:
             ],
         ),
     ],
-)  # fmt: skip
+)
 def test_problems(text: str | bytes, expected: list[tuple[str, int, int, int]]) -> None:
     assert found(text) == expected
 
@@ -170,7 +170,7 @@ def test_depth_counts_through_aliases() -> None:
         *(("'1'", "1"), ('"true"', "true"), ("|\n  1", "1\n"), ("x\ty", "x\ty"), ("a\u2028b\x85c", "a\u2028b\x85c")),
         *(('"\\ud83d\\ude00"', "😀"), ("? x", None), ("[?x: y]", [{"?x": "y"}])),
     ],
-)  # fmt: skip
+)
 def test_scalars_by_the_core_schema(written: str, value: object) -> None:
     if written == "? x":
         assert read_exact(b"? x\n") == ([{"x": None}], [])

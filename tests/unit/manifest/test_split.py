@@ -36,16 +36,34 @@ def pieces(text: str) -> list[tuple[int, str, str, list[str]]] | None:
         ("", []),
         ("# c\n\n", []),
         ("items:\n  - a\n  - b\n", [(0, "items", "sequence", ["  - a\n", "  - b\n"])]),
-        ("items:\n- a: 1\n  b: 2\n- c\nu:\n- d", [(0, "items", "sequence", ["- a: 1\n  b: 2\n", "- c\n"]), (0, "u", "sequence", ["- d"])]),
+        (
+            "items:\n- a: 1\n  b: 2\n- c\nu:\n- d",
+            [(0, "items", "sequence", ["- a: 1\n  b: 2\n", "- c\n"]), (0, "u", "sequence", ["- d"])],
+        ),
         ("items:\n    -\n      a: 1\n    - b\n", [(0, "items", "sequence", ["    -\n      a: 1\n", "    - b\n"])]),
-        ("a:\n - x\nb:\n   - y\n   - z\n", [(0, "a", "sequence", [" - x\n"]), (0, "b", "sequence", ["   - y\n", "   - z\n"])]),
-        ("m:\n  a: 1\n  'b c': {}\n  u@x.org:\n  - d\n", [(0, "m", "mapping", ["  a: 1\n", "  'b c': {}\n", "  u@x.org:\n  - d\n"])]),
-        ("# c\nitems: # d\n\n# e\n  # f\n  - a\n# g\n\n  - b\n", [(0, "items", "sequence", ["  - a\n# g\n\n", "  - b\n"])]),
+        (
+            "a:\n - x\nb:\n   - y\n   - z\n",
+            [(0, "a", "sequence", [" - x\n"]), (0, "b", "sequence", ["   - y\n", "   - z\n"])],
+        ),
+        (
+            "m:\n  a: 1\n  'b c': {}\n  u@x.org:\n  - d\n",
+            [(0, "m", "mapping", ["  a: 1\n", "  'b c': {}\n", "  u@x.org:\n  - d\n"])],
+        ),
+        (
+            "# c\nitems: # d\n\n# e\n  # f\n  - a\n# g\n\n  - b\n",
+            [(0, "items", "sequence", ["  - a\n# g\n\n", "  - b\n"])],
+        ),
         ("items:\r\n  - a\r\n  - b\r\n", [(0, "items", "sequence", ["  - a\r\n", "  - b\r\n"])]),
         ("\ufeffitems:  \n  - a\n", [(0, "items", "sequence", ["  - a\n"])]),
-        ("items:\n  - |\n    - x\n\n    y: z\n  - b\n", [(0, "items", "sequence", ["  - |\n    - x\n\n    y: z\n", "  - b\n"])]),
+        (
+            "items:\n  - |\n    - x\n\n    y: z\n  - b\n",
+            [(0, "items", "sequence", ["  - |\n    - x\n\n    y: z\n", "  - b\n"])],
+        ),
         ("items:\n  - - a\n    - b\n  - c\n", [(0, "items", "sequence", ["  - - a\n    - b\n", "  - c\n"])]),
-        ("---\na:\n  - x\n---\n# none\n---\na:\n  - y\n...\n", [(0, "a", "sequence", ["  - x\n"]), (1, "a", "sequence", ["  - y\n"])]),
+        (
+            "---\na:\n  - x\n---\n# none\n---\na:\n  - y\n...\n",
+            [(0, "a", "sequence", ["  - x\n"]), (1, "a", "sequence", ["  - y\n"])],
+        ),
         # opaque: no block, an anchor, a scalar, uneven indentation, a name twice, a complex key
         ("a: [b]\nc:\nd: &x\n  - e\nf: |\n  - g\n", [(0, name, "opaque", []) for name in "acdf"]),
         ("a:\n  text\n  more\n", [(0, "a", "opaque", [])]),
@@ -56,7 +74,10 @@ def pieces(text: str) -> list[tuple[int, str, str, list[str]]] | None:
         ("a:\n  1: x\n", [(0, "a", "opaque", [])]),
         ("a:\n  true: x\n", [(0, "a", "opaque", [])]),
         # anchors
-        ("a:\n  - &x 1\nb:\n  - [&x 1, *x]\n", [(0, "a", "sequence", ["  - &x 1\n"]), (0, "b", "sequence", ["  - [&x 1, *x]\n"])]),
+        (
+            "a:\n  - &x 1\nb:\n  - [&x 1, *x]\n",
+            [(0, "a", "sequence", ["  - &x 1\n"]), (0, "b", "sequence", ["  - [&x 1, *x]\n"])],
+        ),
         ("a:\n  - &x 1\n  - *x\n", None),
         # no manifest in plain form
         ("- a\n- b\n", None),
@@ -76,7 +97,7 @@ def pieces(text: str) -> list[tuple[int, str, str, list[str]]] | None:
         ("a: 1\n\tb: 2\n", None),
         ("a: 'x\ny'\n", None),
     ],
-)  # fmt: skip
+)
 def test_split(text: str, expected: list[tuple[int, str, str, list[str]]] | None) -> None:
     assert pieces(text) == expected
 
@@ -126,11 +147,11 @@ def test_one_odd_entry_costs_only_itself() -> None:
     assert read_entries(text, section(text), [0, 2]) == [{"a": "1_000"}, {"c": ""}]
 
 
-def test_an_entry_that_is_two_alone_is_a_problem() -> None:
+def test_an_entry_that_cannot_be_read_alone_is_a_problem() -> None:
     text = b"items:\n  - 'a\n  - b'\n"
     values, problems = try_entries(text, section(text), file="f")
-    assert values == [None, None]
-    assert [problem.code for problem in problems] == ["yaml-syntax", "yaml-syntax"]
+    assert values == [None, "b'"]
+    assert [(problem.code, str(problem.position)) for problem in problems] == [("yaml-syntax", "f:2:5")]
 
 
 def test_a_section_is_read_whole() -> None:
