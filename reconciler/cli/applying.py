@@ -152,7 +152,7 @@ def _bodies_from_manifests(session: Session, wanted: Collection[str]) -> Iterato
     from reconciler.manifest.load import load_manifests
 
     loaded = load_manifests(
-        session.project, session.folder, session.opened.file, recorded={}, cache=session.cache, keep_bodies=True
+        session.project, session.folder, session.project_file, recorded={}, cache=session.cache, keep_bodies=True
     )
     for entry in loaded.entries(loaded.desired.fingerprints).values():
         if entry.body_sha256 in wanted and entry.body is not None:

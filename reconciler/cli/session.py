@@ -5,6 +5,9 @@ This is where the pure parts are wired to files; it prints nothing.
 
 from __future__ import annotations
 
+import hashlib
+import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.manifest.cache import ManifestCache
-from reconciler.manifest.opening import Opened, open_project
+from reconciler.manifest.opening import find_project, open_project
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
+from reconciler.manifest.survey import Survey, survey
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.problems import ManifestError, Problem, StateError, errors_in
@@ -31,24 +35,19 @@ if TYPE_CHECKING:
 CACHE_EDITION = f"{__version__}/1"
 WORK_FOLDER = ".reconciler"
 
+# A plan of more changes than this is not kept for next time.
+KEPT_CHANGES = 20_000
+
 
 @dataclass(slots=True)
 class Session:
     """An opened project with its state. Close it."""
 
-    opened: Opened
+    folder: ProjectFolder
+    project_file: str
+    project: Project
     store: SqliteStore
     cache: ManifestCache
-
-    @property
-    def project(self) -> Project:
-        """What reconciler.yaml says for the environment."""
-        return self.opened.project
-
-    @property
-    def folder(self) -> ProjectFolder:
-        """The project's folder."""
-        return self.opened.folder
 
     @property
     def work_folder(self) -> Path:
@@ -90,12 +89,18 @@ class Session:
 
 def open_session(directory: str | None, environment: str | None, *, use_cache: bool = True) -> Session:
     """Find the project and open its state for reading. Raises UsageError, ManifestError or StateError."""
-    opened = open_project(directory, environment)
-    work = opened.folder.root / WORK_FOLDER
+    folder, file = find_project(directory)
+    work = folder.root / WORK_FOLDER
     cache = ManifestCache(work / "cache.db" if use_cache else None, CACHE_EDITION)
-    if use_cache:
-        _ignore_in_git(work)
-    return Session(opened, SqliteStore(opened.folder.root / opened.project.environment.state), cache)
+    try:
+        if use_cache:
+            _ignore_in_git(work)
+        project = open_project(folder, file, environment, cache)
+        store = SqliteStore(folder.root / project.environment.state)
+    except BaseException:
+        cache.close()
+        raise
+    return Session(folder, file, project, store, cache)
 
 
 def _ignore_in_git(work: Path) -> None:
@@ -123,11 +128,18 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Glance:
+    """What of the state can be seen at once: its version, its target, and what is in doubt."""
+
     base: StateBase
-    fingerprints: dict[str, bytes]
-    unsettled: frozenset[str]
     target: Target | None
+    unsettled: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    glance: _Glance
+    fingerprints: dict[str, bytes]
 
 
 def make_project_plan(
@@ -143,30 +155,46 @@ def make_project_plan(
     Raises ManifestError with all problems when any is an error, StateError for an unusable state or
     one of another target.
     """
-    from reconciler.manifest.load import load_manifests
-    from reconciler.planning.make import Side, make_plan
     from reconciler.planning.selection import check_sources
 
     check_sources(wish.sources, [source.name for source in session.project.sources])
-    recorded = _read_state(session)
-    loaded = load_manifests(
-        session.project,
-        session.folder,
-        session.opened.file,
-        recorded=recorded.fingerprints,
-        cache=session.cache,
-        keep_bodies=keep_bodies,
-    )
+    with session.store.reading():
+        seen = _glance(session.store)
+        surveyed = survey(session.project, session.folder, session.project_file, session.cache)
+        key = _plan_key(surveyed.key, seen, wish, batching, digest=digest)
+        known = _known_plan(session, key)
+        if known is not None:
+            return known
+        recorded = _read_state(session, seen)
+    planned, manifests_key = _fresh_plan(session, wish, surveyed, recorded, keep_bodies, digest, batching)
+    _remember_plan(session, _plan_key(manifests_key, seen, wish, batching, digest=digest), planned)
+    return planned
+
+
+def _fresh_plan(
+    session: Session,
+    wish: Wish,
+    surveyed: Survey,
+    recorded: _Recorded,
+    keep_bodies: bool,
+    digest: bool,
+    batching: Batching,
+) -> tuple[Planned, bytes | None]:
+    """Return the plan made from files and state, and the key of what the files said."""
+    from reconciler.manifest.load import load_surveyed
+    from reconciler.planning.make import Side, make_plan
+
+    loaded = load_surveyed(surveyed, recorded=recorded.fingerprints, cache=session.cache, keep_bodies=keep_bodies)
     if errors_in(loaded.problems):
         raise ManifestError(*loaded.problems)
-    check_target(session, recorded.target)
+    check_target(session, recorded.glance.target)
     plan = make_plan(
         environment=session.project.environment.name,
         target=session.target,
-        base=recorded.base,
+        base=recorded.glance.base,
         desired=Side(loaded.desired.fingerprints, loaded.resources),
         recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
-        unsettled=recorded.unsettled,
+        unsettled=recorded.glance.unsettled,
         moved=loaded.desired.moved,
         limits=_limits(session.project),
         wish=wish,
@@ -174,7 +202,40 @@ def make_project_plan(
         bodies=lambda addresses: _bodies(loaded, addresses),
         manifest_digest=loaded.desired.digest() if digest else "",
     )
-    return Planned(plan, _compile(session, plan, batching), loaded)
+    return Planned(plan, _compile(session, plan, batching), loaded), loaded.key
+
+
+def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batching, *, digest: bool) -> bytes | None:
+    """Return a digest of all that a plan depends on, or None when that is not known yet."""
+    if manifests is None:
+        return None
+    asked = (sorted(wish.allowed), sorted(wish.targets), sorted(wish.sources), wish.removal, batching, digest)
+    return hashlib.sha256(manifests + repr((asked, seen.base, sorted(seen.unsettled), seen.target)).encode()).digest()
+
+
+def _known_plan(session: Session, key: bytes | None) -> Planned | None:
+    """Return the plan that was made before from exactly the same, if it is kept."""
+    document = session.cache.plan(key) if key is not None else None
+    if document is None:
+        return None
+    from reconciler.calls.compile import Compiled
+    from reconciler.planfile import load_plan
+
+    try:
+        saved = load_plan(zlib.decompress(document), "cache.db")
+    except (StateError, zlib.error):
+        return None
+    return Planned(saved.plan, Compiled(saved.stages, saved.state_only), None)
+
+
+def _remember_plan(session: Session, key: bytes | None, planned: Planned) -> None:
+    """Keep a plan for the next time that nothing has changed, unless it is a very large one."""
+    if key is None or len(planned.plan.changes) > KEPT_CHANGES:
+        return
+    from reconciler.planfile import dump_plan
+
+    document = dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only)
+    session.cache.save_plan(key, zlib.compress(document, 1), time.time_ns())
 
 
 def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "auto") -> Planned:
@@ -182,15 +243,16 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
     from reconciler.planning.hazards import Limits
     from reconciler.planning.make import Side, make_plan
 
-    recorded = _read_state(session)
-    check_target(session, recorded.target)
+    with session.store.reading():
+        recorded = _read_state(session, _glance(session.store))
+    check_target(session, recorded.glance.target)
     plan = make_plan(
         environment=session.project.environment.name,
         target=session.target,
-        base=recorded.base,
+        base=recorded.glance.base,
         desired=Side({}, lambda _addresses: {}),
         recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
-        unsettled=recorded.unsettled,
+        unsettled=recorded.glance.unsettled,
         moved={},
         limits=Limits(),
         wish=wish,
@@ -199,13 +261,13 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
     return Planned(plan, _compile(session, plan, batching), None)
 
 
-def _read_state(session: Session) -> _Recorded:
-    store = session.store
-    with store.reading():
-        unsettled = {address for entry in store.unsettled() for address, _ in entry.intent.covers}
-        return _Recorded(
-            store.base(), store.fingerprints(), frozenset(unsettled) | frozenset(store.rejected()), store.target()
-        )
+def _glance(store: SqliteStore) -> _Glance:
+    unsettled = {address for entry in store.unsettled() for address, _ in entry.intent.covers}
+    return _Glance(store.base(), store.target(), frozenset(unsettled) | frozenset(store.rejected()))
+
+
+def _read_state(session: Session, seen: _Glance) -> _Recorded:
+    return _Recorded(seen, session.store.fingerprints())
 
 
 def recorded_resources(store: SqliteStore, addresses: Iterable[str]) -> Mapping[str, Resource]:

@@ -45,7 +45,7 @@ def _problems(directory: str | None, environment: str | None, *, use_cache: bool
     try:
         with open_session(directory, environment, use_cache=use_cache) as session:
             loaded = load_manifests(
-                session.project, session.folder, session.opened.file, recorded=None, cache=session.cache
+                session.project, session.folder, session.project_file, recorded=None, cache=session.cache
             )
     except ManifestError as error:
         return list(error.problems), ""

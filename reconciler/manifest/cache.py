@@ -1,6 +1,8 @@
 """What was read before, by file: a SQLite file beside the state that may be deleted at any time.
 
-One row per manifest file: its stat when it was read, the digest of its text, and its `FileRecord`.
+One row per manifest file: its stat when it was read, the digest of its text, what it leans on and its
+`FileRecord`; beside them what reconciler.yaml came to, and the last plans by the digest of all that
+they were made from.
 A row is used when the file's stat is unchanged and older than the row itself (git's racy rule: a
 file written in the same instant as its row may have changed again unseen); otherwise when the text
 has the same digest. Everything is keyed by `edition`: another version of the tool, the schema or the
@@ -17,7 +19,8 @@ from pathlib import Path
 import msgspec
 
 from reconciler.manifest.paths import FileStat
-from reconciler.manifest.record import FileRecord, decode_record
+from reconciler.manifest.project import Project
+from reconciler.manifest.record import FileRecord, Leans, decode_record
 
 # Within this many ns before it was read a file's stat proves nothing: a second write in the same tick
 # of the file system's clock leaves no trace. Some file systems count in seconds.
@@ -25,11 +28,20 @@ RACY_NS = 100_000_000
 COARSE_NS = 2_000_000_000
 SECOND_NS = 1_000_000_000
 
+_ENCODE = msgspec.msgpack.Encoder().encode
+_STAT = msgspec.msgpack.Decoder(FileStat)
+_LEANS = msgspec.msgpack.Decoder(Leans)
+_PROJECT = msgspec.msgpack.Decoder(Project)
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS edition (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS file (
     path TEXT PRIMARY KEY, stat BLOB NOT NULL, read_at INTEGER NOT NULL, digest BLOB NOT NULL,
-    context BLOB NOT NULL, record BLOB NOT NULL
+    context BLOB NOT NULL, leans BLOB NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS project (
+    environment TEXT PRIMARY KEY, file TEXT NOT NULL, stat BLOB NOT NULL, read_at INTEGER NOT NULL,
+    value BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS plan (key BLOB PRIMARY KEY, made_at INTEGER NOT NULL, document BLOB NOT NULL)
 WITHOUT ROWID;
@@ -38,24 +50,26 @@ WITHOUT ROWID;
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A manifest file as it was read: `digest` is the SHA-256 of its text."""
+    """A manifest file as it was read.
+
+    `digest` is the SHA-256 of its text, `packed` its record, empty where only the rest was loaded.
+    """
 
     stat: FileStat
     read_at: int
     digest: bytes
     context: bytes
-    packed: bytes
+    leans: Leans
+    packed: bytes = b""
 
     def is_fresh(self, stat: FileStat) -> bool:
         """Whether a file with this stat surely still has the text that was read."""
         return self.stat == stat and not is_racy(stat, self.read_at)
 
-    def record(self) -> FileRecord | None:
-        """Return the record, or None when the row is damaged."""
-        try:
-            return decode_record(self.packed)
-        except msgspec.DecodeError:
-            return None
+    @staticmethod
+    def unpack(packed: bytes) -> FileRecord:
+        """Return a packed record. Raises msgspec.DecodeError for a damaged one."""
+        return decode_record(packed)
 
 
 def is_racy(stat: FileStat, read_at: int) -> bool:
@@ -71,24 +85,38 @@ class ManifestCache:
         self._connection = _open(path, edition) if path is not None else None
 
     def load(self) -> dict[str, CachedFile]:
-        """Return all rows by path."""
+        """Return all rows by path, without their records."""
         if self._connection is None:
             return {}
         try:
-            rows = self._connection.execute("SELECT path, stat, read_at, digest, context, record FROM file").fetchall()
+            rows = self._connection.execute("SELECT path, stat, read_at, digest, context, leans FROM file").fetchall()
             return {
-                path: CachedFile(msgspec.msgpack.decode(stat, type=FileStat), read_at, digest, context, record)
-                for path, stat, read_at, digest, context, record in rows
+                path: CachedFile(_STAT.decode(stat), read_at, digest, context, _LEANS.decode(leans))
+                for path, stat, read_at, digest, context, leans in rows
             }
         except (sqlite3.Error, msgspec.DecodeError):
             return {}
+
+    def records(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Return the packed records of these files."""
+        if self._connection is None:
+            return {}
+        out = {}
+        try:
+            for path in paths:
+                row = self._connection.execute("SELECT record FROM file WHERE path = ?", (path,)).fetchone()
+                if row is not None:
+                    out[path] = row[0]
+        except sqlite3.Error:
+            return {}
+        return out
 
     def save(self, files: Iterable[tuple[str, CachedFile]], gone: Iterable[str]) -> None:
         """Replace the rows of `files` and drop those of `gone`, in one transaction."""
         if self._connection is None:
             return
         rows = [
-            (path, msgspec.msgpack.encode(file.stat), file.read_at, file.digest, file.context, file.packed)
+            (path, _ENCODE(file.stat), file.read_at, file.digest, file.context, _ENCODE(file.leans), file.packed)
             for path, file in files
         ]
         missing = [(path,) for path in gone]
@@ -97,7 +125,45 @@ class ManifestCache:
         try:
             with self._connection:
                 self._connection.executemany("DELETE FROM file WHERE path = ?", missing)
-                self._connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error:
+            return
+
+    def touch(self, files: Iterable[tuple[str, CachedFile]]) -> None:
+        """Note that files still have the text that was read, and when that was seen."""
+        if self._connection is None:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany(
+                    "UPDATE file SET stat = ?, read_at = ? WHERE path = ?",
+                    [(_ENCODE(file.stat), file.read_at, path) for path, file in files],
+                )
+        except sqlite3.Error:
+            return
+
+    def project(self, environment: str, file: str, stat: FileStat) -> Project | None:
+        """Return what reconciler.yaml said for an environment when it last had this stat."""
+        if self._connection is None:
+            return None
+        try:
+            row = self._connection.execute(
+                "SELECT file, stat, read_at, value FROM project WHERE environment = ?", (environment,)
+            ).fetchone()
+            if row is None or row[0] != file or _STAT.decode(row[1]) != stat or is_racy(stat, row[2]):
+                return None
+            return _PROJECT.decode(row[3])
+        except (sqlite3.Error, msgspec.DecodeError):
+            return None
+
+    def save_project(self, environment: str, file: str, stat: FileStat, read_at: int, project: Project) -> None:
+        """Keep what reconciler.yaml says for an environment."""
+        if self._connection is None:
+            return
+        row = (environment, file, _ENCODE(stat), read_at, _ENCODE(project))
+        try:
+            with self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO project VALUES (?, ?, ?, ?, ?)", row)
         except sqlite3.Error:
             return
 
@@ -154,9 +220,8 @@ def _connect(path: Path, edition: str) -> sqlite3.Connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'edition'").fetchone():
             row = connection.execute("SELECT value FROM edition").fetchone()
         if row is None or row[0] != edition:
-            connection.executescript(
-                "DROP TABLE IF EXISTS file; DROP TABLE IF EXISTS plan; DROP TABLE IF EXISTS edition;"
-            )
+            for table in ("file", "plan", "project", "edition"):
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
             connection.executescript(_SCHEMA)
             with connection:
                 connection.execute("INSERT INTO edition VALUES (1, ?)", (edition,))

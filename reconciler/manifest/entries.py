@@ -20,7 +20,17 @@ from reconciler.manifest.normalize import Finding, Normal, Path, Scope
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.paths import FoundFile, Globbed, ProjectFolder
 from reconciler.manifest.project import Project
-from reconciler.manifest.record import ENTRY_DIGEST, FINGERPRINT, SEPARATOR, FileRecord, Input, Moved, OfEach, Pattern
+from reconciler.manifest.record import (
+    ENTRY_DIGEST,
+    FINGERPRINT,
+    SEPARATOR,
+    FileRecord,
+    Input,
+    Leans,
+    Moved,
+    OfEach,
+    Pattern,
+)
 from reconciler.manifest.sets import FileFacts, SetFault, expand_set, set_inputs
 from reconciler.manifest.shapes import SHAPES, fast_check
 from reconciler.manifest.template import substitute
@@ -114,7 +124,7 @@ class Reader:
 
 def empty_record(context: bytes) -> FileRecord:
     """Return the record of a file that says nothing, or that could not be read."""
-    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], [], [], [], False)
+    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], Leans([], []), [], False)
 
 
 class _FileReader:
@@ -405,7 +415,7 @@ class _FileReader:
                     return info
                 known = info
             self.contents[path] = known
-        self.record.inputs.append(Input(len(self.record.counts), path, known.stat, known.sha256, known.size, {}))
+        self.record.leans.inputs.append(Input(len(self.record.counts), path, known.stat, known.sha256, known.size, {}))
         self.record.reusable = False
         return known
 
@@ -421,7 +431,7 @@ class _FileReader:
     def _item_set(self, part: Part, index: int, spec: dict[str, Any]) -> None:
         variables = dict(self.reader.project.variables)
         inputs = set_inputs(spec, self.reader.folder, variables)
-        self.record.patterns.append(Pattern(len(self.record.counts), orjson.dumps(spec), found_digest(inputs)))
+        self.record.leans.patterns.append(Pattern(len(self.record.counts), orjson.dumps(spec), found_digest(inputs)))
         self.record.reusable = False
         for member in expand_set(spec, self.reader.folder, variables, self.facts, inputs):
             if isinstance(member, SetFault):
@@ -442,7 +452,7 @@ class _FileReader:
 
     def _remember(self, path: str, facts: FileFacts) -> None:
         self.contents[path] = ContentInfo(facts.sha256, facts.size, facts.stat)
-        self.record.inputs.append(
+        self.record.leans.inputs.append(
             Input(len(self.record.counts), path, facts.stat, facts.sha256, facts.size, dict(facts.fields))
         )
 
@@ -512,7 +522,7 @@ def found_digest(inputs: Globbed) -> bytes:
 def _facts_of(old: FileRecord | None) -> dict[str, FileFacts]:
     if old is None:
         return {}
-    return {entry.path: FileFacts(entry.stat, entry.sha256, entry.size, entry.fields) for entry in old.inputs}
+    return {entry.path: FileFacts(entry.stat, entry.sha256, entry.size, entry.fields) for entry in old.leans.inputs}
 
 
 def _substitute_in(value: Any, variables: Mapping[str, str], path: Path, findings: list[Finding]) -> Any:

@@ -37,7 +37,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\uff
 _DISGUISED = "\x85\u2028\u2029\t?"
 _TEXT_MARK = re.compile(r"\?(?=[^\s,\[\]{}])")
 _WORD = "[0-9A-Za-z_\x80-\U0010ffff]"
-_INNER_TAB = re.compile(rf"[&*!][^\s,\[\]{{}}]*\t|(?<={_WORD})(\t+)(?={_WORD})")
+_INNER_TAB = re.compile(rf"[&*!](?<![^\s\[{{,:][&*!])[^\s,\[\]{{}}]*\t|(?<={_WORD})(\t+)(?={_WORD})")
 
 
 @dataclass(slots=True)

@@ -5,10 +5,12 @@ The project's folder is the one that holds the file: the folder asked for, or `m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reconciler.manifest.cache import ManifestCache
 from reconciler.manifest.entries import PROJECT_SECTIONS
 from reconciler.manifest.files import read_text
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
@@ -17,15 +19,6 @@ from reconciler.manifest.project import Project
 from reconciler.problems import ManifestError, Problem, UsageError
 
 PROJECT_FILES = ("reconciler.yaml", "reconciler.yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A project that was found: its folder, the name of its file there, and what it says."""
-
-    folder: ProjectFolder
-    file: str
-    project: Project
 
 
 def find_project(directory: str | None) -> tuple[ProjectFolder, str]:
@@ -53,18 +46,31 @@ def find_project(directory: str | None) -> tuple[ProjectFolder, str]:
     )
 
 
-def open_project(directory: str | None, environment: str | None) -> Opened:
-    """Find a project and return what it says for an environment.
+def open_project(
+    folder: ProjectFolder,
+    file: str,
+    environment: str | None,
+    cache: ManifestCache,
+    clock: Callable[[], int] = time.time_ns,
+) -> Project:
+    """Return what a project's file says for an environment, from the cache where it did not change.
 
-    Raises UsageError for no project or no such environment, ManifestError with all problems of the
-    file otherwise.
+    Raises UsageError for an unknown environment, ManifestError with all problems of the file.
     """
-    folder, file = find_project(directory)
-    return Opened(folder, file, read_project(folder, file, environment))
+    found = folder.resolve(file)
+    if isinstance(found, Problem):
+        raise ManifestError(found)
+    known = cache.project(environment or "", file, found.stat)
+    if known is not None:
+        return known
+    read_at = clock()
+    project = read_project(folder, file, environment)
+    cache.save_project(environment or "", file, found.stat, read_at, project)
+    return project
 
 
 def read_project(folder: ProjectFolder, file: str, environment: str | None) -> Project:
-    """Return what `reconciler.yaml` says for an environment; see `open_project`."""
+    """Return what `reconciler.yaml` says for an environment; raises as `open_project` does."""
     text = read_text(folder, file)
     parts, problems = parts_of(text, file)
     values: dict[str, Any] = {}
@@ -76,14 +82,14 @@ def read_project(folder: ProjectFolder, file: str, environment: str | None) -> P
             values = _values(parts)
     if problems:
         raise ManifestError(*problems)
-    return _resolved(text, file, parts, values, environment)
+    return _resolved(text, parts, values, environment)
 
 
 def _values(parts: list[Part]) -> dict[str, Any]:
     return {part.name: part.whole() for part in parts if part.name in PROJECT_SECTIONS}
 
 
-def _resolved(text: bytes, file: str, parts: list[Part], values: dict[str, Any], environment: str | None) -> Project:
+def _resolved(text: bytes, parts: list[Part], values: dict[str, Any], environment: str | None) -> Project:
     from pydantic import ValidationError
 
     from reconciler.manifest.complaints import findings_of

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from typing import Any
 
 import orjson
@@ -54,7 +55,9 @@ _TAG = re.compile(rb"!(?:(?<![^\n\r\[{,:]!)|(?<=[-:?,\[{\n\r] !)|(?<=[\s]{2}!)|(
 _TAG_AFTER_ANCHOR = re.compile(rb"!(?<=[ \t]!)")
 # A tab between two word characters is text to everyone, but behind the name of an anchor, alias or tag;
 # anywhere else it may be white space.
-_TAB = re.compile(rb"\t(?:(?<![0-9A-Za-z_\x80-\xff\t]\t)|(?![0-9A-Za-z_\x80-\xff\t]))|[&*!][^\s,\[\]{}]*\t")
+_TAB = re.compile(
+    rb"\t(?:(?<![0-9A-Za-z_\x80-\xff\t]\t)|(?![0-9A-Za-z_\x80-\xff\t]))|[&*!](?<![^\s\[{,:][&*!])[^\s,\[\]{}]*\t"
+)
 # At the very start there is nothing for the other patterns to look back at.
 _ODD_START = re.compile(rb"[+._%0-9]|-(?![ \r\n]|--)")
 # yaml_rs takes "{key: | text}", where no plain text can begin so: a value in `written` begins with it.
@@ -74,7 +77,7 @@ _MARKER = re.compile(rb"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BEFORE_MARKER = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\r?\n)*\Z")
 
 
-class _Doubt(Exception):
+class Doubt(Exception):
     """The fast way cannot vouch for its value."""
 
 
@@ -124,9 +127,13 @@ def may_recurse(piece: bytes) -> bool:
     anchors, aliases = anchors_and_aliases(piece)
     if not anchors or not aliases:
         return False
+    used: dict[bytes, list[int]] = {}
+    for place, name in aliases:
+        used.setdefault(name, []).append(place)
     for start, name in anchors:
-        places = [place for place, alias in aliases if alias == name and place > start]
-        if places and places[0] < _end_of_anchored(piece, start):
+        places = used.get(name, [])
+        following = bisect_left(places, start)
+        if following < len(places) and places[following] < _end_of_anchored(piece, start):
             return True
     return any(not name.replace(b"-", b"").replace(b"_", b"").isalnum() for _, name in anchors + aliases)
 
@@ -170,7 +177,7 @@ def read_documents(text: bytes, file: str, *, line: int = 1) -> tuple[list[Plain
     if _is_single(text):
         try:
             value = read_fast(text)
-        except _Doubt:
+        except Doubt:
             pass
         else:
             if value is not None:
@@ -196,7 +203,7 @@ def _may_mark(text: bytes) -> bool:
 def read_fast(text: bytes) -> Plain:
     """Return the value of a text that is one document; raise `Doubt` where the exact way must decide."""
     if needs_exact(text):
-        raise _Doubt
+        raise Doubt
     if not text.endswith(b"\n"):
         text += b"\n"
     try:
@@ -205,11 +212,11 @@ def read_fast(text: bytes) -> Plain:
         # infinity as null: one pass in C, a twentieth of the parse.
         written = orjson.dumps(value)
     except Exception as error:
-        raise _Doubt from error
+        raise Doubt from error
     if (b"|" in text or b">" in text) and _BAR.search(written):
-        raise _Doubt
+        raise Doubt
     if b"null" in written and _has_odd_float(value):
-        raise _Doubt
+        raise Doubt
     return value
 
 
@@ -225,6 +232,3 @@ def _has_odd_float(value: Plain) -> bool:
             elif kind is float and not math.isfinite(child):
                 return True
     return False
-
-
-Doubt = _Doubt

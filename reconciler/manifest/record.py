@@ -7,6 +7,7 @@ plan needs to look at them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,18 @@ class Pattern(Struct, array_like=True, frozen=True, gc=False):
     entry: int
     spec: bytes
     found: bytes
+
+
+class Leans(Struct, array_like=True, frozen=True, gc=False):
+    """What a file's meaning depends on beside its own text."""
+
+    inputs: list[Input]
+    patterns: list[Pattern]
+
+    def digest(self) -> bytes:
+        """Return a digest of what all this was when it was read."""
+        parts = [(entry.path, entry.sha256, entry.size) for entry in self.inputs]
+        return hashlib.sha256(_ENCODER.encode((parts, self.patterns))).digest()
 
 
 class OfEach(Struct, array_like=True, frozen=True, gc=False):
@@ -86,8 +99,7 @@ class FileRecord(Struct, array_like=True, gc=False):
     models: dict[str, bytes]
     of_each: list[OfEach]
     moved: list[Moved]
-    inputs: list[Input]
-    patterns: list[Pattern]
+    leans: Leans
     access_tests: list[bytes]
     reusable: bool
 

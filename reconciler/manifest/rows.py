@@ -115,7 +115,8 @@ class _Csv:
         try:
             return next(self._reader, None)
         except self._error as error:
-            _refuse("bad-csv", f'"{self._path}:{max(self.line, 1)}" is no CSV: {error}', "correct the line.")
+            reason = str(error).partition(" - ")[0]  # the rest is advice to programmers, another one in each Python
+            _refuse("bad-csv", f'"{self._path}:{max(self.line, 1)}" is no CSV: {reason}', "correct the line.")
 
     def header(self) -> list[str]:
         """Return the column names."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,7 +23,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Literal
 
-from reconciler.manifest.read import BOM, Doubt, Plain, anchors_and_aliases, read_documents, read_fast
+from reconciler.manifest.read import BOM, Doubt, Plain, anchors_and_aliases, needs_exact, read_documents, read_fast
 from reconciler.problems import ManifestError, Position, Problem
 
 # Parsing is quickest, and bounded in memory, in texts of about this many bytes.
@@ -94,18 +94,24 @@ def split(text: bytes) -> tuple[Section, ...] | None:
     if not heads:
         return None if heads is None else ()
     sections: list[Section] = []
+    gaps = [text[base : heads[0].start]]
     ends = [*(head.start for head in heads[1:]), len(text)]
     for head, end in zip(heads, ends, strict=True):
         if head.name is None:
             # Behind a marker only comments may stand, or it would hold a node that is no mapping.
             if _end_of_blank(text, head.after, end) < end:
                 return None
+            gaps.append(b"\n" + text[head.start : end])
             continue
         style, bounds = _cut(lines, head.after, end) if head.is_open else ("opaque", array("Q"))
         sections.append(Section(head.name, head.document, head.start, end, style, bounds))
+        gaps.append(text[head.start : bounds[0] if bounds else head.start])
     if len({(section.document, section.name) for section in sections}) < len(sections):
         return None
-    return tuple(sections) if _aliases_stay_inside(text, sections) else None
+    # No entry holds the comments before it, so what is forbidden even there is looked for here.
+    if any(map(needs_exact, gaps)) or not _aliases_stay_inside(text, sections):
+        return None
+    return tuple(sections)
 
 
 class _Lines:
@@ -254,14 +260,16 @@ def _aliases_stay_inside(text: bytes, sections: Sequence[Section]) -> bool:
     anchors, aliases = anchors_and_aliases(text)
     if not anchors or not aliases:
         return True
-    pieces = sorted(
-        {section.start for section in sections} | {start for section in sections for start in section.bounds}
-    )
-    return all(
-        any(name == alias and start <= anchor < place for anchor, name in anchors)
-        for place, alias in aliases
-        for start in [max((piece for piece in pieces if piece <= place), default=0)]
-    )
+    named: dict[bytes, list[int]] = {}
+    for place, name in anchors:
+        named.setdefault(name, []).append(place)
+    pieces = sorted({start for section in sections for start in (section.start, *section.bounds)})
+    for place, name in aliases:
+        before = bisect_left(named.get(name, ()), place)
+        piece = bisect_right(pieces, place)
+        if not before or not piece or named[name][before - 1] < pieces[piece - 1]:
+            return False
+    return True
 
 
 def digests(text: bytes, section: Section) -> list[bytes]:

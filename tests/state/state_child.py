@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
-from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_for, put, run_info, running
+from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_for, lock_info, put, run_info, running
 
 from reconciler.problems import StateError
 from reconciler.state import sqlite_lock, sqlite_writer
