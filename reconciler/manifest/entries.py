@@ -32,7 +32,7 @@ from reconciler.manifest.record import (
     Pattern,
 )
 from reconciler.manifest.sets import FileFacts, SetFault, expand_set, set_inputs
-from reconciler.manifest.shapes import SHAPES, fast_check
+from reconciler.manifest.shapes import SHAPES, fast_check, fast_check_all
 from reconciler.manifest.template import substitute
 from reconciler.manifest.wireform import (
     alias_entry,
@@ -50,6 +50,9 @@ from reconciler.problems import ManifestError, Problem, did_you_mean
 LIST_SECTIONS = ("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests", "moved")
 PROJECT_SECTIONS = ("manifests", "sources", "providers", "environments", "vars", "guardrails")
 SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)
+
+# Above this many identities the memory of their texts starts afresh.
+KNOWN_IDENTITIES = 200_000
 
 _MARKER = b"permission model named "
 
@@ -100,6 +103,14 @@ class Reader:
     context: bytes
     recorded: Mapping[str, bytes] | None
     keep_bodies: bool = False
+    _identities: dict[str | None, dict[str | None, dict[str, str]]] = field(default_factory=dict)
+
+    def identities_of(self, provider: str | None) -> dict[str | None, dict[str, str]]:
+        """Return what is known of identities by their text, in files whose default provider this is."""
+        known = self._identities.setdefault(provider, {})
+        if sum(map(len, known.values())) > KNOWN_IDENTITIES:
+            known.clear()
+        return known
 
     def read(
         self,
@@ -196,7 +207,7 @@ class _FileReader:
         record.entries = b"".join(digests)
         record.addresses = SEPARATOR.join(self.addresses)
         record.fingerprints = b"".join(self.fingerprints)
-        record.groups = sorted(self.scope.groups)
+        record.groups = sorted(self.scope.groups())
         record.named = sorted(self.scope.named)
         record.reusable = record.reusable and not self.problems
         return Reading(record, self.emitted, self.problems)
@@ -214,6 +225,7 @@ class _FileReader:
                 self.scope.permissions = spec.permissions
             self._check_defaults(part)
             context.update(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+        self.scope.identities_by_text = self.reader.identities_of(self.scope.provider)
         self.record.context = context.digest()
         self.record.reusable = True
 
@@ -238,7 +250,7 @@ class _FileReader:
         self.known = known
         self.old_addresses = old.address_list()
         # References are kept by file: a superset is safe, for whoever finds one wanting reads again.
-        self.scope.groups.update(old.groups)
+        self.scope.mentioned.update(old.groups)
         self.scope.named.update(old.named)
 
     def _is_known(self, part: Part) -> bool:
@@ -299,16 +311,44 @@ class _FileReader:
     def _resources(self, part: Part, digests: bytes | None) -> None:
         known = self.known
         if not known or digests is None:
-            for index, value in enumerate(part.values()):
-                self._resource(part, index, value)
+            values = part.values()
+            specs = None if self.has_variables else fast_check_all(values, part.name)
+            if specs is None:
+                for index, value in enumerate(values):
+                    self._resource(part, index, value)
+            else:
+                self._specs(part, specs)
             return
         keys = [digests[start : start + ENTRY_DIGEST] for start in range(0, len(digests), ENTRY_DIGEST)]
-        values = iter(part.values([index for index, key in enumerate(keys) if key not in known]))
+        fresh = iter(part.values([index for index, key in enumerate(keys) if key not in known]))
         for index, key in enumerate(keys):
             if key in known:
                 self._take_over(part.name, *known[key])
             else:
-                self._resource(part, index, next(values))
+                self._resource(part, index, next(fresh))
+
+    def _specs(self, part: Part, specs: list[Any]) -> None:
+        """Normalise entries that are surely of the right shape: the way that bulk takes."""
+        scope, counts, section = self.scope, self.record.counts, part.name
+        normalise = self._normaliser(section)
+        for index, spec in enumerate(specs):
+            normal = normalise(spec)
+            if normal is not None:
+                self._keep(normal, section)
+            if scope.findings or scope.warnings:
+                self._place(part, index)
+            counts.append(1 if normal is not None else 0)
+
+    def _normaliser(self, section: str) -> Callable[[Any], Normal | None]:
+        scope = self.scope
+        if section == "items":
+            return scope.item
+        if section == "aliases":
+            return scope.alias
+        if section == "users":
+            return scope.user
+        kind = Kind.GROUP if section == "groups" else Kind.VIRTUAL_GROUP
+        return lambda spec: scope.group(spec, kind)
 
     def _take_over(self, section: str, first: int, count: int) -> None:
         """Take what an unchanged entry came to from the old record."""
@@ -345,14 +385,7 @@ class _FileReader:
             spec = self._validated(part, index, value, _MODELS[section], prefix)
             if spec is None:
                 return None
-        scope = self.scope
-        if section == "items":
-            return scope.item(spec)
-        if section == "aliases":
-            return scope.alias(spec)
-        if section == "users":
-            return scope.user(spec)
-        return scope.group(spec, Kind.GROUP if section == "groups" else Kind.VIRTUAL_GROUP)
+        return self._normaliser(section)(spec)
 
     def _from_wire(self, section: str, value: Any) -> Any:
         """Return the entry in our own shape, where it has that of a Push API body."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from reconciler.manifest import messages
 from reconciler.manifest.project import Project, Source
-from reconciler.model.address import Address, Kind
+from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.identity import INFO_MARK, Identity, identity_type
 from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
@@ -84,8 +84,9 @@ class Normal:
 class Scope:
     """What the entries of one file mean: the project, the file's defaults, the caches that make it fast.
 
-    `groups` gathers every group that is referred to, `named` every permission model by name.
-    `content` returns what is known of a content file, or the problem with it.
+    `mentioned` gathers every identity that is referred to, `named` every permission model by name.
+    `content` returns what is known of a content file, or the problem with it. `identities_by_text`
+    may be shared between the files that have the same default provider.
     """
 
     project: Project
@@ -93,13 +94,13 @@ class Scope:
     source: str | None = None
     provider: str | None = None
     permissions: str | None = None
-    groups: set[str] = field(default_factory=set)
+    mentioned: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
-    _identities: dict[str | None, dict[str, str]] = field(default_factory=dict)
+    identities_by_text: dict[str | None, dict[str, str]] = field(default_factory=dict)
     _prefixes: dict[tuple[str, str | None], str] = field(default_factory=dict)
-    _group_prefixes: set[str] = field(default_factory=set)
+    _target_prefixes: dict[tuple[str, str], str] = field(default_factory=dict)
     _keys: dict[str, str] = field(default_factory=dict)
     _providers: dict[str, str] = field(default_factory=dict)
     _sources: dict[str | None, Source] = field(default_factory=dict)
@@ -117,6 +118,11 @@ class Scope:
         """Note a problem: an error undoes its entry, a warning does not."""
         kept = self.findings if problem.severity is Severity.ERROR else self.warnings
         kept.append(Finding(path, problem, on_key))
+
+    def groups(self) -> set[str]:
+        """Return the groups and virtual groups of this project's providers that were mentioned."""
+        prefixes = tuple(f"{kind}/{provider.name}/" for kind in GROUP_KINDS for provider in self.project.providers)
+        return {identity for identity in self.mentioned if identity.startswith(prefixes)}
 
     # -- names ---------------------------------------------------------------------------------
 
@@ -162,7 +168,7 @@ class Scope:
         if type(ref) is str:
             known = self._short_identity(ref, path, fallback)
             if known is not None:
-                self._identities.setdefault(fallback, {})[ref] = known
+                self.identities_by_text.setdefault(fallback, {})[ref] = known
             return known
         for kind in ("user", "group", "virtual_group", "unknown"):
             name = getattr(ref, kind)
@@ -176,26 +182,16 @@ class Scope:
         word, colon, name = text.partition(":")
         prefix = self._prefixes.get((word, fallback))
         if prefix is not None and name and "?" not in name and "\0" not in name and name == name.strip():
-            identity = prefix + name
-            if word != "user" and prefix in self._group_prefixes:
-                self.groups.add(identity)
-            return identity
+            return prefix + name
         kind = identity_type(word) if colon else None
         if kind is None or not name:
             self.found(path, messages.not_an_identity(text))
             return None
         canonical = self._identity(kind, name, None, None, path, fallback)
         if canonical is not None:
-            self._remember_prefix(word, kind, fallback, canonical)
+            # The next name of the same kind needs no look-ups.
+            self._prefixes[word, fallback] = "/".join(canonical.split("/", 2)[:2]) + "/"
         return canonical
-
-    def _remember_prefix(self, word: str, kind: str, fallback: str | None, canonical: str) -> None:
-        """Keep what `word:` turns into here, so that the next name of the same kind needs no look-ups."""
-        provider = canonical.split("/", 2)[1]
-        prefix = f"{kind}/{provider}/"
-        self._prefixes[word, fallback] = prefix
-        if kind in ("group", "virtual-group") and self.project.provider(provider) is not None:
-            self._group_prefixes.add(prefix)
 
     def _identity(
         self,
@@ -212,22 +208,21 @@ class Scope:
         if INFO_MARK in name or "\0" in name or name != name.strip():
             self.found(path, messages.bad_name(name))
             return None
-        identity = str(Identity(kind, canonical, name, tuple(sorted((info or {}).items()))))
-        if kind in ("group", "virtual-group") and self.project.provider(canonical) is not None:
-            self.groups.add(identity)
-        return identity
+        return str(Identity(kind, canonical, name, tuple(sorted((info or {}).items()))))
 
     def identities(self, refs: Iterable[Any], path: Path, fallback: str | None = None) -> list[str]:
         """Return canonical identities, sorted and without repeats; what is wrong is noted."""
-        cache = self._identities.get(fallback)
-        out = set()
-        for index, ref in enumerate(refs):
-            identity = cache.get(ref) if cache is not None and type(ref) is str else None
-            if identity is None:
+        cache = self.identities_by_text.get(fallback)
+        try:
+            out = [cache[ref] for ref in refs]  # type: ignore[index]
+        except (KeyError, TypeError):
+            out = []
+            for index, ref in enumerate(refs):
                 identity = self.identity(ref, (*path, index), fallback)
-            if identity is not None:
-                out.add(identity)
-        return sorted(out)
+                if identity is not None:
+                    out.append(identity)
+        self.mentioned.update(out)
+        return out if len(out) < 2 else sorted(set(out))
 
     # -- permissions ---------------------------------------------------------------------------
 
@@ -278,7 +273,7 @@ class Scope:
     def item(self, spec: Any) -> Normal | None:
         """Return the canonical item, or None when something is wrong with it (noted)."""
         before = len(self.findings)
-        source = self.source_of(spec.source, ("source",) if spec.source else ())
+        source = self._sources.get(spec.source) or self.source_of(spec.source, ("source",) if spec.source else ())
         uri = spec.uri
         if URI.fullmatch(uri) is None:
             self.found(("uri",), messages.bad_uri(uri))
@@ -327,8 +322,7 @@ class Scope:
             lower = keys.get(key) or self._metadata_key(key)
             if lower in out:
                 self.found(("metadata", key), messages.repeated_key(key), on_key=True)
-            kind = type(value)
-            if kind not in SCALARS and not (kind is list and all(type(entry) in SCALARS for entry in value)):
+            if type(value) is not str and type(value) not in SCALARS and not _is_scalar_list(value):
                 self.found(("metadata", key), messages.bad_value(key, value))
             out[lower] = value
         if "title" in out and spec.title is not None:
@@ -358,14 +352,19 @@ class Scope:
         if body.text is not None:
             if "\0" in body.text:
                 self.found(("body", "text"), messages.nul())
-            self._inline(body.text.encode(), "text", doc, normal)
+            data = body.text.encode()
+            sha256 = hashlib.sha256(data).hexdigest()
+            doc["body"] = {"encoding": "text", "sha256": sha256, "size": len(data)}
+            normal.body, normal.body_sha256, normal.body_size = data, sha256, len(data)
         elif body.base64 is not None:
             try:
                 data = base64.b64decode("".join(body.base64.split()), validate=True)
             except (binascii.Error, ValueError):
                 self.found(("body", "base64"), messages.bad_base64())
                 return
-            self._inline(data, "binary", doc, normal)
+            sha256 = hashlib.sha256(data).hexdigest()
+            doc["body"] = {"encoding": "binary", "sha256": sha256, "size": len(data)}
+            normal.body, normal.body_sha256, normal.body_size = data, sha256, len(data)
         else:
             info = self.content(body.file)
             if isinstance(info, Problem):
@@ -377,11 +376,6 @@ class Scope:
             stem, dot, suffix = body.file.rpartition("/")[2].rpartition(".")
             if "fileExtension" not in doc and dot and stem and suffix:
                 doc["fileExtension"] = f".{suffix}"
-
-    def _inline(self, data: bytes, encoding: str, doc: dict[str, Any], normal: Normal) -> None:
-        sha256 = hashlib.sha256(data).hexdigest()
-        doc["body"] = {"encoding": encoding, "sha256": sha256, "size": len(data)}
-        normal.body, normal.body_sha256, normal.body_size = data, sha256, len(data)
 
     def group(self, spec: Any, kind: Kind) -> Normal | None:
         """Return the canonical group or virtual group, or None when something is wrong with it."""
@@ -428,6 +422,8 @@ class Scope:
         before = len(self.findings)
         fallback = self.provider_of(spec.provider, ("provider",) if spec.provider else ("of",))
         of = self.identity(spec.of, ("of",), fallback)
+        if of is not None:
+            self.mentioned.add(of)
         mappings = self.alias_targets(spec)
         if of is None or len(self.findings) > before:
             return None
@@ -435,23 +431,36 @@ class Scope:
 
     def alias_targets(self, spec: Any) -> list[str]:
         """Return the canonical identities that an alias stands for, sorted."""
-        out = set()
+        out = []
         for index, target in enumerate(spec.is_):
-            path: Path = ("is", index, "identity")
             word, _, name = target.identity.partition(":")
-            kind = identity_type(word)
-            if kind is None or not name:
-                self.found(path, messages.not_an_identity(target.identity))
-                continue
-            where: Path = ("is", index, "provider")
-            canonical = self._providers.get(target.provider)
-            if canonical is None:
-                why = "reconciler.yaml declares the providers and what they cascade to"
-                self.found(where, messages.unknown("provider", target.provider, self._providers, why))
-                continue
-            info = tuple(sorted((target.additional_info or {}).items()))
-            out.add(str(Identity(kind, canonical, name, info)))
-        return sorted(out)
+            prefix = self._target_prefixes.get((target.provider, word))
+            if prefix is None or not name or "?" in name or target.additional_info:
+                identity = self._alias_target(target, index)
+                if identity is not None:
+                    out.append(identity)
+            else:
+                out.append(prefix + name)
+        return out if len(out) < 2 else sorted(set(out))
+
+    def _alias_target(self, target: Any, index: int) -> str | None:
+        word, _, name = target.identity.partition(":")
+        kind = identity_type(word)
+        if kind is None or not name:
+            self.found(("is", index, "identity"), messages.not_an_identity(target.identity))
+            return None
+        canonical = self._providers.get(target.provider)
+        if canonical is None:
+            why = "reconciler.yaml declares the providers and what they cascade to"
+            problem = messages.unknown("provider", target.provider, self._providers, why)
+            self.found(("is", index, "provider"), problem)
+            return None
+        self._target_prefixes[target.provider, word] = f"{kind}/{canonical}/"
+        return str(Identity(kind, canonical, name, tuple(sorted((target.additional_info or {}).items()))))
+
+
+def _is_scalar_list(value: Any) -> bool:
+    return type(value) is list and all(type(entry) in SCALARS for entry in value)
 
 
 def alias_of(of: str, mappings: list[str], *, protect: bool = False) -> Normal:

@@ -28,6 +28,7 @@ from reconciler.problems import ManifestError, Problem, did_you_mean
 
 _LEFT_OUT = "a file that is silently left out would look like one that was deleted."
 _BY_LINK = " by a symbolic link"
+_KINDS = {mode_bits.S_IFDIR: "a folder", mode_bits.S_IFIFO: "a FIFO", mode_bits.S_IFSOCK: "a socket"}
 _MAGIC = re.compile(r"[*?\[]")
 _LINK_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FILE_FLAGS = os.O_RDONLY | _LINK_FLAGS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -115,9 +116,7 @@ class ProjectFolder:
             return Globbed([], problems)
         walk = _Walk(self, _split_all(patterns), _split_all(exclude))
         walk.run()
-        walk.files.sort()
-        walk.problems.sort(key=lambda problem: problem.sort_key)
-        return Globbed(walk.files, walk.problems)
+        return Globbed(sorted(walk.files), sorted(walk.problems, key=lambda problem: problem.sort_key))
 
     def contains(self, real: str) -> bool:
         """Say whether an absolute path without links is the folder itself or below it."""
@@ -145,11 +144,10 @@ class ProjectFolder:
 
     def _with_neighbour(self, problem: Problem, parts: list[str]) -> Problem:
         folder = os.path.realpath(os.path.join(self._root, *parts[:-1]))  # noqa: PTH118
-        if problem.code != "file-missing" or not self.contains(folder):
-            return problem
-        with suppress(OSError):
-            names = sorted(filter(_encodable, os.listdir(folder)))  # noqa: PTH208
-            return replace(problem, fix=did_you_mean(parts[-1], names[:1000]) or problem.fix)
+        if problem.code == "file-missing" and self.contains(folder):
+            with suppress(OSError):
+                names = sorted(filter(_encodable, os.listdir(folder)))  # noqa: PTH208
+                return replace(problem, fix=did_you_mean(parts[-1], names[:1000]) or problem.fix)
         return problem
 
 
@@ -308,15 +306,7 @@ def _open_beneath(root: str, parts: Sequence[str]) -> int:
 
 
 def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-_KINDS = {mode_bits.S_IFDIR: "a folder", mode_bits.S_IFIFO: "a FIFO", mode_bits.S_IFSOCK: "a socket"}
-_CIRCLE = "its symbolic links lead in a circle"
+    return text.encode(errors="ignore").decode() == text
 
 
 def _outside(path: str, how: str = "") -> Problem:
@@ -354,5 +344,6 @@ def _os_problem(path: str, error: OSError) -> Problem:
             "paths are relative to the folder of reconciler.yaml.",
             "create the file, or correct the path.",
         )
-    reason = _CIRCLE if error.errno == errno.ELOOP else os.strerror(error.errno).lower()
+    circle = error.errno == errno.ELOOP
+    reason = "its symbolic links lead in a circle" if circle else os.strerror(error.errno).lower()
     return Problem("file-unreadable", f'"{path}" cannot be read: {reason}', _LEFT_OUT, "make it readable.")

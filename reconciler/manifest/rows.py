@@ -11,7 +11,7 @@ import datetime
 import decimal
 import re
 from collections.abc import Callable, Collection, Iterator
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from reconciler.manifest.paths import ProjectFolder
@@ -72,10 +72,7 @@ def column_names(folder: ProjectFolder, path: str, row_format: RowFormat) -> lis
         return list(_parquet(file, path).schema_arrow.names)
 
 
-# -- CSV -------------------------------------------------------------------------------------------
-
-
-def _csv_rows(file: BufferedReader, path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _csv_rows(file: BufferedReader[FileIO], path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
     source = _Csv(file, path)
     header = source.header()
     while True:
@@ -93,7 +90,7 @@ def _csv_rows(file: BufferedReader, path: str, _columns: Collection[str] | None)
 class _Csv:
     """A CSV file as records; one record, with all the lines that its quotes span, is bounded too."""
 
-    def __init__(self, file: BufferedReader, path: str) -> None:
+    def __init__(self, file: BufferedReader[FileIO], path: str) -> None:
         import csv
 
         # The limit is one for the whole process and not ours to lower again: another thread may be reading.
@@ -138,7 +135,7 @@ class _Csv:
             seen.add(name)
         return names
 
-    def _lines(self, file: BufferedReader) -> Iterator[str]:
+    def _lines(self, file: BufferedReader[FileIO]) -> Iterator[str]:
         for number, line in _lines(file, self._path, MAX_CELL, "bad-csv"):
             self._taken += len(line)
             where = f'"{self._path}:{number}"'
@@ -153,10 +150,7 @@ class _Csv:
             yield text
 
 
-# -- JSON Lines ------------------------------------------------------------------------------------
-
-
-def _json_rows(file: BufferedReader, path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _json_rows(file: BufferedReader[FileIO], path: str, _columns: Collection[str] | None) -> Iterator[Row | BadRow]:
     import orjson
 
     for number, line in _lines(file, path, MAX_LINE, "bad-jsonl"):
@@ -218,10 +212,7 @@ def _json_doubt(line: bytes) -> str:
     return found[0] if found else ""
 
 
-# -- Parquet ---------------------------------------------------------------------------------------
-
-
-def _parquet_rows(file: BufferedReader, path: str, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _parquet_rows(file: BufferedReader[FileIO], path: str, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
     source = _parquet(file, path)
     import pyarrow
 
@@ -243,7 +234,7 @@ def _parquet_rows(file: BufferedReader, path: str, columns: Collection[str] | No
         _refuse("bad-parquet", f'"{path}" cannot be read after row {number}: {reason}', "write the file anew.")
 
 
-def _parquet(file: BufferedReader, path: str) -> Any:
+def _parquet(file: BufferedReader[FileIO], path: str) -> Any:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -328,14 +319,14 @@ def iso_utc(value: datetime.datetime) -> str:
     return f"{value.isoformat(timespec=precision)}Z"
 
 
-_READERS: dict[str, Callable[[BufferedReader, str, Collection[str] | None], Iterator[Row | BadRow]]] = {
+_READERS: dict[str, Callable[[BufferedReader[FileIO], str, Collection[str] | None], Iterator[Row | BadRow]]] = {
     "csv": _csv_rows,
     "jsonl": _json_rows,
     "parquet": _parquet_rows,
 }
 
 
-def _lines(file: BufferedReader, path: str, limit: int, code: str) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BufferedReader[FileIO], path: str, limit: int, code: str) -> Iterator[tuple[int, bytes]]:
     """Yield numbered lines, none longer than `limit`, the first without a byte order mark."""
     number = 0
     while line := file.readline(limit + 1):

@@ -102,3 +102,15 @@ def fast_check(entry: Any, shape: type[Struct]) -> Any:
         return msgspec.convert(entry, shape)
     except msgspec.ValidationError:
         return None
+
+
+def fast_check_all(entries: list[Any], section: str) -> list[Any] | None:
+    """Return all entries of a section as shapes, or None when one of them takes a closer look."""
+    try:
+        specs: list[Any] = msgspec.convert(entries, _LISTS[section])
+    except msgspec.ValidationError:
+        return None
+    return specs
+
+
+_LISTS = {section: list[shape] for section, shape in SHAPES.items()}  # type: ignore[valid-type]
