@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import orjson
@@ -54,9 +55,12 @@ SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)
 # Above this many identities the memory of their texts starts afresh.
 KNOWN_IDENTITIES = 200_000
 
+_ITEM_SECTIONS = frozenset({"items", "itemSets"})
+_sha256 = hashlib.sha256
 _MARKER = b"permission model named "
 
 
+@cache
 def named_marker(name: str) -> bytes:
     """Return what stands for a permission model in a fingerprint until all files are known."""
     return hashlib.sha256(_MARKER + name.encode()).digest()
@@ -161,6 +165,7 @@ class _FileReader:
         self.emitted: list[Emitted] = []
         self.addresses: list[str] = []
         self.fingerprints: list[bytes] = []
+        self.recorded = reader.recorded
         self.has_variables = b"$" in text
         self.record = empty_record(reader.context)
         self.first = 0  # the number of the first entry of the section at hand
@@ -329,15 +334,16 @@ class _FileReader:
 
     def _specs(self, part: Part, specs: list[Any]) -> None:
         """Normalise entries that are surely of the right shape: the way that bulk takes."""
-        scope, counts, section = self.scope, self.record.counts, part.name
+        scope, section, keep = self.scope, part.name, self._keep
+        findings, warnings = scope.findings, scope.warnings
         normalise = self._normaliser(section)
         for index, spec in enumerate(specs):
             normal = normalise(spec)
             if normal is not None:
-                self._keep(normal, section)
-            if scope.findings or scope.warnings:
+                keep(normal, section)
+            if findings or warnings:
                 self._place(part, index)
-            counts.append(1 if normal is not None else 0)
+            self.record.counts.append(1 if normal is not None else 0)
 
     def _normaliser(self, section: str) -> Callable[[Any], Normal | None]:
         scope = self.scope
@@ -403,36 +409,36 @@ class _FileReader:
         return value
 
     def _keep(self, normal: Normal, section: str) -> None:
-        own = hashlib.sha256(normal.doc).digest()
+        own = _sha256(normal.doc).digest()
         if normal.named is not None:
             shared = named_marker(normal.named)
-        elif normal.shared:
-            shared = hashlib.sha256(normal.shared).digest()
         else:
-            shared = NO_SHARED
-        if section not in ("items", "itemSets"):
+            shared = _sha256(normal.shared).digest() if normal.shared else NO_SHARED
+        if section not in _ITEM_SECTIONS:
             self.record.docs[len(self.addresses)] = normal.doc
             if normal.shared:
                 self.record.shared[len(self.addresses)] = normal.shared
         fingerprint = own + shared
-        self.addresses.append(normal.address)
+        address = normal.address
+        self.addresses.append(address)
         self.fingerprints.append(fingerprint)
-        if self.reader.recorded is None:
+        if self.recorded is None:
             return
-        recorded = self.reader.recorded.get(normal.address)
-        if recorded is None or (recorded != fingerprint if normal.named is None else recorded[:32] != own):
-            self.emitted.append(
-                Emitted(
-                    normal.address,
-                    normal.doc,
-                    normal.shared,
-                    normal.named,
-                    normal.body_sha256,
-                    normal.body_size,
-                    normal.content_path,
-                    normal.body if self.reader.keep_bodies else None,
-                )
+        recorded = self.recorded.get(address)
+        if recorded == fingerprint or (normal.named is not None and recorded is not None and recorded[:32] == own):
+            return
+        self.emitted.append(
+            Emitted(
+                address,
+                normal.doc,
+                normal.shared,
+                normal.named,
+                normal.body_sha256,
+                normal.body_size,
+                normal.content_path,
+                normal.body if self.reader.keep_bodies else None,
             )
+        )
 
     def _content(self, path: str) -> ContentInfo | Problem:
         """Return what is known of a content file, and note that the entry at hand needs it."""

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from reconciler.manifest import messages
 from reconciler.manifest.project import Project, Source
 from reconciler.model.address import GROUP_KINDS, Address, Kind
@@ -41,6 +43,7 @@ RESERVED_KEYS = frozenset(
         "permissions",
     }
 )
+_PERMISSIONS: Path = ("permissions",)
 SCALARS = frozenset({str, int, float, bool})
 
 
@@ -62,8 +65,7 @@ class ContentInfo(Protocol):
     def size(self) -> int: ...
 
 
-@dataclass(slots=True)
-class Normal:
+class Normal(Struct, gc=False):
     """One resource in canonical form.
 
     `named` is the name of its permission model where it gives one; `shared` is empty then. `body`
@@ -210,15 +212,15 @@ class Scope:
             return None
         return str(Identity(kind, canonical, name, tuple(sorted((info or {}).items()))))
 
-    def identities(self, refs: Iterable[Any], path: Path, fallback: str | None = None) -> list[str]:
-        """Return canonical identities, sorted and without repeats; what is wrong is noted."""
+    def identities(self, refs: Iterable[Any], path: Path, key: str, fallback: str | None = None) -> list[str]:
+        """Return canonical identities, sorted and without repeats; what is wrong is noted at `path` and `key`."""
         cache = self.identities_by_text.get(fallback)
         try:
             out = [cache[ref] for ref in refs]  # type: ignore[index]
         except (KeyError, TypeError):
             out = []
             for index, ref in enumerate(refs):
-                identity = self.identity(ref, (*path, index), fallback)
+                identity = self.identity(ref, (*path, key, index), fallback)
                 if identity is not None:
                     out.append(identity)
         self.mentioned.update(out)
@@ -230,13 +232,17 @@ class Scope:
         """Return the canonical document of a permission model written in any of its forms."""
         if spec.levels is None and spec.sets is None:
             entry: dict[str, Any] = {}
+            count = 0
             if spec.allowed:
-                entry["allowed"] = self.identities(spec.allowed, (*path, "allowed"), fallback)
+                entry["allowed"] = allowed = self.identities(spec.allowed, path, "allowed", fallback)
+                count = len(allowed)
             if spec.denied:
-                entry["denied"] = self.identities(spec.denied, (*path, "denied"), fallback)
+                entry["denied"] = denied = self.identities(spec.denied, path, "denied", fallback)
+                count += len(denied)
             if spec.anonymous:
                 entry["anonymous"] = True
-            self._check_count(len(entry.get("allowed", ())) + len(entry.get("denied", ())), path)
+            if count > messages.MAX_IDENTITIES:
+                self.found(path, messages.too_many_identities(count))
             return canonical_json({"levels": [{"sets": [entry]}]})
         if spec.sets is not None:
             levels = [PermissionLevel(self._sets(spec.sets, (*path, "sets"), fallback))]
@@ -250,23 +256,21 @@ class Scope:
                     sets = self._sets(level.sets, (*here, "sets"), fallback)
                     levels.append(PermissionLevel(sets, level.name or ""))
         model = PermissionModel(tuple(levels))
-        self._check_count(sum(1 for _ in model.identities()), path)
+        count = sum(1 for _ in model.identities())
+        if count > messages.MAX_IDENTITIES:
+            self.found(path, messages.too_many_identities(count))
         return canonical_json(model.to_doc())
 
     def _sets(self, specs: Iterable[Any], path: Path, fallback: str | None) -> tuple[PermissionSet, ...]:
         return tuple(
             PermissionSet(
-                tuple(self.identities(spec.allowed, (*path, index, "allowed"), fallback)),
-                tuple(self.identities(spec.denied, (*path, index, "denied"), fallback)),
+                tuple(self.identities(spec.allowed, (*path, index), "allowed", fallback)),
+                tuple(self.identities(spec.denied, (*path, index), "denied", fallback)),
                 spec.anonymous,
                 spec.name or "",
             )
             for index, spec in enumerate(specs)
         )
-
-    def _check_count(self, count: int, path: Path) -> None:
-        if count > messages.MAX_IDENTITIES:
-            self.found(path, messages.too_many_identities(count))
 
     # -- resources -----------------------------------------------------------------------------
 
@@ -290,41 +294,51 @@ class Scope:
             doc["parent"] = spec.parent
         if spec.protect:
             doc["protect"] = True
-        normal = Normal("", b"")
-        if spec.body is not None:
-            self._body(spec.body, doc, normal)
-        if source is not None:
-            normal.address = f"item/{source.name}/{uri}"
-            self._item_permissions(spec, source, normal)
-        if len(self.findings) > before:
+        body, content_path = self._body(spec.body, doc) if spec.body is not None else (None, None)
+        shared, named = self._item_permissions(spec, source) if source is not None else (b"", None)
+        if len(self.findings) > before or source is None:
             return None
-        normal.doc = canonical_json(doc)
-        if b"\\u0000" in normal.doc:
+        own = canonical_json(doc)
+        if b"\\u0000" in own:
             self.found((), messages.nul())
             return None
-        return normal
+        kept = doc.get("body")
+        return Normal(
+            f"item/{source.name}/{uri}",
+            own,
+            shared,
+            named,
+            body,
+            kept["sha256"] if kept else "",
+            kept["size"] if kept else 0,
+            content_path,
+        )
 
-    def _item_permissions(self, spec: Any, source: Source, normal: Normal) -> None:
+    def _item_permissions(self, spec: Any, source: Source) -> tuple[bytes, str | None]:
+        """Return the item's permission model, or its name."""
         permissions = spec.permissions if spec.permissions is not None else self.permissions
         if permissions is None:
             if source.visibility == "secured":
                 self.found((), messages.permissions_missing(spec.uri, source.name))
-        elif type(permissions) is str:
-            normal.named = permissions
+            return b"", None
+        if type(permissions) is str:
             self.named.add(permissions)
-        else:
-            normal.shared = self.permission_doc(permissions, ("permissions",), source.provider)
+            return b"", permissions
+        return self.permission_doc(permissions, _PERMISSIONS, source.provider), None
 
     def _metadata(self, spec: Any) -> dict[str, Any]:
+        metadata = spec.metadata
         keys = self._keys
-        out: dict[str, Any] = {}
-        for key, value in spec.metadata.items():
-            lower = keys.get(key) or self._metadata_key(key)
-            if lower in out:
-                self.found(("metadata", key), messages.repeated_key(key), on_key=True)
-            if type(value) is not str and type(value) not in SCALARS and not _is_scalar_list(value):
-                self.found(("metadata", key), messages.bad_value(key, value))
-            out[lower] = value
+        try:
+            out = {keys[key]: value for key, value in metadata.items()}
+        except KeyError:
+            out = {keys.get(key) or self._metadata_key(key): value for key, value in metadata.items()}
+        if len(out) < len(metadata):
+            self._find_repeated(metadata)
+        if not SCALARS.issuperset(map(type, out.values())):
+            for key, value in metadata.items():
+                if type(value) not in SCALARS and not _is_scalar_list(value):
+                    self.found(("metadata", key), messages.bad_value(key, value))
         if "title" in out and spec.title is not None:
             self.found(("metadata", "title"), messages.repeated_key("title"), on_key=True)
         if spec.permanent_id is not None:
@@ -332,6 +346,13 @@ class Scope:
                 self.found(("permanentId",), messages.repeated_key("permanentid"), on_key=True)
             out["permanentid"] = spec.permanent_id
         return out
+
+    def _find_repeated(self, metadata: dict[str, Any]) -> None:
+        seen: set[str] = set()
+        for key in metadata:
+            if key.lower() in seen:
+                self.found(("metadata", key), messages.repeated_key(key), on_key=True)
+            seen.add(key.lower())
 
     def _metadata_key(self, key: str) -> str:
         lower = key.lower()
@@ -348,41 +369,38 @@ class Scope:
             self.found(("fileExtension",), messages.bad_extension(extension))
         return extension
 
-    def _body(self, body: Any, doc: dict[str, Any], normal: Normal) -> None:
+    def _body(self, body: Any, doc: dict[str, Any]) -> tuple[bytes | None, str | None]:
+        """Put the body into the document; return the content that the manifest holds, and the file's path."""
         if body.text is not None:
             if "\0" in body.text:
                 self.found(("body", "text"), messages.nul())
             data = body.text.encode()
-            sha256 = hashlib.sha256(data).hexdigest()
-            doc["body"] = {"encoding": "text", "sha256": sha256, "size": len(data)}
-            normal.body, normal.body_sha256, normal.body_size = data, sha256, len(data)
-        elif body.base64 is not None:
+            doc["body"] = {"encoding": "text", "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            return data, None
+        if body.base64 is not None:
             try:
                 data = base64.b64decode("".join(body.base64.split()), validate=True)
             except (binascii.Error, ValueError):
                 self.found(("body", "base64"), messages.bad_base64())
-                return
-            sha256 = hashlib.sha256(data).hexdigest()
-            doc["body"] = {"encoding": "binary", "sha256": sha256, "size": len(data)}
-            normal.body, normal.body_sha256, normal.body_size = data, sha256, len(data)
-        else:
-            info = self.content(body.file)
-            if isinstance(info, Problem):
-                self.found(("body", "file"), info)
-                return
-            doc["body"] = {"encoding": "binary", "sha256": info.sha256, "size": info.size}
-            normal.content_path = body.file
-            normal.body_sha256, normal.body_size = info.sha256, info.size
-            stem, dot, suffix = body.file.rpartition("/")[2].rpartition(".")
-            if "fileExtension" not in doc and dot and stem and suffix:
-                doc["fileExtension"] = f".{suffix}"
+                return None, None
+            doc["body"] = {"encoding": "binary", "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            return data, None
+        info = self.content(body.file)
+        if isinstance(info, Problem):
+            self.found(("body", "file"), info)
+            return None, None
+        doc["body"] = {"encoding": "binary", "sha256": info.sha256, "size": info.size}
+        stem, dot, suffix = body.file.rpartition("/")[2].rpartition(".")
+        if "fileExtension" not in doc and dot and stem and suffix:
+            doc["fileExtension"] = f".{suffix}"
+        return None, body.file
 
     def group(self, spec: Any, kind: Kind) -> Normal | None:
         """Return the canonical group or virtual group, or None when something is wrong with it."""
         before = len(self.findings)
         own = self._own(spec, kind)
         fallback = own.provider if own else None
-        doc: dict[str, Any] = {"members": self.identities(spec.members, ("members",), fallback)}
+        doc: dict[str, Any] = {"members": self.identities(spec.members, (), "members", fallback)}
         return self._identity_resource(spec, kind, own, doc, before)
 
     def user(self, spec: Any) -> Normal | None:
@@ -405,7 +423,7 @@ class Scope:
         self, spec: Any, kind: Kind, own: Identity | None, doc: dict[str, Any], before: int
     ) -> Normal | None:
         well_knowns = (
-            self.identities(spec.well_knowns, ("wellKnowns",), own.provider if own else None)
+            self.identities(spec.well_knowns, (), "wellKnowns", own.provider if own else None)
             if spec.well_knowns
             else []
         )

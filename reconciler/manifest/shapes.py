@@ -2,24 +2,31 @@
 
 msgspec checks an entry in a microsecond or two; it is only ever asked "is this surely right?". What
 it refuses goes to the pydantic models, which either accept it after all or say what is wrong. Both
-give objects with the same attributes, so that there is one way to normalise them.
+give objects with the same attributes, so that there is one way to normalise them. What a pattern or a
+look-up decides is left to that: whatever normalises from a shape, the models accept.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Text = Annotated[str, Meta(min_length=1)]
 
 
 class IdentityShape(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
-    user: str | None = None
-    group: str | None = None
-    virtual_group: str | None = None
-    unknown: str | None = None
-    provider: str | None = None
+    user: Text | None = None
+    group: Text | None = None
+    virtual_group: Text | None = None
+    unknown: Text | None = None
+    provider: Text | None = None
     additional_info: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(name is not None for name in (self.user, self.group, self.virtual_group, self.unknown)) != 1:
+            raise ValueError
 
 
 class PermissionSetShape(Struct, forbid_unknown_fields=True, rename="camel"):
@@ -33,57 +40,74 @@ class PermissionShape(Struct, forbid_unknown_fields=True, rename="camel"):
     anonymous: bool | None = None
     allowed: list[str | IdentityShape] | None = None
     denied: list[str | IdentityShape] | None = None
-    sets: list[PermissionSetShape] | None = None
-    levels: list[list[PermissionSetShape]] | None = None
+    sets: Annotated[list[PermissionSetShape], Meta(min_length=1)] | None = None
+    levels: Annotated[list[list[PermissionSetShape]], Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        simple = self.allowed is not None or self.denied is not None or self.anonymous is not None
+        if simple:
+            if self.sets is None and self.levels is None:
+                return
+        elif (self.sets is None) != (self.levels is None):
+            return
+        raise ValueError
 
 
 class BodyShape(Struct, forbid_unknown_fields=True, gc=False):
     text: str | None = None
-    file: str | None = None
+    file: Text | None = None
     base64: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.text is not None:
+            if self.file is None and self.base64 is None:
+                return
+        elif (self.file is None) != (self.base64 is None):
+            return
+        raise ValueError
 
 
 class ItemShape(Struct, forbid_unknown_fields=True, rename="camel"):
-    uri: str
-    source: str | None = None
+    uri: Text
+    source: Text | None = None
     title: str | None = None
     clickable_uri: str | None = None
     body: BodyShape | None = None
     file_extension: str | None = None
-    parent: str | None = None
+    parent: Text | None = None
     permissions: str | PermissionShape | None = None
-    permanent_id: str | None = None
+    permanent_id: Text | None = None
     metadata: dict[str, Any] = {}
     protect: bool = False
 
 
 class GroupShape(Struct, forbid_unknown_fields=True, rename="camel"):
-    name: str
+    name: Text
     members: list[str | IdentityShape]
-    provider: str | None = None
+    provider: Text | None = None
     well_knowns: list[str | IdentityShape] = []
     additional_info: dict[str, str] | None = None
     protect: bool = False
 
 
 class UserShape(Struct, forbid_unknown_fields=True, rename="camel"):
-    name: str
-    provider: str | None = None
+    name: Text
+    provider: Text | None = None
     well_knowns: list[str | IdentityShape] = []
     additional_info: dict[str, str] | None = None
     protect: bool = False
 
 
 class AliasTargetShape(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
-    provider: str
+    provider: Text
     identity: str
     additional_info: dict[str, str] | None = None
 
 
 class AliasShape(Struct, forbid_unknown_fields=True, rename={"is_": "is"}):
-    is_: list[AliasTargetShape]
+    is_: Annotated[list[AliasTargetShape], Meta(min_length=1)]
     of: str | IdentityShape
-    provider: str | None = None
+    provider: Text | None = None
     protect: bool = False
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PLAN_SCHEMA_ID = "plan.schema.json"
+PLAN_SCHEMA_ID = "plan.json"
 
 
 class _Model(BaseModel):

@@ -131,9 +131,8 @@ def test_many_processes_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     commands = [[sys.executable, str(CHILD), "contend", str(path), f"process-{n}", "3"] for n in range(5)]
     children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    for child in children:
-        _, errors = child.communicate(timeout=60)
-        assert child.returncode == 0, errors
+    errors = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0] * 5, errors
     with SqliteStore(path) as store:
         assert store.base() == StateBase(LINEAGE, 15)
         assert len(store.runs()) == len(store.fingerprints()) == 15

@@ -165,7 +165,7 @@ def test_schema_is_met_by_every_small_plan() -> None:
 def test_schema_describes_and_refuses() -> None:
     schema = plan_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == "plan.schema.json"
+    assert schema["$id"] == "plan.json"
     assert schema["required"] == TOP_LEVEL
     document = orjson.loads(small())
     assert SCHEMA.is_valid(document)

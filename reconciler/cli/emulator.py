@@ -1,0 +1,297 @@
+"""`reconciler emulator`: the embedded emulator as a server of its own."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import project_options
+from reconciler.problems import Problem, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from reconciler.emulator.options import EmulatorOptions, SourceOptions, Visibility
+
+LOOPBACK = "127.0.0.1"
+DEFAULT_PORT = 8080
+DEFAULT_ORGANIZATION = "local"  # what an environment with `target: emulator` is called when it does not say
+API_KEY_VARIABLE = "RECONCILER_EMULATOR_API_KEY"
+_VISIBILITIES: dict[str, Visibility] = {"secured": "SECURED", "shared": "SHARED", "private": "PRIVATE"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the options ask to serve."""
+
+    organizations: tuple[str, ...]
+    sources: tuple[str, ...]
+    providers: tuple[str, ...]
+    data: Path | None
+    delay: float
+
+
+@click.command("emulator")
+@click.option("--host", default=LOOPBACK, show_default=True, metavar="HOST", help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    metavar="N",
+    help="The port; 0 takes a free one.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep what is pushed in this folder (default: only while it runs).",
+)
+@click.option("--organization", "organizations", metavar="ORG", multiple=True, help="An organization (repeatable).")
+@click.option(
+    "--source",
+    "sources",
+    metavar="ID[:secured|shared|private]",
+    multiple=True,
+    help="A source, secured unless it says otherwise (repeatable). Its identities are those of the first provider.",
+)
+@click.option("--provider", "providers", metavar="ID", multiple=True, help="A security identity provider (repeatable).")
+@click.option(
+    "--api-key",
+    envvar=API_KEY_VARIABLE,
+    show_envvar=True,
+    metavar="KEY",
+    help="The key that opens it (default: a random one, told on stderr). Others on this machine can read a key "
+    "on a command line: better put it in the environment variable.",
+)
+@click.option(
+    "--delay",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The time between accepting and processing; minutes at the real remote.",
+)
+@click.option("--project", is_flag=True, help="Serve what reconciler.yaml names for the environment, beside the rest.")
+@project_options
+def command(
+    host: str,
+    port: int,
+    data: Path | None,
+    organizations: tuple[str, ...],
+    sources: tuple[str, ...],
+    providers: tuple[str, ...],
+    api_key: str | None,
+    delay: float,
+    project: bool,
+    directory: str | None,
+    environment: str | None,
+) -> int:
+    """Serve the embedded emulator of the Push API until SIGTERM or Ctrl-C.
+
+    Prints one line on stdout, its URL, once requests are answered; all else goes to stderr. An
+    environment uses it by `target: URL`. The same URL shows a page with what it holds.
+
+    Examples:
+
+    \b
+        reconciler emulator --port 0 --organization acme --source docs --provider corp
+        reconciler emulator --project -e local --data .reconciler/served
+    """
+    if not math.isfinite(delay):
+        raise click.BadParameter("give a number of seconds.", param_hint="'--delay'")
+    asked = _Asked(organizations, sources, providers, data, delay)
+    options = _options(asked, _project_options(directory, environment) if project else None)
+    key, told = _api_key(api_key)
+    _prepare(data)
+    if told:
+        click.echo(f"API key: {key} (made for this run; set {API_KEY_VARIABLE} to choose one)", err=True)
+    if data is None:
+        click.echo("what is pushed is gone when it stops; --data DIR keeps it", err=True)
+    if not _is_loopback(host):
+        click.echo(
+            f"warning: {host} can be reached from other machines, and the emulator's page and control endpoints "
+            "take no key",
+            err=True,
+        )
+    _serve(options, key, host, port)
+    return 0
+
+
+# -- what to serve ---------------------------------------------------------------------------------
+
+
+def _project_options(directory: str | None, environment: str | None) -> EmulatorOptions:
+    from reconciler.cli.remote import emulator_options
+    from reconciler.manifest.opening import open_project
+
+    return emulator_options(open_project(directory, environment).project)
+
+
+def _options(asked: _Asked, named: EmulatorOptions | None) -> EmulatorOptions:
+    """Return what to serve: what the project names (`named`), then what the options add to it."""
+    from reconciler.emulator.options import EmulatorOptions, ProviderOptions
+
+    if named is None:
+        if not asked.sources and not asked.providers:
+            raise UsageError(
+                Problem(
+                    "nothing-to-serve",
+                    "there is no source and no provider to serve",
+                    why="every push names one of them, and one that is not there is refused.",
+                    fix="name them, or serve what the project names:\n    reconciler emulator --project",
+                )
+            )
+        named = EmulatorOptions(organizations=())
+    organizations = _unique((*named.organizations, *asked.organizations)) or (DEFAULT_ORGANIZATION,)
+    known = {entry[0] for entry in named.providers}
+    providers = (*named.providers, *(ProviderOptions(name) for name in _unique(asked.providers) if name not in known))
+    first = providers[0][0] if providers else None
+    for name in (*organizations, *(entry[0] for entry in providers)):
+        _check_id(name)
+    return EmulatorOptions(
+        organizations=organizations,
+        sources=_sources(named.source_table, asked.sources, first),
+        providers=providers,
+        data_dir=asked.data,
+        delay=asked.delay,
+    )
+
+
+def _sources(named: dict[str, SourceOptions], texts: Sequence[str], provider: str | None) -> tuple[SourceOptions, ...]:
+    found = dict(named)
+    for text in texts:
+        source = _source(text)
+        if source.id in found and source.id not in named:
+            raise _bad_source(text, f'source "{source.id}" is given twice')
+        found[source.id] = source._replace(provider=named[source.id].provider) if source.id in named else source
+    return tuple(source._replace(provider=source.provider or provider) for source in found.values())
+
+
+def _source(text: str) -> SourceOptions:
+    """Return the source that `ID` or `ID:visibility` means. Raises UsageError for anything else."""
+    from reconciler.emulator.options import SourceOptions
+
+    name, colon, word = text.partition(":")
+    visibility = _VISIBILITIES.get(word.lower() if colon else "secured")
+    if visibility is None:
+        raise _bad_source(
+            text,
+            f'"{word}" is no visibility of a source',
+            did_you_mean(word.lower(), _VISIBILITIES) or "use secured, shared or private.",
+        )
+    _check_id(name, text)
+    return SourceOptions(name, visibility)
+
+
+def _bad_source(text: str, what: str, fix: str = "") -> UsageError:
+    return UsageError(
+        Problem("bad-source", what, fix=fix or "write --source ID or --source ID:shared.", where=f"--source {text}")
+    )
+
+
+def _check_id(name: str, text: str = "") -> None:
+    """Refuse an id that no path could hold; `text` is the --source that it stands in."""
+    if name and name.isprintable() and "/" not in name:
+        return
+    what = f'"{name}" is no id' if name else "the id is empty"
+    if text:
+        raise _bad_source(text, what)
+    raise UsageError(Problem("bad-id", what, why="it is a part of every path.", fix="give the id that calls name."))
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _api_key(given: str | None) -> tuple[str, bool]:
+    """Return the key, and whether it has to be told because it was made here."""
+    if given is None:
+        import secrets
+
+        return secrets.token_urlsafe(24), True
+    if not given or not given.isascii() or not given.isprintable() or " " in given:
+        raise UsageError(
+            Problem(
+                "api-key-broken",
+                "the API key is empty or holds characters that no key has",
+                why="it could not be sent in a header.",
+                fix="use one word of letters, digits and dashes.",
+            )
+        )
+    return given, False
+
+
+# -- serving it ------------------------------------------------------------------------------------
+
+
+def _prepare(data: Path | None) -> None:
+    """Make the folder for data. Raises UsageError when nothing can be kept there."""
+    if data is None:
+        return
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(data, os.strerror(error.errno or 0)) from None
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        raise _unusable(data, os.strerror(errno.EACCES))
+
+
+def _unusable(data: Path | None, reason: str) -> UsageError:
+    return UsageError(
+        Problem(
+            "data-unusable",
+            f"what is pushed cannot be kept there: {reason}",
+            fix="give another folder with --data, or leave it out.",
+            where=str(data),
+        )
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve(options: EmulatorOptions, key: str, host: str, port: int) -> None:
+    from dataclasses import replace
+
+    from reconciler.emulator.database import UnreadableDatabase
+    from reconciler.emulator.server import serve
+
+    try:
+        serve(replace(options, api_key=key), host, port, ready=click.echo)
+    except (UnreadableDatabase, sqlite3.Error) as error:
+        raise _unusable(options.data_dir, str(error)) from None
+    except OSError as error:
+        if error.filename is not None:  # a socket has none
+            raise _unusable(options.data_dir, os.strerror(error.errno or 0)) from None
+        raise _cannot_listen(error, host, port) from None
+
+
+def _cannot_listen(error: OSError, host: str, port: int) -> UsageError:
+    if error.errno == errno.EADDRINUSE:
+        return UsageError(
+            Problem(
+                "port-in-use",
+                f"something else listens on port {port} of {host}",
+                fix="stop it, choose another port, or take a free one with --port 0.",
+            )
+        )
+    return UsageError(
+        Problem(
+            "cannot-listen",
+            f"port {port} of {host} cannot be listened on: {error.strerror or error}",
+            fix="choose another --host or --port; ports below 1024 are for the system.",
+        )
+    )

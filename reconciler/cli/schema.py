@@ -1,0 +1,64 @@
+"""`reconciler schema`: the JSON Schemas of manifests, project, plan and state."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from reconciler.problems import Problem, UsageError
+
+# Named here so that `--help` needs no pydantic; a test holds them against `schemas.SCHEMAS`.
+NAMES = ("manifest", "project", "plan", "state")
+
+
+@click.command("schema")
+@click.argument("name", metavar="[manifest|project|plan|state]", required=False, type=click.Choice(NAMES))
+@click.option("--all", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Write all of them to a folder.")
+def command(name: str | None, folder: Path | None) -> int:
+    """Print a JSON Schema (draft 2020-12), by default the one of manifests.
+
+    With it an editor completes keys and marks mistakes while one types. The first line of a manifest
+    names it:
+
+    \b
+        # yaml-language-server: $schema=../schemas/manifest.json
+
+    Example:
+
+    \b
+        reconciler schema --all schemas
+    """
+    if name is not None and folder is not None:
+        raise UsageError(
+            Problem("one-or-all", f'either "{name}" or --all, not both', fix="leave one of them out.")
+        )
+    from reconciler.schemas import schema_text
+
+    if folder is not None:
+        _write_all(folder)
+        return 0
+    from reconciler.cli.output import write
+
+    write(schema_text(name or NAMES[0]))
+    return 0
+
+
+def _write_all(folder: Path) -> None:
+    from reconciler.schemas import schema_text
+
+    for name in NAMES:
+        path = folder / f"{name}.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(schema_text(name).encode())
+        except OSError as error:
+            raise UsageError(
+                Problem(
+                    "cannot-write",
+                    f'"{path}" cannot be written: {os.strerror(error.errno or 0)}',
+                    fix="choose another folder for --all.",
+                )
+            ) from None
+        click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,72 @@
+"""`reconciler show`: a saved plan, put before whoever reviews it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import format_option, wants_color
+from reconciler.problems import Problem, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.planfile import SavedPlan
+
+
+@click.command("show")
+@click.argument("plan_file", metavar="PLAN_FILE", type=click.Path(dir_okay=False, path_type=Path))
+@format_option("text", "json", "markdown")
+@click.option(
+    "--detail",
+    type=click.Choice(["none", "names", "fields", "full"]),
+    default="fields",
+    show_default=True,
+    help="How much to tell of each change; JSON always tells all.",
+)
+def command(plan_file: Path, output: str, detail: str) -> int:
+    """Show a saved plan, from its file alone: no project, no state, no network.
+
+    A file that was altered or cut short after it was made is refused.
+
+    Example:
+
+    \b
+        reconciler plan --out plan.json
+        reconciler show plan.json --format markdown
+    """
+    from reconciler.cli.output import write
+    from reconciler.planfile import load_plan
+
+    data = _read(plan_file)
+    saved = load_plan(data, str(plan_file))
+    # The file is the document, and so it is shown: made anew it would bear this version's name.
+    write(data.decode() if output == "json" else _rendered(saved, output, detail))
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            Problem(
+                "no-plan", f'the plan "{path}" cannot be read: {os.strerror(error.errno or 0)}', fix="check the path."
+            )
+        ) from None
+
+
+def _rendered(saved: SavedPlan, output: str, detail: str) -> str:
+    from reconciler.cli.output import terminal_width
+    from reconciler.rendering.outline import Detail, outline
+
+    made = outline(saved.plan, saved.stages, detail=Detail(detail), state_only=saved.state_only)
+    if output == "markdown":
+        from reconciler.rendering.markdown import render_markdown
+
+        return render_markdown(made)
+    from reconciler.rendering.text import render_plan
+
+    return render_plan(made, width=terminal_width(), color=wants_color(sys.stdout))

@@ -1,0 +1,360 @@
+"""The published JSON Schemas (draft 2020-12): manifest, project, plan and state, each made from models of it.
+
+`schemas/` holds their texts for editors and for other tools; a test keeps them equal to what is made
+here. Only for publishing: importing this module imports pydantic and every model. A schema is never
+stricter about what was written correctly than the reader is, with two exceptions that help whoever
+types: a key is left out rather than null, and entries in the Push API's own shape are not described.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reconciler.manifest.schema import ManifestFile, ProjectFile
+from reconciler.rendering.plan_schema import plan_schema
+from reconciler.state.snapshot import FORMAT_VERSION
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_Node = dict[str, Any]
+
+# Keys of which an entry gives exactly one; each alternative is one key, or any of several.
+EXACTLY_ONE: dict[str, tuple[str | tuple[str, ...], ...]] = {
+    "IdentitySpec": ("user", "group", "virtualGroup", "unknown"),
+    "PermissionSpec": (("anonymous", "allowed", "denied"), "sets", "levels"),
+    "BodySpec": ("text", "file", "base64"),
+    "SetOriginSpec": ("files", "csv", "jsonl", "parquet"),
+    "AliasSpec": ("of", "ofEach"),
+    "ApiKeySpec": ("env", "file", "command"),
+}
+
+# What the models leave to their names, said for whoever hovers over a key. `*` is any model.
+_HELP = {
+    "*.additionalInfo": "What tells the identity from others of the same name.",
+    "*.allowed": "Identities that the set lets in.",
+    "*.anonymous": "Everyone passes, also those not signed in.",
+    "*.body": "The content: exactly one of text, file or base64.",
+    "*.clickableUri": "What a result links to; default: the uri.",
+    "*.denied": "Identities that the set keeps out; this beats `allowed`.",
+    "*.fileExtension": "With its dot; it decides how the content is read.",
+    "*.guardrails": "What a plan may do before it must be allowed by name.",
+    "*.metadata": "Keys are matched to fields of the organization.",
+    "*.parent": "The uri of the item that this one is an attachment of.",
+    "*.permanentId": "Default: the one that the official clients derive from the uri.",
+    "*.permissions": "The name of a permission model, or the model itself.",
+    "*.protect": "Refuse every plan that would delete this.",
+    "*.provider": "A provider of this project; default: defaults.provider.",
+    "*.providers": "Security identity providers, by the name that manifests use.",
+    "*.source": "A source of this project; default: defaults.source.",
+    "*.sources": "Push sources, by the name that manifests use.",
+    "*.title": "What results show as the title.",
+    "*.vars": "Variables, for `${name}` in manifests.",
+    "*.wellKnowns": "Groups that the identity belongs to by its own word.",
+    "AccessTestSpec.canView": "Items that all of `who` must see.",
+    "AccessTestSpec.cannotView": "Items that none of `who` may see.",
+    "AccessTestSpec.items": "Items that `onlyVisibleTo` speaks of.",
+    "AccessTestSpec.onlyVisibleTo": "Nobody else may see the items.",
+    "AccessTestSpec.where": "Only items with these metadata.",
+    "AccessTestSpec.who": "Whom the test is about.",
+    "AliasSpec.is": "What the identity is called elsewhere.",
+    "AliasSpec.of": "The identity that has aliases.",
+    "AliasSpec.ofEach": "Every identity of a type that the named groups list as a member.",
+    "AliasTargetSpec.identity": "The identity there; `{name}` stands for the name here.",
+    "AliasTargetSpec.provider": "A provider of this project, or the id of another one.",
+    "ApiKeySpec.command": "A command and its arguments; it prints the key.",
+    "ApiKeySpec.env": "An environment variable that holds the key.",
+    "ApiKeySpec.file": "A file that holds the key.",
+    "BodySpec.base64": "Bytes, for content that is no text.",
+    "BodySpec.text": "The text itself.",
+    "DefaultsSpec.provider": "The provider of identities and groups that name none.",
+    "DefaultsSpec.source": "The source of items that name none.",
+    "EnvironmentSpec.apiKey": "Where the API key is found; default: the environment variable COVEO_API_KEY.",
+    "EnvironmentSpec.organization": "The organization's id.",
+    "EnvironmentSpec.providers": "What is different about providers here.",
+    "EnvironmentSpec.region": "Where the organization lives.",
+    "EnvironmentSpec.sources": "What is different about sources here.",
+    "EnvironmentSpec.state": "The state file; default: .reconciler/NAME.state.db.",
+    "GroupSpec.members": "Users, groups and virtual groups; an empty list is a group without members.",
+    "GroupSpec.name": "What identities call it.",
+    "GuardrailsSpec.maxChanges": "How many resources one plan may change.",
+    "GuardrailsSpec.updates": "The share of recorded resources that may be updated.",
+    "GuardrailsSpec.widenedAccess": "What to do when somebody would see more than before.",
+    "IdentitySpec.group": "The name of a group.",
+    "IdentitySpec.unknown": "The name of an identity whose type is not known.",
+    "IdentitySpec.user": "The name of a user.",
+    "IdentitySpec.virtualGroup": "The name of a virtual group.",
+    "ItemSetSpec.from": "Where the members come from.",
+    "ItemSetSpec.item": "The item that each file or row makes.",
+    "ItemTemplate.uri": "The item's documentId, with placeholders such as `{path}` or `{row.id}`.",
+    "LevelSpec.sets": "All must agree.",
+    "MovedSpec.from": "The uri that the item had.",
+    "MovedSpec.to": "The uri that it has now.",
+    "OfEachSpec.type": "Which members.",
+    "PermissionSpec.levels": "Tried in order: the first level that decides wins. A level is a list of sets.",
+    "PermissionSpec.sets": "All must agree.",
+    "ProviderOverride.id": "The provider's id in this environment.",
+    "ProviderSpec.id": "What the organization calls it.",
+    "SetOriginSpec.csv": "A CSV file with a header; one item per row.",
+    "SetOriginSpec.exclude": "Glob patterns of files to leave out.",
+    "SetOriginSpec.jsonl": "A JSON Lines file; one item per line.",
+    "SetOriginSpec.parquet": "A Parquet file; one item per row.",
+    "SourceOverride.id": "The source's id in this environment.",
+    "SourceSpec.id": "What the organization calls it.",
+    "UserSpec.name": "What identities call it.",
+    "*.accessTests": "Who must and must not see what, checked on every plan.",
+    "*.aliases": "What identities of one provider are called by another.",
+    "*.cascadesTo": "Ids of the providers that its aliases may name.",
+    "*.defaults": "What the entries of this file need not repeat.",
+    "*.environments": "Where calls go, by the name that -e takes.",
+    "*.groups": "Groups and their members.",
+    "*.itemSets": "Many items from files or rows.",
+    "*.items": "What is pushed to sources, one entry each.",
+    "*.moved": "Items that are now called otherwise.",
+    "*.name": "A name for messages.",
+    "*.users": "Users that say something about themselves.",
+    "*.virtualGroups": "Virtual groups and their members.",
+    "*.visibility": "Who sees the items: those whom their permissions name, everyone, or one person.",
+    "ManifestFile.permissions": "Permission models, by the name that items use.",
+    "ProjectFile.permissions": "Permission models, by the name that items use.",
+}
+
+_LOOSE = "^(?i:user|group|virtual[-_]?group|unknown):.+$"
+
+
+# -- the state snapshot: `state.snapshot` reads and writes it without pydantic -----------------------
+
+
+class _StateModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+_Address = Annotated[str, Field(pattern=r"^(item|group|virtual-group|user|alias)/[^/]+/")]
+
+
+class TargetState(_StateModel):
+    """Which remote the state speaks of; names are the project's, values the remote's ids."""
+
+    organization: str
+    """The organization's id."""
+    providers: dict[str, str]
+    """The id of each security identity provider."""
+    sources: dict[str, str]
+    """The id of each source."""
+
+
+class UnsettledState(_StateModel):
+    """A call whose outcome is unknown: the remote may have taken it, so the next run sends it again."""
+
+    at: str
+    """When it was about to be sent."""
+    call: int
+    """Its number in the plan."""
+    covers: list[tuple[Literal["put", "delete"], list[_Address]]]
+    """Pairs of a verb and the addresses that are in doubt."""
+    detail: str
+    """What is known of how it ended."""
+    kind: str
+    """What kind of call it is."""
+    ordering_id: int
+    """The number that says which of two updates is later."""
+    outcome: Literal["unknown"] | None
+    """Null when the run ended before it could write one down."""
+    request_digest: str
+    """The digest of the exact request."""
+    run: str
+    """The run that sent it."""
+    settled_at: str
+    """When the outcome was written down; empty if never."""
+
+
+class ResourceState(_StateModel):
+    """A resource as it was last accepted."""
+
+    accepted_at: str
+    """When the call was accepted (ISO 8601, UTC)."""
+    address: _Address
+    """`kind/scope/name`: scope is the project's name of the source (items) or provider (all others)."""
+    doc: dict[str, Any]
+    """Its own document. A body stands in it as encoding, size and SHA-256, never as text."""
+    ordering_id: int = Field(ge=0)
+    """The ordering id of the call that was accepted; 0 when no call was needed."""
+    run: str
+    """The run that made the call."""
+    shared: dict[str, Any] | None
+    """What it shares with others: the permission model of an item, the well-knowns of an identity."""
+    verified: Literal["verified", "rejected"] | None
+    """What `verify` found; null while nobody has looked: accepted is not indexed."""
+    verified_detail: str
+    """Why the remote rejected it."""
+
+
+class StateDocument(_StateModel):
+    """The recorded state as `reconciler state pull` writes it: one resource a line, sorted by address."""
+
+    format_version: Literal[1]
+    """The version of this form."""
+    lineage: str
+    """Identity of the state's history; empty when there is no state yet."""
+    serial: int = Field(ge=0)
+    """The state's version number: it grows with each recorded outcome."""
+    target: TargetState | None
+    """Null before the first run."""
+    unsettled: list[UnsettledState]
+    """Calls in doubt, oldest first."""
+    resources: list[ResourceState]
+    """What is recorded, sorted by address."""
+
+
+# -- making them -------------------------------------------------------------------------------------
+
+
+def manifest_schema() -> _Node:
+    """Return the schema of a manifest file."""
+    return _published(_written_by_hand(ManifestFile), "manifest", "reconciler manifest")
+
+
+def project_schema() -> _Node:
+    """Return the schema of `reconciler.yaml`."""
+    return _published(_written_by_hand(ProjectFile), "project", "reconciler project file")
+
+
+def published_plan_schema() -> _Node:
+    """Return the schema of a saved plan, which is also what `plan --format json` prints."""
+    return _published(_documented(plan_schema()), "plan", "reconciler plan")
+
+
+def state_schema() -> _Node:
+    """Return the schema of the snapshot that `state pull` makes."""
+    assert FORMAT_VERSION == 1, "describe the new version of the snapshot here"
+    return _published(_documented(StateDocument.model_json_schema()), "state", "reconciler state")
+
+
+SCHEMAS: dict[str, Callable[[], _Node]] = {
+    "manifest": manifest_schema,
+    "project": project_schema,
+    "plan": published_plan_schema,
+    "state": state_schema,
+}
+
+
+def schema_text(name: str) -> str:
+    """Return the text of one schema, ending in a line break: what `schemas/<name>.json` holds."""
+    return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
+
+
+def _published(schema: _Node, name: str, title: str) -> _Node:
+    head = {"$schema": DIALECT, "$id": f"{name}.json", "title": title}
+    definitions = schema.pop("$defs")
+    body = {key: value for key, value in schema.items() if key not in head}
+    return {**head, **body, "$defs": definitions}
+
+
+def _documented(schema: _Node) -> _Node:
+    """Tidy a schema of what a program writes: null stays, for there it means something."""
+    for node in _nodes(schema):
+        _flow_description(node)
+        node.pop("title", None)  # pydantic makes it from the key
+    for name, definition in schema["$defs"].items():
+        schema["$defs"][name] = {"title": _title(name), **definition}
+    return schema
+
+
+def _written_by_hand(model: type[BaseModel]) -> _Node:
+    """Return the schema of what a person writes: help on every key, and nothing offered that nobody types."""
+    schema = model.model_json_schema(by_alias=True)
+    for name, definition in [(model.__name__, schema), *schema["$defs"].items()]:
+        for key, entry in definition.get("properties", {}).items():
+            definition["properties"][key] = _property(entry, name, key)
+        if name in EXACTLY_ONE:
+            definition["oneOf"] = [_any_required(keys) for keys in EXACTLY_ONE[name]]
+    schema = _documented(schema)
+    schema["$defs"]["IdentityText"] = {"title": "Identity in short"}
+    schema["$defs"] = dict(sorted(schema["$defs"].items()))
+    for node in _nodes(schema):
+        _simplify(node, schema["$defs"]["IdentityText"])
+    return schema
+
+
+def _property(entry: _Node, model: str, key: str) -> _Node:
+    """Return a key's schema without null, with a description first."""
+    own = {word: value for word, value in entry.items() if word not in ("anyOf", "title", "description")}
+    if own.get("default", ...) in (None, [], {}):
+        del own["default"]  # an editor would type it, and it says nothing
+    if "anyOf" in entry:
+        left = [choice for choice in entry["anyOf"] if choice != {"type": "null"}]
+        own = {**left[0], **own} if len(left) == 1 else {"anyOf": left, **own}
+    own_word = own.pop("description", None)
+    said = _HELP.get(f"{model}.{key}") or entry.get("description") or _HELP.get(f"*.{key}") or own_word
+    return {"description": said, **own} if said else own
+
+
+def _any_required(keys: str | tuple[str, ...]) -> _Node:
+    if isinstance(keys, str):
+        return {"required": [keys]}
+    return {"anyOf": [{"required": [key]} for key in keys]}
+
+
+def _simplify(node: _Node, identity: _Node) -> None:
+    """Say in place what pydantic says at length, and what no editor's dialect of patterns knows."""
+    if node.get("pattern") == _LOOSE:
+        identity.update({key: value for key, value in node.items() if key not in ("title", "default")})
+        identity["pattern"] = _caseless(_LOOSE)
+        described = {"description": node["description"]} if node["description"] != identity["description"] else {}
+        node.clear()
+        node.update({**described, "$ref": "#/$defs/IdentityText"})
+    types = [choice["type"] for choice in node.get("anyOf", ()) if choice.keys() == {"type"}]
+    if len(types) > 1:
+        scalar = {"type": [name for name in types if name != "integer" or "number" not in types]}
+        others = [choice for choice in node.pop("anyOf") if choice.keys() != {"type"}]
+        node.update({"anyOf": [scalar, *others]} if others else scalar)
+    if "patternProperties" in node:
+        node["additionalProperties"] = False
+
+
+def _caseless(pattern: str) -> str:
+    """Return a pattern whose `(?i:...)` is spelled out: JavaScript learned inline flags only in 2025."""
+
+    def spelled(match: re.Match[str]) -> str:
+        letters = re.sub(r"\[[^]]*]|[a-z]", lambda one: _either_case(one.group()), match.group(1))
+        return f"({letters})"
+
+    return re.sub(r"\(\?i:([^)]*)\)", spelled, pattern)
+
+
+def _either_case(text: str) -> str:
+    return text if text.startswith("[") else f"[{text.upper()}{text}]"
+
+
+def _nodes(schema: _Node) -> Iterator[_Node]:
+    """Yield every schema inside a schema, itself first; maps from names to schemas are no schemas."""
+    yield schema
+    for key, value in list(schema.items()):
+        if key in ("properties", "$defs", "patternProperties"):
+            inner = list(value.values())
+        elif key in ("anyOf", "oneOf", "prefixItems"):
+            inner = list(value)
+        elif key in ("items", "additionalProperties", "propertyNames"):
+            inner = [value]
+        else:
+            continue
+        for entry in inner:
+            if isinstance(entry, dict):
+                yield from _nodes(entry)
+
+
+def _flow_description(node: _Node) -> None:
+    """Make one line of each paragraph: docstrings are wrapped, editors wrap for themselves."""
+    if isinstance(node.get("description"), str):
+        paragraphs = re.split(r"\n\s*\n", node["description"].strip())
+        node["description"] = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _title(name: str) -> str:
+    """Return `Permission set` for `PermissionSetSpec`."""
+    words = re.findall("[A-Z][a-z0-9]*", re.sub("(Spec|Document|State)$", "", name))
+    return " ".join(words).capitalize() if words else name
