@@ -123,9 +123,6 @@ _HELP = {
     "ProjectFile.permissions": "Permission models, by the name that items use.",
 }
 
-_LOOSE = "^(?i:user|group|virtual[-_]?group|unknown):.+$"
-
-
 # -- the state snapshot: `state.snapshot` reads and writes it without pydantic -----------------------
 
 
@@ -301,9 +298,9 @@ def _any_required(keys: str | tuple[str, ...]) -> _Node:
 
 def _simplify(node: _Node, identity: _Node) -> None:
     """Say in place what pydantic says at length, and what no editor's dialect of patterns knows."""
-    if node.get("pattern") == _LOOSE:
+    if "(?i:" in node.get("pattern", ""):
         identity.update({key: value for key, value in node.items() if key not in ("title", "default")})
-        identity["pattern"] = _caseless(_LOOSE)
+        identity["pattern"] = _caseless(node["pattern"])
         described = {"description": node["description"]} if node["description"] != identity["description"] else {}
         node.clear()
         node.update({**described, "$ref": "#/$defs/IdentityText"})

@@ -398,4 +398,4 @@ def fingerprints(*resources: Resource) -> dict[str, bytes]:
 def lookup(*resources: Resource) -> Callable[[Iterable[str]], dict[str, Resource]]:
     """Return a function that finds those resources by address."""
     known = {str(resource.address): resource for resource in resources}
-    return lambda addresses: {address: known[address] for address in addresses}
+    return lambda addresses: {address: known[address] for address in addresses if address in known}

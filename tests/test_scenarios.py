@@ -67,10 +67,10 @@ def same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Counted:
         def __init__(self) -> None:
-            self.hex = f"{next(numbers):032x}"
+            self.hex = f"{next(numbers):012x}".ljust(32, "0")
 
         def __str__(self) -> str:
-            return f"00000000-0000-4000-8000-{self.hex[-12:]}"
+            return f"00000000-0000-4000-8000-{self.hex[:12]}"
 
     monkeypatch.setattr("reconciler.cli.applying.uuid", SimpleNamespace(uuid4=Counted))
 

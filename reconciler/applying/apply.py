@@ -28,7 +28,7 @@ from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import Plan
-from reconciler.problems import Problem, ReconcilerError, StateError
+from reconciler.problems import Interrupted, Problem, ReconcilerError, StateError
 from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
 from reconciler.state.store import StateReader, Writer
 
@@ -68,13 +68,18 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that one apply needs to know."""
+    """All that one apply needs to know.
+
+    `above` is the highest ordering id that is recorded of what will be sent: a clock that is behind
+    must not give a lower one, which the remote would accept and then drop (push-api.md 5.4).
+    """
 
     info: RunInfo
     plan: Plan
     stages: tuple[Stage, ...]
     state_only: tuple[Address, ...]
     new_lineage: Callable[[], str]
+    above: int = 0
 
 
 def check_base(plan: Plan, store: StateReader) -> None:
@@ -117,7 +122,7 @@ def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Cal
         changes = {change.address: change for change in run.plan.changes}
         payloads = payload_resources(run.plan.changes)
         writer.record_state_only(_effect_of(run.state_only, changes), at=clock.now())
-        last = 0
+        last = run.above
         for stage in run.stages:
             yield StageStarted(stage.name, len(stage.calls))
             for call in stage.calls:
@@ -174,8 +179,10 @@ def _run_call(
     try:
         sent = send(call, ordering_id=ordering_id, resources=resources, where=where, retried=retried)
     except ReconcilerError as error:
-        # Only a remote can leave us in doubt; a body that is not what the plan says was never sent.
-        outcome = Outcome(getattr(error, "outcome", Outcome.REFUSED))
+        # Only a remote can leave us in doubt, and who stops it between two attempts; a body that is
+        # not what the plan says was never sent.
+        in_doubt = Outcome.UNKNOWN if isinstance(error, Interrupted) else Outcome.REFUSED
+        outcome = Outcome(getattr(error, "outcome", in_doubt))
         yield from retries
         writer.settle(ticket, outcome, at=clock.now(), detail=str(error))
         if outcome is Outcome.REFUSED:

@@ -23,20 +23,23 @@ import click
 from reconciler import __version__
 from reconciler.applying.apply import Clock, Run, check_base, run_calls
 from reconciler.applying.events import Event, RunFinished
-from reconciler.bodies import ProjectBodies
+from reconciler.bodies import BodyStore, ProjectBodies
 from reconciler.calls.compile import Compiled
+from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
 from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import bodies_store, refuse_hazards
 from reconciler.cli.session import Planned, Session, check_target
 from reconciler.planning.plan import Plan
-from reconciler.problems import ManifestError, Problem, StateError, UsageError, errors_in
+from reconciler.problems import Interrupted, ManifestError, Problem, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
 from reconciler.state.store import LockInfo
 
 DONE, STOPPED, INTERRUPTED = 0, 4, 130
 
-# A small text body is kept after the apply, so that a later plan can show what changes in it.
-KEPT_BODY = 64 * 1024
+SWEEP_EVERY = 50  # accepted calls after which even a small apply lets go of bodies
+
+# Seconds between two looks at whether to stop, while waiting for another attempt.
+_GLANCE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +173,14 @@ def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
     now = datetime.now(UTC)
     lock = _lock_info(now)
     stop = _Stop()
+    known = [change.address for change in plan.changes if change.before is not None]
     run = Run(
         info=_run_info(plan, planned.digest, lock),
         plan=plan,
         stages=planned.compiled.stages,
         state_only=planned.compiled.state_only,
         new_lineage=lambda: str(uuid.uuid4()),
+        above=max((row.ordering_id for row in session.store.rows(known)), default=0),
     )
     context = session.wire_context()
     refs = {body.sha256: body.path for body in plan.bodies}
@@ -184,7 +189,7 @@ def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
         connect(session) as remote,
         session.store.lock(lock, timeout=lock_timeout, waiting=_waiting) as writer,
         bodies_store(session) as store,
-        PushClient(remote.hosts.push, remote.api_key.reveal()) as client,
+        PushClient(remote.hosts.push, remote.api_key.reveal(), sleep=stop.sleep) as client,
         stop.on_signals(),
     ):
         # Nothing may have moved between the plan and the lock.
@@ -195,12 +200,27 @@ def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
         send = partial(client.send, bodies=bodies, context=context)
         finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked))
         if finished.done == len(planned.compiled.calls):
+            _tidy(session, plan, store, bodies)
+    if finished.done == len(planned.compiled.calls):
+        return DONE
+    return INTERRUPTED if stop.asked() and not finished.failed else STOPPED
+
+
+def _tidy(session: Session, plan: Plan, store: BodyStore, bodies: ProjectBodies) -> None:
+    """Keep the small texts that were sent, and let go of those that nothing records any more.
+
+    Both are for showing later plans alone: what goes wrong here is told, and the apply is still done.
+    """
+    try:
+        if any(body.path is not None for body in plan.bodies):
+            store.put_many(texts_to_keep(plan, bodies))
+        # To know what nothing records takes reading every row, which a small apply of a large state
+        # leaves to a later one.
+        serial = session.store.base().serial
+        if len(plan.changes) * 100 >= plan.no_op or serial // SWEEP_EVERY != plan.base.serial // SWEEP_EVERY:
             store.prune({body.sha256 for body in plan.bodies if body.size <= KEPT_BODY} | _kept(session))
-    if finished.failed or finished.unknown:
-        return STOPPED
-    if finished.not_started:
-        return INTERRUPTED if stop.asked() else STOPPED
-    return DONE
+    except StateError as error:
+        click.echo(f"note: later plans may not show what changes inside bodies: {error}", err=True)
 
 
 def _kept(session: Session) -> set[str]:
@@ -240,18 +260,36 @@ class _Stop:
         """Whether to start no further call."""
         return self._asked
 
+    def sleep(self, seconds: float) -> None:
+        """Wait before another attempt. Raises Interrupted when somebody asks to stop meanwhile."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._asked:
+            time.sleep(min(left, _GLANCE))
+        if self._asked:
+            raise Interrupted(
+                Problem(
+                    "interrupted",
+                    "stopped before another attempt",
+                    why="the last attempt was not answered with success, so this call is sent again next time.",
+                    fix="run the same command again to go on.",
+                )
+            )
+
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM as the wish to stop for the length of a `with` block."""
 
-        def handle(number: int, _frame: FrameType | None) -> None:
-            if self._asked:
-                signal.signal(number, signal.default_int_handler)
+        def handle(_number: int, _frame: FrameType | None) -> None:
             self._asked = True
+            # The next one ends it at once, and what was in flight is recorded as unknown.
+            for other in before:
+                signal.signal(other, signal.default_int_handler)
             click.echo("stopping after this call; once more to stop at once", err=True)
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            for number in before:
+                signal.signal(number, handle)
             yield
         finally:
             for number, handler in before.items():

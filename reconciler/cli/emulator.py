@@ -6,8 +6,9 @@ import errno
 import math
 import os
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class _Asked:
     "sources",
     metavar="ID[:secured|shared|private]",
     multiple=True,
-    help="A source, secured unless it says otherwise (repeatable). Its identities are those of the first provider.",
+    help="A source, secured unless it says otherwise (repeatable). The first provider is a secured one's.",
 )
 @click.option("--provider", "providers", metavar="ID", multiple=True, help="A security identity provider (repeatable).")
 @click.option(
@@ -110,17 +111,14 @@ def command(
     options = _options(asked, _project_options(directory, environment) if project else None)
     key, told = _api_key(api_key)
     _prepare(data)
-    if told:
-        click.echo(f"API key: {key} (made for this run; set {API_KEY_VARIABLE} to choose one)", err=True)
-    if data is None:
-        click.echo("what is pushed is gone when it stops; --data DIR keeps it", err=True)
-    if not _is_loopback(host):
-        click.echo(
-            f"warning: {host} can be reached from other machines, and the emulator's page and control endpoints "
-            "take no key",
-            err=True,
-        )
-    _serve(options, key, host, port)
+
+    def ready(url: str) -> None:
+        for line in _notes(host, key if told else "", data):
+            click.echo(line, err=True)
+        click.echo(url)
+
+    with _hold(data):
+        _serve(replace(options, api_key=key), host, port, ready)
     return 0
 
 
@@ -129,9 +127,9 @@ def command(
 
 def _project_options(directory: str | None, environment: str | None) -> EmulatorOptions:
     from reconciler.cli.remote import emulator_options
-    from reconciler.manifest.opening import open_project
+    from reconciler.manifest.opening import find_project, read_project
 
-    return emulator_options(open_project(directory, environment).project)
+    return emulator_options(read_project(*find_project(directory), environment))
 
 
 def _options(asked: _Asked, named: EmulatorOptions | None) -> EmulatorOptions:
@@ -171,7 +169,10 @@ def _sources(named: dict[str, SourceOptions], texts: Sequence[str], provider: st
         if source.id in found and source.id not in named:
             raise _bad_source(text, f'source "{source.id}" is given twice')
         found[source.id] = source._replace(provider=named[source.id].provider) if source.id in named else source
-    return tuple(source._replace(provider=source.provider or provider) for source in found.values())
+    return tuple(
+        source._replace(provider=provider) if source.visibility == "SECURED" and source.provider is None else source
+        for source in found.values()
+    )
 
 
 def _source(text: str) -> SourceOptions:
@@ -237,10 +238,27 @@ def _prepare(data: Path | None) -> None:
         return
     try:
         data.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _unusable(data, "it is no folder") from None
     except OSError as error:
         raise _unusable(data, os.strerror(error.errno or 0)) from None
     if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         raise _unusable(data, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _hold(data: Path | None) -> Iterator[None]:
+    """Keep other emulators away from the folder: each believes that nobody else writes there."""
+    if data is None:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(data / "emulator.lock", timeout=0):
+            yield
+    except Timeout:
+        raise _unusable(data, "another emulator serves it") from None
 
 
 def _unusable(data: Path | None, reason: str) -> UsageError:
@@ -263,24 +281,37 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _serve(options: EmulatorOptions, key: str, host: str, port: int) -> None:
-    from dataclasses import replace
+def _notes(host: str, key: str, data: Path | None) -> Iterator[str]:
+    """Yield what to know of a server that is about to say where it is; `key` is the one made here."""
+    if key:
+        yield f"API key: {key} (made for this run; set {API_KEY_VARIABLE} to choose one)"
+    if data is None:
+        yield "what is pushed is gone when it stops; --data DIR keeps it"
+    if not _is_loopback(host):
+        yield (
+            f'warning: "{host}" can be reached from other machines, and the emulator\'s page and control endpoints '
+            "take no key"
+        )
 
+
+def _serve(options: EmulatorOptions, host: str, port: int, ready: Callable[[str], None]) -> None:
     from reconciler.emulator.database import UnreadableDatabase
     from reconciler.emulator.server import serve
 
     try:
-        serve(replace(options, api_key=key), host, port, ready=click.echo)
+        serve(options, host, port, ready)
     except (UnreadableDatabase, sqlite3.Error) as error:
         raise _unusable(options.data_dir, str(error)) from None
     except OSError as error:
         if error.filename is not None:  # a socket has none
             raise _unusable(options.data_dir, os.strerror(error.errno or 0)) from None
         raise _cannot_listen(error, host, port) from None
+    except UnicodeError as error:  # no name of a host
+        raise _cannot_listen(error, host, port) from None
 
 
-def _cannot_listen(error: OSError, host: str, port: int) -> UsageError:
-    if error.errno == errno.EADDRINUSE:
+def _cannot_listen(error: OSError | UnicodeError, host: str, port: int) -> UsageError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return UsageError(
             Problem(
                 "port-in-use",
@@ -288,10 +319,11 @@ def _cannot_listen(error: OSError, host: str, port: int) -> UsageError:
                 fix="stop it, choose another port, or take a free one with --port 0.",
             )
         )
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return UsageError(
         Problem(
             "cannot-listen",
-            f"port {port} of {host} cannot be listened on: {error.strerror or error}",
+            f"port {port} of {host} cannot be listened on: {reason}",
             fix="choose another --host or --port; ports below 1024 are for the system.",
         )
     )

@@ -44,8 +44,11 @@ def plan_or_report(
 
 
 def bodies_store(session: Session) -> BodyStore:
-    """Return the store of those bodies that stand in manifests."""
-    return BodyStore(session.work_folder / "bodies.db")
+    """Return the store of those bodies that stand in manifests.
+
+    One for each environment: an apply forgets the bodies that its environment needs no more.
+    """
+    return BodyStore(session.work_folder / f"{session.project.environment.name}.bodies.db")
 
 
 def _store_bodies(planned: Planned, session: Session) -> None:

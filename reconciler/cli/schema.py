@@ -31,9 +31,7 @@ def command(name: str | None, folder: Path | None) -> int:
         reconciler schema --all schemas
     """
     if name is not None and folder is not None:
-        raise UsageError(
-            Problem("one-or-all", f'either "{name}" or --all, not both', fix="leave one of them out.")
-        )
+        raise UsageError(Problem("one-or-all", f'either "{name}" or --all, not both', fix="leave one of them out."))
     from reconciler.schemas import schema_text
 
     if folder is not None:

@@ -6,6 +6,7 @@ is reported. It knows nothing of text: a path leads to the value, or to the key 
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Union, get_args, get_origin
@@ -88,8 +89,36 @@ def _finding(path: Path, entry: ErrorDetails, model: type[BaseModel], alternativ
         return Finding(path, _wrong_type(path, expected, entry["input"]))
     if kind == "string_pattern_mismatch" and isinstance(entry["input"], str):
         return Finding(path, _bad_text(path, entry["input"]))
-    message = entry["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return Finding(path, _not_one(path, entry["msg"].removeprefix("Value error, ")))
+    if kind in ("too_short", "string_too_short"):
+        return Finding(path, _empty(path))
+    if kind == "literal_error":
+        return Finding(path, _none_of(path, entry["input"], str(entry["ctx"]["expected"])))
+    message = entry["msg"]
     return Finding(path, Problem("bad-value", f"{_named(path)}: {message[:1].lower()}{message[1:]}", fix="correct it."))
+
+
+def _not_one(path: Path, demand: str) -> Problem:
+    return Problem(
+        "bad-value",
+        f"{_named(path)} does not say exactly one thing",
+        why="with none of them nothing is said, and of several only one could count.",
+        fix=f"{demand}.",
+    )
+
+
+def _empty(path: Path) -> Problem:
+    return Problem(
+        "bad-value", f"{_named(path)} is empty", why='empty is never taken for "none".', fix="fill it in, or remove it."
+    )
+
+
+def _none_of(path: Path, value: Any, expected: str) -> Problem:
+    allowed = re.findall("'([^']*)'", expected)
+    shown = f'"{value}"' if isinstance(value, str) else _shown(value)
+    near = did_you_mean(value, allowed) if isinstance(value, str) else ""
+    return Problem("bad-value", f"{_named(path)} is {shown}", fix=near or f"write one of {', '.join(allowed)}.")
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> Problem:

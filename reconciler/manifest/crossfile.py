@@ -1,38 +1,71 @@
-"""Looks at what seemed wrong across files, and says where: only texts hold positions."""
+"""Looks at what seemed wrong across files, and says where: only texts hold positions.
+
+A record may name what its text no longer says, and a text may write a name that only variables, rows or
+the form of the wire make what it is. So a file with a doubtful name is read once more, entry by entry,
+and each entry that really leads to the name is searched for the place where it is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
+
 from reconciler.manifest.desired import Desired, Suspicion
-from reconciler.manifest.entries import LIST_SECTIONS
+from reconciler.manifest.entries import LIST_SECTIONS, Reader
 from reconciler.manifest.locate import excerpt
-from reconciler.manifest.parts import Part, parts_of
+from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.record import FileRecord
+from reconciler.manifest.template import substitute
 from reconciler.model.address import Address
 from reconciler.model.identity import identity_type, parse_identity
-from reconciler.problems import Position, Problem, Related, did_you_mean
+from reconciler.problems import ManifestError, Position, Problem, Related, did_you_mean
 
 Path = tuple[str | int, ...]
 
+_SECTIONS = ("items", "itemSets", "permissions", "groups", "virtualGroups", "users", "aliases")
+# A missing group may be named by every item of a file: so many places are shown, the others counted.
+MAX_PLACES = 20
+_DECLARED_UNDER = {"group": "groups", "virtual-group": "virtualGroups"}
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The problems that the texts bear out, and the files whose records name what their texts do not."""
+
+    problems: list[Problem]
+    outdated: frozenset[str]
+
 
 def confirm(
-    desired: Desired, files: Sequence[str], records: Sequence[FileRecord], text_of: Callable[[str], bytes]
-) -> list[Problem]:
-    """Return the problems behind `desired.suspicions` that the texts bear out, each with its position."""
+    desired: Desired,
+    files: Sequence[str],
+    records: Sequence[FileRecord],
+    text_of: Callable[[str], bytes],
+    reader: Reader,
+) -> Confirmed:
+    """Return the problems behind `desired.suspicions`, each with its position."""
     texts = _Texts(files, records, text_of)
     problems: list[Problem] = []
     for name in sorted({found.name for found in desired.suspicions if found.kind == "duplicate"}):
         problems += _duplicates(name, list(texts.declarations(name)), texts)
     for name in sorted({found.name for found in desired.suspicions if found.kind == "duplicate-permissions"}):
         problems += _duplicates(name, list(texts.models(name)), texts)
+    doubtful: dict[int, list[Suspicion]] = {}
     for found in desired.suspicions:
-        if found.kind == "unknown-group":
-            problems += _unknown_group(found, desired, texts)
-        elif found.kind == "unknown-permissions":
-            problems += _unknown_permissions(found, desired, texts)
-    return problems
+        if found.kind in _MAKERS:
+            doubtful.setdefault(found.file, []).append(found)
+    outdated = set()
+    for file, suspicions in doubtful.items():
+        reading = replace(reader, recorded=None).read(text_of(files[file]), files[file], is_project=True)
+        said = {"unknown-group": reading.record.groups, "unknown-permissions": reading.record.named}
+        true = [found for found in suspicions if found.name in said[found.kind]]
+        if len(true) < len(suspicions):
+            outdated.add(files[file])
+        problems += _mistaken(texts, file, [_MAKERS[found.kind](found.name, desired) for found in true], reader)
+    return Confirmed(problems, frozenset(outdated))
 
 
 class _Texts:
@@ -72,18 +105,23 @@ class _Texts:
                     if part.name == "permissions" and name in (part.whole() or {}):
                         yield file, part.locate(None, (name,), on_key=True)
 
-    def mentions(self, file: int, sections: Sequence[str], matches: Callable[[Path, Any], bool]) -> Iterator[Position]:
-        """Yield the position of every value in these sections of a file for which `matches` is true."""
+    def entries(self, file: int) -> Iterator[tuple[Part, int | None, Any]]:
+        """Yield all of a file that may refer to others, piece by piece."""
         for part in self.parts(file):
-            if part.name not in sections:
-                continue
-            if part.name in LIST_SECTIONS:
-                for index, value in enumerate(part.values()):
-                    for path in _search(value, (), matches):
-                        yield part.locate(index, path)
-            else:
-                for path in _search(part.whole(), (), matches):
-                    yield part.locate(None, path)
+            if part.name in _SECTIONS:
+                for index, value in _entries(part):
+                    yield part, index, value
+
+    def defaults(self, file: int) -> Any:
+        """Return the file's defaults, or None."""
+        return next((part.whole() for part in self.parts(file) if part.name == "defaults"), None)
+
+    def default_model(self, file: int) -> Position | None:
+        """Return where the file's defaults name a permission model, if they do."""
+        for part in self.parts(file):
+            if part.name == "defaults" and (part.whole() or {}).get("permissions") is not None:
+                return part.locate(None, ("permissions",))
+        return None
 
     def _entry(self, file: int, number: int) -> tuple[Part, int]:
         for part in self.parts(file):
@@ -97,9 +135,90 @@ class _Texts:
 
     def _load(self, file: int) -> tuple[bytes, list[Part]]:
         if file not in self._read:
-            text = self._text_of(self.files[file])
-            self._read[file] = text, parts_of(text, self.files[file])[0]
+            text, name = self._text_of(self.files[file]), self.files[file]
+            parts, _ = parts_of(text, name)
+            try:
+                for part in parts:
+                    list(_entries(part))
+            except PieceError as error:
+                parts, _ = whole_parts(text, name, error.problems)
+            self._read[file] = text, parts
         return self._read[file]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A doubtful name, what is wrong with it, and whether a value of a text writes it."""
+
+    kind: str
+    name: str
+    problem: Problem
+    written: Callable[[Path, Any], bool]
+
+
+def _mistaken(texts: _Texts, file: int, names: Sequence[_Wanted], reader: Reader) -> list[Problem]:
+    """Return a problem for each place where a file writes a name: the value if it can be told, else the entry."""
+    if not names:
+        return []
+    found: dict[str, list[Problem]] = {}
+    more: dict[str, int] = {}
+    variables = dict(reader.project.variables)
+    for part, index, value in texts.entries(file):
+        said = _said(part, value, texts.defaults(file), reader)
+        for wanted in names:
+            if wanted.name not in said[wanted.kind]:
+                continue
+            problems = found.setdefault(wanted.name, [])
+            paths = list(_search(_filled(value, variables), (), wanted.written))
+            default = texts.default_model(file) if wanted.kind == "unknown-permissions" and not paths else None
+            if default is not None:
+                if problems[:1] != [texts.placed(wanted.problem, file, default)]:
+                    problems.insert(0, texts.placed(wanted.problem, file, default))
+            elif len(problems) >= MAX_PLACES:
+                more[wanted.name] = more.get(wanted.name, 0) + 1
+            else:
+                problems += [texts.placed(wanted.problem, file, part.locate(index, path)) for path in paths or [()]]
+    for name, count in more.items():
+        last = found[name][-1]
+        found[name][-1] = replace(last, what=f"{last.what}; {count:,} more entries of this file name it")
+    return [problem for problems in found.values() for problem in problems]
+
+
+def _entries(part: Part) -> Iterator[tuple[int | None, Any]]:
+    """Yield what can be read alone: entries with their number, each permission model as a section of its own."""
+    if part.name in LIST_SECTIONS and part.entries is not None:
+        yield from enumerate(part.values())
+        return
+    value = part.whole()
+    if part.name == "permissions" and isinstance(value, dict):
+        for name, model in value.items():
+            yield None, {name: model}
+
+
+def _said(part: Part, value: Any, defaults: Any, reader: Reader) -> dict[str, Collection[str]]:
+    """Return the groups and permission models that an entry, read alone with the file's defaults, refers to."""
+    alone: dict[str, Any] = {part.name: value if part.name == "permissions" else [value]}
+    if defaults is not None:
+        alone["defaults"] = defaults
+    record = replace(reader, recorded=None).read(_as_text(alone), "").record
+    return {"unknown-group": record.groups, "unknown-permissions": record.named}
+
+
+def _as_text(value: Any) -> bytes:
+    return orjson.dumps(value)  # JSON is YAML
+
+
+def _filled(value: Any, variables: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        try:
+            return substitute(value, variables)
+        except ManifestError:
+            return value
+    if isinstance(value, dict):
+        return {key: _filled(entry, variables) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_filled(entry, variables) for entry in value]
+    return value
 
 
 def _search(value: Any, path: Path, matches: Callable[[Path, Any], bool]) -> Iterator[Path]:
@@ -138,39 +257,44 @@ def _what(name: str) -> str:
     return f'{kind} "{address.name}" of {scope} "{address.scope}"'
 
 
-def _unknown_group(found: Suspicion, desired: Desired, texts: _Texts) -> list[Problem]:
-    identity = parse_identity(found.name)
-    kinds = {"group": "group", "virtual-group": "virtualGroup"}
+def _unknown_group(name: str, desired: Desired) -> _Wanted:
+    identity = parse_identity(name)
 
-    def matches(path: Path, value: Any) -> bool:
+    def written(path: Path, value: Any) -> bool:
         if not isinstance(value, str):
             return False
-        if path and path[-1] in ("group", "virtualGroup"):
-            return value == identity.name and kinds[identity.type] == path[-1]
-        word, colon, name = value.partition(":")
-        return bool(colon) and name == identity.name and identity_type(word) == identity.type
+        word, colon, rest = value.partition(":")
+        if colon and rest == identity.name and identity_type(word) == identity.type:
+            return True
+        # A long form, ours or the wire's: the name stands alone under a key that says so.
+        key = str(path[-1]).lower() if path else ""
+        return value == identity.name and (identity_type(key) == identity.type or key in ("identity", "name"))
 
-    known = [parse_identity(name).name for name in desired.groups if name.split("/", 2)[1] == identity.provider]
+    known = [parse_identity(group).name for group in desired.groups if group.split("/", 2)[1] == identity.provider]
     problem = Problem(
         "unknown-group",
         f'no manifest declares {identity.type} "{identity.name}" of provider "{identity.provider}"',
         why="a name that the provider does not know resolves to nobody: the people it stands for would be locked out.",
-        fix=did_you_mean(identity.name, known) or f"declare it under `{kinds[identity.type]}s`.",
+        fix=did_you_mean(identity.name, known) or f"declare it under `{_DECLARED_UNDER[identity.type]}`.",
     )
-    sections = ("items", "itemSets", "permissions", "groups", "virtualGroups", "users", "aliases")
-    return [texts.placed(problem, found.file, place) for place in texts.mentions(found.file, sections, matches)]
+    return _Wanted("unknown-group", name, problem, written)
 
 
-def _unknown_permissions(found: Suspicion, desired: Desired, texts: _Texts) -> list[Problem]:
+def _unknown_permissions(name: str, desired: Desired) -> _Wanted:
     problem = Problem(
         "unknown-permissions",
-        f'no permission model is named "{found.name}"',
+        f'no permission model is named "{name}"',
         why="the item would have no permissions, and nobody would see it, or everybody.",
-        fix=did_you_mean(found.name, desired.models) or "declare it under `permissions` in any manifest.",
+        fix=did_you_mean(name, desired.models) or "declare it under `permissions` in any manifest.",
     )
 
-    def matches(path: Path, value: Any) -> bool:
-        return value == found.name and path in (("permissions",), ("item", "permissions"))
+    def written(path: Path, value: Any) -> bool:
+        return value == name and path in (("permissions",), ("item", "permissions"))
 
-    sections = ("items", "itemSets", "defaults")
-    return [texts.placed(problem, found.file, place) for place in texts.mentions(found.file, sections, matches)]
+    return _Wanted("unknown-permissions", name, problem, written)
+
+
+_MAKERS: dict[str, Callable[[str, Desired], _Wanted]] = {
+    "unknown-group": _unknown_group,
+    "unknown-permissions": _unknown_permissions,
+}

@@ -70,7 +70,11 @@ def assemble(
     for number, record in enumerate(records):
         pairs = _resolved(record, markers) if record.named else record.pairs()
         before = len(desired.fingerprints)
-        desired.fingerprints.update(pairs)
+        # What is as recorded shares the recorded bytes: at this number they are a good part of the memory.
+        desired.fingerprints.update(
+            (address, fingerprint if (known := recorded.get(address)) != fingerprint else known)
+            for address, fingerprint in pairs
+        )
         count = sum(record.counts)
         declared += count
         if len(desired.fingerprints) - before != count:

@@ -37,7 +37,7 @@ from reconciler.manifest.shapes import SHAPES, fast_check, fast_check_all
 from reconciler.manifest.template import substitute
 from reconciler.manifest.wireform import (
     alias_entry,
-    group_entry,
+    identity_entry,
     is_wire_identity,
     is_wire_item,
     item_entry,
@@ -166,7 +166,8 @@ class _FileReader:
         self.addresses: list[str] = []
         self.fingerprints: list[bytes] = []
         self.recorded = reader.recorded
-        self.has_variables = b"$" in text
+        # Also as an escape: what an entry means must not depend on the entries around it.
+        self.has_variables = b"$" in text or b"\\x24" in text or b"0024" in text
         self.record = empty_record(reader.context)
         self.first = 0  # the number of the first entry of the section at hand
         self.old_addresses: list[str] = []
@@ -174,7 +175,7 @@ class _FileReader:
         self.scope = Scope(reader.project, self._content)
         self.old = old
         self.anew = anew
-        self.known: Mapping[bytes, tuple[int, int]] = {}
+        self.known: Mapping[tuple[str, bytes], tuple[int, int]] = {}
         self.facts = _facts_of(old)
 
     def run(self) -> Reading:
@@ -215,42 +216,54 @@ class _FileReader:
         record.groups = sorted(self.scope.groups())
         record.named = sorted(self.scope.named)
         record.reusable = record.reusable and not self.problems
+        # The scope leads back here. Bulk reading runs without the cyclic collector, so the circle is
+        # cut by hand; otherwise every file's text and values would stay.
+        del self.scope
         return Reading(record, self.emitted, self.problems)
 
     # -- the file as a whole -------------------------------------------------------------------
 
     def _read_defaults(self) -> None:
         context = hashlib.sha256(self.reader.context)
-        for part in [part for part in self.parts if part.name == "defaults"]:
+        for number, part in enumerate([part for part in self.parts if part.name == "defaults"]):
+            if number:
+                self._report(part, _repeated_defaults())
+                continue
             value = self._substituted(part, None, part.whole(), ())
-            spec = self._validated(part, None, value, "DefaultsSpec")
-            if spec is not None:
-                self.scope.source = spec.source
-                self.scope.provider = spec.provider
-                self.scope.permissions = spec.permissions
-            self._check_defaults(part)
+            self._take_defaults(part, value)
             context.update(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
         self.scope.identities_by_text = self.reader.identities_of(self.scope.provider)
         self.record.context = context.digest()
         self.record.reusable = True
 
-    def _check_defaults(self, part: Part) -> None:
-        if self.scope.source is not None:
-            self.scope.source_of(None, ("source",))
-        if self.scope.provider is not None:
-            self.scope.provider_of(None, ("provider",))
-        if self._place(part, None):
-            self.scope.source = self.scope.provider = None
+    def _take_defaults(self, part: Part, value: Any) -> None:
+        scope, project = self.scope, self.reader.project
+        before = len(self.problems)
+        spec = self._validated(part, None, value, "DefaultsSpec")
+        if spec is not None:
+            scope.source, scope.provider, scope.permissions = spec.source, spec.provider, spec.permissions
+        if scope.source is not None:
+            scope.source_of(None, ("source",))
+        if scope.provider is not None:
+            scope.provider_of(None, ("provider",))
+        self._place(part, None)
+        if len(self.problems) > before:
+            # Any that exist will do to look for other mistakes: the file is refused as it is.
+            open_first = sorted(project.sources, key=lambda source: source.visibility == "secured")
+            scope.source = open_first[0].name if open_first else None
+            scope.provider = project.providers[0].name if project.providers else None
 
     def _prepare_reuse(self) -> None:
         old = self.old
         if old is None or not old.reusable or old.context != self.record.context:
             return
         resource = 0
-        known = {}
-        for entry, count in enumerate(old.counts):
+        known: dict[tuple[str, bytes], tuple[int, int]] = {}
+        sections = (name for name, count in old.sections for _ in range(count))
+        for entry, (section, count) in enumerate(zip(sections, old.counts, strict=True)):
             if entry not in self.anew:
-                known[old.entries[entry * ENTRY_DIGEST : (entry + 1) * ENTRY_DIGEST]] = (resource, count)
+                key = (section, old.entries[entry * ENTRY_DIGEST : (entry + 1) * ENTRY_DIGEST])
+                known[key] = (resource, count)
             resource += count
         self.known = known
         self.old_addresses = old.address_list()
@@ -324,7 +337,8 @@ class _FileReader:
             else:
                 self._specs(part, specs)
             return
-        keys = [digests[start : start + ENTRY_DIGEST] for start in range(0, len(digests), ENTRY_DIGEST)]
+        starts = range(0, len(digests), ENTRY_DIGEST)
+        keys = [(part.name, digests[start : start + ENTRY_DIGEST]) for start in starts]
         fresh = iter(part.values([index for index, key in enumerate(keys) if key not in known]))
         for index, key in enumerate(keys):
             if key in known:
@@ -394,18 +408,17 @@ class _FileReader:
         return self._normaliser(section)(spec)
 
     def _from_wire(self, section: str, value: Any) -> Any:
-        """Return the entry in our own shape, where it has that of a Push API body."""
-        if section == "items":
-            if is_wire_item(value):
-                try:
-                    value = item_entry(value)
-                except ValueError as error:
-                    self.scope.found((), messages.bad_wire(str(error)))
-                    return None
-            if isinstance(value, dict) and isinstance(value.get("permissions"), list):
-                value = {**value, "permissions": permission_entry(value["permissions"])}
-        elif is_wire_identity(value):
-            value = alias_entry(value) if section == "aliases" else group_entry(value)
+        """Return the entry in our own shape, where it has that of a Push API body; None where that is not clear."""
+        try:
+            if section == "items":
+                value = item_entry(value) if is_wire_item(value) else value
+                if isinstance(value, dict) and isinstance(value.get("permissions"), list):
+                    value = {**value, "permissions": permission_entry(value["permissions"])}
+            elif is_wire_identity(value):
+                value = alias_entry(value) if section == "aliases" else identity_entry(value, _IDENTITY_TYPES[section])
+        except ValueError as error:
+            self.scope.found((), messages.bad_wire(str(error)))
+            return None
         return value
 
     def _keep(self, normal: Normal, section: str) -> None:
@@ -515,7 +528,12 @@ class _FileReader:
         for name, entry in value.items():
             entry = self._substituted(part, None, entry, (name,))
             if isinstance(entry, list):
-                entry = permission_entry(entry)
+                try:
+                    entry = permission_entry(entry)
+                except ValueError as error:
+                    self.scope.found((), messages.bad_wire(str(error)))
+                    self._place(part, None, (name,))
+                    continue
             spec = self._validated(part, None, entry, "PermissionSpec", (name,))
             if spec is None:
                 continue
@@ -543,6 +561,7 @@ class _FileReader:
                 self.record.moved.append(Moved(self.first + index, before, after))
 
 
+_IDENTITY_TYPES = {"groups": "group", "virtualGroups": "virtual-group", "users": "user"}
 _MODELS = {
     "items": "ItemSpec",
     "groups": "GroupSpec",
@@ -580,6 +599,15 @@ def _substitute_in(value: Any, variables: Mapping[str, str], path: Path, finding
 
 def _from_member(problem: Problem, origin: str) -> Problem:
     return replace(problem, what=f"{origin}: {problem.what}") if origin else problem
+
+
+def _repeated_defaults() -> Problem:
+    return Problem(
+        "repeated-defaults",
+        "the file has a second `defaults` section",
+        why="defaults hold for the whole file, all its documents, so two of them contradict each other.",
+        fix="join the two, or put the documents into files of their own.",
+    )
 
 
 def _misplaced(name: str) -> Problem:

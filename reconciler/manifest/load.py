@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -67,11 +67,13 @@ class Loaded:
         fresh = assemble(self._records, again, {})
         for address in missing:
             entry = fresh.emitted.get(address)
+            if entry is not None and address in self.desired.shared:
+                entry = replace(entry, shared=self.desired.shared[address])
             if entry is None:
                 raise ManifestError(_changed_meanwhile())
-            shared = self.desired.shared.get(address)
-            models = entry if shared is None else replace(entry, shared=shared)
-            self.desired.emitted[address] = models
+            if Resource(Address(address), entry.doc, entry.shared).fingerprint != self.desired.fingerprints[address]:
+                raise ManifestError(_changed_meanwhile())
+            self.desired.emitted[address] = entry
 
 
 def load_manifests(
@@ -109,11 +111,14 @@ def load_surveyed(
         desired = assemble(records, [entry.emitted for entry in done], recorded or {})
     files = tuple(entry.file.path for entry in surveyed.files)
     problems = [*surveyed.problems, *(problem for entry in done for problem in entry.problems)]
+    outdated: frozenset[str] = frozenset()
     if desired.suspicions:
         from reconciler.manifest.crossfile import confirm
 
-        problems += confirm(desired, files, records, lambda file: read_text(folder, file))
-    _save(cache, surveyed, done)
+        confirmed = confirm(desired, files, records, lambda file: read_text(folder, file), reader)
+        problems += confirmed.problems
+        outdated = confirmed.outdated
+    _save(cache, surveyed, done, outdated)
     key = None if problems else key_of(project, {entry.path: entry.row for entry in done})
     problems.sort(key=lambda found: found.sort_key)
     return Loaded(project, folder, desired, tuple(problems), files, key, records, reader)
@@ -149,10 +154,12 @@ def _job(entry: Surveyed, record: FileRecord | None, project_file: str) -> Job:
     return Job(entry.file.path, entry.file.stat, entry.file.path == project_file, row, record)
 
 
-def _save(cache: ManifestCache, surveyed: Survey, done: Sequence[Done]) -> None:
+def _save(cache: ManifestCache, surveyed: Survey, done: Sequence[Done], outdated: Collection[str]) -> None:
+    """Keep what was read; a file whose record names what its text does not is read anew next time."""
     known = {entry.file.path: entry.row for entry in surveyed.files}
     fresh = [entry for entry in done if entry.row is not known[entry.path] and not entry.problems]
-    cache.save([(entry.path, entry.row) for entry in fresh if entry.row.packed], surveyed.gone)
+    fresh = [entry for entry in fresh if entry.path not in outdated]
+    cache.save([(entry.path, entry.row) for entry in fresh if entry.row.packed], (*surveyed.gone, *outdated))
     cache.touch([(entry.path, entry.row) for entry in fresh if not entry.row.packed])
 
 

@@ -74,8 +74,11 @@ _SHARED: list[object] = []
 def _run_shared(numbers: range) -> list[_Result]:
     reader, jobs, clock = _SHARED
     gc.disable()
-    results = [_run_job(reader, jobs[number], clock) for number in numbers]  # type: ignore[index,arg-type]
-    return [(row, None, emitted, problems) for row, _, emitted, problems in results]
+    results: list[_Result] = []
+    for number in numbers:
+        row, _, emitted, problems = _run_job(reader, jobs[number], clock)  # type: ignore[index,arg-type]
+        results.append((row, None, emitted, problems))
+    return results
 
 
 def _unpacked(result: _Result, job: Job) -> Done:

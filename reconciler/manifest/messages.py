@@ -53,6 +53,15 @@ def foreign_provider(provider: str) -> Problem:
     )
 
 
+def elsewhere(provider: str, own: str) -> Problem:
+    return Problem(
+        "other-provider",
+        f'this identity lives in provider "{provider}", the group in "{own}"',
+        why="a call for a group cannot name another provider, so the identity would be taken for one of the group's own.",
+        fix="drop `provider` here, or tie the two identities together with an alias.",
+    )
+
+
 def not_an_identity(text: str) -> Problem:
     return Problem(
         "not-an-identity",
@@ -184,4 +193,9 @@ def nul() -> Problem:
 
 def bad_wire(what: str) -> Problem:
     """Return the problem of a Push API body that cannot be read."""
-    return Problem("bad-body", what, why="garbage would be indexed.", fix="correct it, or use `body: {file: PATH}`.")
+    return Problem(
+        "bad-body",
+        what,
+        why="the entry has the shape of a Push API body, and as such it is not clear what it means.",
+        fix="correct it, or write the entry in the form of the manifest language.",
+    )

@@ -29,6 +29,9 @@ Path = tuple[str | int, ...]
 
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s#\x00-\x20\x7f]+")
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}")
+TYPE_WORD = re.compile(r"user|group|virtual[-_]?group|unknown", re.IGNORECASE)
+# A NUL as JSON writes it, and not a backslash with "u0000" behind it.
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # Keys of the envelope itself (push-api.md 3.1): as metadata they would overwrite it.
 RESERVED_KEYS = frozenset(
     {
@@ -150,8 +153,8 @@ class Scope:
         return source
 
     def provider_of(self, name: str | None, path: Path, fallback: str | None = None) -> str | None:
-        """Return the canonical name of a provider: the given one, the file's default, the fallback, the only one."""
-        wanted = name or self.provider or fallback
+        """Return the canonical name of a provider: the given one, the fallback, the file's default, the only one."""
+        wanted = name or fallback or self.provider
         if wanted is None:
             if len(self.project.providers) == 1:
                 return self.project.providers[0].name
@@ -185,7 +188,7 @@ class Scope:
         prefix = self._prefixes.get((word, fallback))
         if prefix is not None and name and "?" not in name and "\0" not in name and name == name.strip():
             return prefix + name
-        kind = identity_type(word) if colon else None
+        kind = identity_type(word) if colon and TYPE_WORD.fullmatch(word) else None
         if kind is None or not name:
             self.found(path, messages.not_an_identity(text))
             return None
@@ -299,7 +302,7 @@ class Scope:
         if len(self.findings) > before or source is None:
             return None
         own = canonical_json(doc)
-        if b"\\u0000" in own:
+        if b"\\u0000" in own and NUL.search(own):
             self.found((), messages.nul())
             return None
         kept = doc.get("body")
@@ -324,7 +327,7 @@ class Scope:
         if type(permissions) is str:
             self.named.add(permissions)
             return b"", permissions
-        return self.permission_doc(permissions, _PERMISSIONS, source.provider), None
+        return self.permission_doc(permissions, _PERMISSIONS, self.provider or source.provider), None
 
     def _metadata(self, spec: Any) -> dict[str, Any]:
         metadata = spec.metadata
@@ -341,6 +344,8 @@ class Scope:
                     self.found(("metadata", key), messages.bad_value(key, value))
         if "title" in out and spec.title is not None:
             self.found(("metadata", "title"), messages.repeated_key("title"), on_key=True)
+        if "clickableuri" in out and spec.clickable_uri is not None:
+            self.found(("clickableUri",), messages.repeated_key("clickableuri"), on_key=True)
         if spec.permanent_id is not None:
             if "permanentid" in out:
                 self.found(("permanentId",), messages.repeated_key("permanentid"), on_key=True)
@@ -401,6 +406,8 @@ class Scope:
         own = self._own(spec, kind)
         fallback = own.provider if own else None
         doc: dict[str, Any] = {"members": self.identities(spec.members, (), "members", fallback)}
+        if own is not None:
+            self._check_home(spec.members, ("members",), own.provider)
         return self._identity_resource(spec, kind, own, doc, before)
 
     def user(self, spec: Any) -> Normal | None:
@@ -427,6 +434,8 @@ class Scope:
             if spec.well_knowns
             else []
         )
+        if well_knowns and own is not None:
+            self._check_home(spec.well_knowns, ("wellKnowns",), own.provider)
         if spec.protect:
             doc["protect"] = True
         if own is None or len(self.findings) > before:
@@ -435,6 +444,12 @@ class Scope:
         shared = canonical_json({"wellKnowns": well_knowns}) if well_knowns else b""
         return Normal(Address.of(kind, own.provider, name), canonical_json(doc), shared)
 
+    def _check_home(self, refs: Iterable[Any], path: Path, provider: str) -> None:
+        """Note the identities that name another provider than the group they are listed in."""
+        for index, ref in enumerate(refs):
+            if type(ref) is not str and ref.provider and self._providers.get(ref.provider, provider) != provider:
+                self.found((*path, index, "provider"), messages.elsewhere(ref.provider, provider))
+
     def alias(self, spec: Any) -> Normal | None:
         """Return the canonical alias of one identity, or None when something is wrong with it."""
         before = len(self.findings)
@@ -442,10 +457,16 @@ class Scope:
         of = self.identity(spec.of, ("of",), fallback)
         if of is not None:
             self.mentioned.add(of)
+            self.check_own(of.split("/", 2)[1], ("of",))
         mappings = self.alias_targets(spec)
         if of is None or len(self.findings) > before:
             return None
         return alias_of(of, mappings, protect=spec.protect)
+
+    def check_own(self, provider: str, path: Path) -> None:
+        """Note a provider that is not this project's, so that nothing can be pushed to it."""
+        if self.project.provider(provider) is None:
+            self.found(path, messages.foreign_provider(provider))
 
     def alias_targets(self, spec: Any) -> list[str]:
         """Return the canonical identities that an alias stands for, sorted."""
@@ -453,7 +474,7 @@ class Scope:
         for index, target in enumerate(spec.is_):
             word, _, name = target.identity.partition(":")
             prefix = self._target_prefixes.get((target.provider, word))
-            if prefix is None or not name or "?" in name or target.additional_info:
+            if prefix is None or not name or "?" in name or target.additional_info or not _is_plain(name):
                 identity = self._alias_target(target, index)
                 if identity is not None:
                     out.append(identity)
@@ -463,9 +484,12 @@ class Scope:
 
     def _alias_target(self, target: Any, index: int) -> str | None:
         word, _, name = target.identity.partition(":")
-        kind = identity_type(word)
+        kind = identity_type(word) if TYPE_WORD.fullmatch(word) else None
         if kind is None or not name:
             self.found(("is", index, "identity"), messages.not_an_identity(target.identity))
+            return None
+        if INFO_MARK in name or "\0" in name or name != name.strip():
+            self.found(("is", index, "identity"), messages.bad_name(name))
             return None
         canonical = self._providers.get(target.provider)
         if canonical is None:
@@ -475,6 +499,10 @@ class Scope:
             return None
         self._target_prefixes[target.provider, word] = f"{kind}/{canonical}/"
         return str(Identity(kind, canonical, name, tuple(sorted((target.additional_info or {}).items()))))
+
+
+def _is_plain(name: str) -> bool:
+    return "\0" not in name and name == name.strip()
 
 
 def _is_scalar_list(value: Any) -> bool:

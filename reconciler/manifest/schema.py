@@ -16,7 +16,7 @@ Text = Annotated[str, Field(min_length=1)]
 IdentityText = Annotated[
     str,
     Field(
-        pattern=r"^(?i:user|group|virtual[-_]?group|unknown):.+$",
+        pattern=r"^(?i:user|group|virtual[-_]?group|unknown):[\s\S]+$",
         description="An identity in short: `user:alice@example.com`, `group:AlphaTeam`, `virtualGroup:Everyone`.",
         examples=["user:alice@example.com", "group:AlphaTeam"],
     ),
@@ -67,6 +67,10 @@ class LevelSpec(Spec):
     sets: list[PermissionSetSpec] = Field(min_length=1)
 
 
+# A level without sets would be passed by everybody.
+LevelSets = Annotated[list[PermissionSetSpec], Field(min_length=1)]
+
+
 class PermissionSpec(Spec):
     """A permission model: one set in short, or `sets`, or ordered `levels` of which the first that decides wins."""
 
@@ -74,7 +78,7 @@ class PermissionSpec(Spec):
     allowed: list[IdentityRef] | None = None
     denied: list[IdentityRef] | None = None
     sets: list[PermissionSetSpec] | None = Field(default=None, min_length=1)
-    levels: list[list[PermissionSetSpec] | LevelSpec] | None = Field(default=None, min_length=1)
+    levels: list[LevelSets | LevelSpec] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_form(self) -> PermissionSpec:

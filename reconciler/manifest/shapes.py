@@ -41,7 +41,7 @@ class PermissionShape(Struct, forbid_unknown_fields=True, rename="camel"):
     allowed: list[str | IdentityShape] | None = None
     denied: list[str | IdentityShape] | None = None
     sets: Annotated[list[PermissionSetShape], Meta(min_length=1)] | None = None
-    levels: Annotated[list[list[PermissionSetShape]], Meta(min_length=1)] | None = None
+    levels: Annotated[list[Annotated[list[PermissionSetShape], Meta(min_length=1)]], Meta(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
         simple = self.allowed is not None or self.denied is not None or self.anonymous is not None

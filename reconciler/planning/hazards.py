@@ -99,7 +99,8 @@ def _shares(changes: Sequence[Change], recorded: int, limits: Limits) -> list[Ha
 
 
 def _emptied(changes: Sequence[Change], desired: Iterable[str], recorded: Collection[str]) -> list[Hazard]:
-    deleted: Counter[str] = Counter(_home(change.address) for change in changes if change.action is Action.DELETE)
+    # Without `before` nobody knows whether it ever arrived, so nothing of what is recorded goes with it.
+    deleted = Counter(_home(change.address) for change in changes if change.action is Action.DELETE and change.before)
     if not deleted:
         return []
     inhabited = {_home(address) for address in desired}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action
 from reconciler.planning.diff import changes_of, compare
 from reconciler.planning.hazards import Limits, hazards_of, protected_deletions
 from reconciler.planning.plan import BodyRef, Plan
-from reconciler.planning.selection import select
+from reconciler.planning.selection import check_targets, select
 from reconciler.problems import Problem
 
 Lookup = Callable[[Iterable[str]], Mapping[str, Resource]]
@@ -58,8 +59,9 @@ def make_plan(
 
     `unsettled` are addresses whose last call has an unknown outcome, or that the remote rejected.
     `bodies` says where the content of the resources at given addresses comes from. The result
-    depends on nothing but the arguments.
+    depends on nothing but the arguments. Raises UsageError for a target that names nothing.
     """
+    check_targets(wish.targets, chain(desired.fingerprints, recorded.fingerprints, unsettled))
     differences = compare(desired.fingerprints, recorded.fingerprints, unsettled)
     everything = changes_of(
         differences, desired=desired.resources, recorded=recorded.resources, moved=moved, removal=wish.removal

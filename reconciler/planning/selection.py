@@ -2,13 +2,13 @@
 
 An item that appears before the group that may see it would be invisible or, worse, rejected, so a
 selected item brings the changes of the groups that it names, their members' groups and aliases, and
-its parent.
+its parent. What is deleted because it moved brings its new place, or nothing would be left of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from reconciler.model.address import Kind
 from reconciler.model.permission import PermissionModel
@@ -26,9 +26,11 @@ def select(
     """
     if not targets and not sources:
         return tuple(changes)
-    chosen = {change.address for change in changes if _is_named(change, targets, sources)}
+    named = _matcher(targets)
+    first = [change for change in changes if _is_in(change, sources) or named(change.address)]
+    chosen = {change.address for change in first}
     pending = {str(change.address): change for change in changes if change.action is not Action.DELETE}
-    queue = [pending[address] for address in sorted(chosen) if address in pending]
+    queue = first
     while queue:
         for address in _needs(queue.pop()):
             if address in pending and address not in chosen:
@@ -46,17 +48,56 @@ def check_sources(sources: Iterable[str], known: Collection[str]) -> None:
             )
 
 
-def _is_named(change: Change, targets: Collection[str], sources: Collection[str]) -> bool:
-    if change.address.kind is Kind.ITEM and change.address.scope in sources:
-        return True
-    return any(
-        candidate == target or fnmatchcase(candidate, target)
-        for target in targets
-        for candidate in (change.address, change.address.name)
-    )
+def check_targets(targets: Iterable[str], addresses: Iterable[str]) -> None:
+    """Refuse a target that names nothing on either side, which would look like "no changes"."""
+    waiting = {target: _matcher([target]) for target in targets}
+    for address in addresses:
+        if not waiting:
+            return
+        for target in [target for target, named in waiting.items() if named(address)]:
+            del waiting[target]
+    if waiting:
+        raise UsageError(
+            *(
+                Problem(
+                    "unknown-target",
+                    f'"{target}" names nothing in the manifests, nor in the state',
+                    fix="give an address (item/SOURCE/URI), a uri or name, or a pattern of either with `*`.",
+                )
+                for target in sorted(waiting)
+            )
+        )
+
+
+def _is_in(change: Change, sources: Collection[str]) -> bool:
+    return change.address.kind is Kind.ITEM and change.address.scope in sources
+
+
+def _matcher(targets: Collection[str]) -> Callable[[str], bool]:
+    """Return whether an address, or the name in it, is a target; only `*` stands for anything else.
+
+    Uris hold `?` and `[`, which the patterns of shells would take for something else.
+    """
+    exact = {target for target in targets if "*" not in target}
+    patterns = [
+        "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", target))
+        for target in sorted(targets)
+        if "*" in target
+    ]
+    pattern = re.compile("|".join(patterns), re.DOTALL) if patterns else None
+
+    def matches(address: str) -> bool:
+        name = address.split("/", 2)[2]
+        if address in exact or name in exact:
+            return True
+        return pattern is not None and bool(pattern.fullmatch(address) or pattern.fullmatch(name))
+
+    return matches
 
 
 def _needs(change: Change) -> Iterable[str]:
+    if change.moved_to is not None:
+        yield change.moved_to
     resource = change.after
     if resource is None:
         return

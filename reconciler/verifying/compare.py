@@ -1,0 +1,222 @@
+"""From a recorded row and what a read showed to a finding.
+
+Pure, and the only place that decides what "arrived" means. What cannot be told is not guessed: body
+and metadata of an item are visible to nobody (push-api.md 5.6), so the date of its indexing stands
+for them; where that is not shown, `Finding.arrived` is None and the log has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler.model.address import GROUP_KINDS, Address, Kind
+from reconciler.model.canonical import permanent_id
+from reconciler.state.rows import RecordedRow
+from reconciler.verifying.findings import Finding, Status, listed, rejected
+from reconciler.verifying.relations import GROUP_TYPES, Relations, declared, subject_of
+from reconciler.verifying.seen import (
+    DISABLED,
+    NOT_UPDATED,
+    Levels,
+    Ref,
+    SeenIdentity,
+    SeenItem,
+    SeenModel,
+    Who,
+)
+
+_HEALTHY = ("", "VALID")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRelations:
+    """The neighbours of an identity in the security cache: who is in it, and what it is in or the same as."""
+
+    children: tuple[SeenIdentity, ...] = ()
+    parents: tuple[SeenIdentity, ...] = ()
+
+
+# -- items -----------------------------------------------------------------------------------------
+
+
+def judge_item(row: RecordedRow, seen: SeenItem | None, model: SeenModel | None, recorded: Levels | None) -> Finding:
+    """Return the finding of an item.
+
+    `recorded` are the levels of the row's permission model, None when it has none: then what the
+    index shows is the source's own and is not looked at.
+    """
+    address, ordering = row.address, row.ordering_id
+    if seen is None:
+        what = "the index does not hold the item"
+        return Finding(address, Status.MISSING, ordering, "not-indexed", what, arrived=False)
+    own = row.resource.own()
+    metadata = own.get("metadata", {})
+    arrived = None if "indexeddate" in metadata else _arrived(seen.indexed_at, ordering)
+    if arrived is False and seen.indexed_at is not None:
+        what = f"the index holds the version of {_moment(seen.indexed_at)}, not the one pushed at {_moment(ordering)}"
+        return Finding(address, Status.MISSING, ordering, "outdated", what, arrived=False)
+    expected = metadata.get("permanentid") or permanent_id(address.name)
+    if seen.permanent_id is not None and seen.permanent_id != expected:
+        what = f'the field permanentid is "{seen.permanent_id[:80]}", not "{str(expected)[:80]}"'
+        return Finding(address, Status.DIFFERENT, ordering, "fields-differ", what, arrived)
+    if recorded is None:
+        return Finding(address, Status.VERIFIED, ordering, arrived=arrived)
+    if model is None or model.levels != recorded:
+        what = "the index shows " + (difference(recorded, model.levels) if model else "no permissions of it")
+        return Finding(address, Status.DIFFERENT, ordering, "permissions-differ", what, arrived)
+    if model.state not in _HEALTHY:
+        named = listed(f"{who} is {state}" for who, state in model.unresolved)
+        what = f"its permissions arrived, but are {model.state}" + (f": {named}" if named else "")
+        return Finding(address, Status.UNRESOLVED, ordering, "identities-unresolved", what, arrived)
+    return Finding(address, Status.VERIFIED, ordering, arrived=arrived)
+
+
+def difference(recorded: Levels, shown: Levels) -> str:
+    """Return how shown permissions differ from the recorded ones, in words."""
+    if len(recorded) != len(shown):
+        return f"{len(shown)} permission levels in place of {len(recorded)}"
+    for number, (before, after) in enumerate(zip(recorded, shown, strict=True), 1):
+        if before == after:
+            continue
+        parts = []
+        for word, side in (("allowed", 0), ("denied", 1)):
+            wanted: set[Who] = {who for entry in before for who in (entry.allowed, entry.denied)[side]}
+            found: set[Who] = {who for entry in after for who in (entry.allowed, entry.denied)[side]}
+            parts += _lacks_and_has(wanted, found, word)
+        if any(entry.anonymous for entry in before) != any(entry.anonymous for entry in after):
+            parts.append("anonymous people " + ("allowed" if any(entry.anonymous for entry in after) else "shut out"))
+        return f"level {number} with " + ("; ".join(parts) or "its identities in other sets")
+    return "the same permissions"
+
+
+def _lacks_and_has(wanted: Collection[Who], found: Collection[Who], word: str) -> list[str]:
+    parts = []
+    if lacking := set(wanted) - set(found):
+        parts.append(f"not {word} {listed(lacking)}")
+    if extra := set(found) - set(wanted):
+        parts.append(f"also {word} {listed(extra)}")
+    return parts
+
+
+def _arrived(indexed_at: int | None, ordering: int) -> bool | None:
+    """Whether an item was indexed after it was pushed; an ordering id is the time of the push.
+
+    A date that is a whole second may have lost its milliseconds on the way.
+    """
+    if indexed_at is None:
+        return None
+    return indexed_at + (999 if indexed_at % 1000 == 0 else 0) >= ordering
+
+
+def _moment(milliseconds: int) -> str:
+    try:
+        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return str(milliseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# -- identities ------------------------------------------------------------------------------------
+
+
+def judge_identity(
+    row: RecordedRow, seen: SeenIdentity | None, near: SeenRelations, relations: Relations, ref: Ref
+) -> Finding:
+    """Return the finding of a group, virtual group, user or alias."""
+
+    def finding(status: Status, code: str = "", what: str = "") -> Finding:
+        return Finding(row.address, status, row.ordering_id, code, what)
+
+    if seen is None:
+        return finding(Status.MISSING, "not-in-cache", "the security cache does not list the identity")
+    if seen.state == NOT_UPDATED:
+        what = "the security cache knows the identity by name only: it was never resolved"
+        return finding(Status.MISSING, "not-in-cache", what)
+    if seen.state == DISABLED:
+        return finding(Status.DIFFERENT, "identity-disabled", "the security cache lists the identity as disabled")
+    subject = subject_of(row.address, ref)
+    members, mappings, well_knowns = declared(row, ref)
+    if row.address.kind in GROUP_KINDS and (parts := _members(subject, members, near, relations)):
+        return finding(Status.DIFFERENT, "members-differ", "in the security cache the group has " + "; ".join(parts))
+    if row.address.kind is Kind.ALIAS:
+        shown = _shown_aliases(subject, near)
+        if mappings and not mappings & shown:
+            return finding(Status.MISSING, "not-in-cache", f"the security cache does not show it as {listed(mappings)}")
+        if parts := _aliases(subject, mappings, shown, relations):
+            what = "the security cache shows it " + "; ".join(parts)
+            return finding(Status.DIFFERENT, "mappings-differ", what)
+    if parts := _well_knowns(subject, well_knowns, near, relations):
+        return finding(Status.DIFFERENT, "well-knowns-differ", "in the security cache it is " + "; ".join(parts))
+    if seen.state in ("IN_ERROR", "OUT_OF_DATE"):
+        said = f": {seen.error}" if seen.error else ""
+        return finding(Status.UNRESOLVED, "identity-unhealthy", f"the security cache calls it {seen.state}{said}")
+    return finding(Status.VERIFIED)
+
+
+def _members(subject: Who, members: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
+    lacking = members - {entry.who for entry in near.children}
+    # A disabled identity stays related and grants nothing (push-api.md 5.3).
+    live = {entry.who for entry in near.children if entry.state != DISABLED}
+    extra = live - members - relations.inside.get(subject, set())
+    parts = [f"not the member {listed(lacking)}"] if lacking else []
+    return [*parts, f"also the member {listed(extra)}"] if extra else parts
+
+
+def _shown_aliases(subject: Who, near: SeenRelations) -> frozenset[Who]:
+    entries = near.children if subject.type in GROUP_TYPES else near.parents
+    return frozenset(entry.who for entry in entries)
+
+
+def _aliases(subject: Who, mappings: frozenset[Who], shown: frozenset[Who], relations: Relations) -> list[str]:
+    known = relations.inside if subject.type in GROUP_TYPES else relations.same
+    # What a user is in is no alias of theirs; what is in a group is told apart by nothing but the state.
+    shown_people = {who for who in shown if subject.type in GROUP_TYPES or who.type not in GROUP_TYPES}
+    lacking, extra = mappings - shown, shown_people - mappings - known.get(subject, set())
+    parts = [f"not as {listed(lacking)}"] if lacking else []
+    return [*parts, f"also as {listed(extra)}"] if extra else parts
+
+
+def _well_knowns(subject: Who, well_knowns: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
+    shown = {entry.who for entry in near.parents}
+    # Groups of others are not ours to judge, and one that is looked at itself says what is wrong with it.
+    ours = (shown & relations.groups) - relations.scope
+    lacking, extra = well_knowns - shown, ours - relations.around.get(subject, set())
+    parts = [f"not in {listed(lacking)}"] if lacking else []
+    return [*parts, f"also in {listed(extra)}"] if extra else parts
+
+
+# -- deletions and logs ----------------------------------------------------------------------------
+
+
+def judge_deleted_item(address: Address, ordering_id: int, seen: SeenItem | None) -> Finding:
+    """Return the finding of an item that was deleted."""
+    if seen is None:
+        return Finding(address, Status.VERIFIED, ordering_id, arrived=True, deletion=True)
+    what = "the item was deleted, and the index still holds it"
+    return Finding(address, Status.DIFFERENT, ordering_id, "still-there", what, arrived=False, deletion=True)
+
+
+def judge_deleted_identity(
+    address: Address, ordering_id: int, seen: SeenIdentity | None, near: SeenRelations, relations: Relations, ref: Ref
+) -> Finding:
+    """Return the finding of an identity or alias that was deleted: gone, or listed as disabled."""
+    gone = Finding(address, Status.VERIFIED, ordering_id, arrived=True, deletion=True)
+    if seen is None or seen.state in (DISABLED, NOT_UPDATED):
+        return gone
+    what = f"the identity was deleted, and the security cache still lists it as {seen.state or 'existing'}"
+    if address.kind is Kind.ALIAS:
+        subject = subject_of(address, ref)
+        if not (parts := _aliases(subject, frozenset(), _shown_aliases(subject, near), relations)):
+            return gone
+        what = "the alias was deleted, and the security cache still shows it " + "; ".join(parts)
+    return Finding(address, Status.DIFFERENT, ordering_id, "still-there", what, arrived=False, deletion=True)
+
+
+def with_log(finding: Finding, drop: str) -> Finding:
+    """Return the finding in the light of a log entry that says why the push was dropped (empty: none does).
+
+    A push that has visibly arrived was not dropped: then the entry is about somebody else's.
+    """
+    return rejected(finding, drop) if drop and finding.arrived is not True else finding

@@ -1,0 +1,106 @@
+"""What there is to verify: recorded rows that nobody has seen arrive, and deletions since the last time.
+
+Reads the state, decides nothing else. A deleted resource has no row, so the journal tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.address import Address, Kind
+from reconciler.model.states import Target
+from reconciler.state.journal import DELETE, FORGET, STATE_ONLY, Outcome, RunRecord
+from reconciler.state.rows import VERIFIED
+from reconciler.state.store import StateReader
+
+COMMAND = "verify"
+"""The command of the runs that record what was learned."""
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The addresses of rows to look at, the deletions with their ordering ids, and what names mean.
+
+    `newest_run` is the run that had begun last: if it still is when the work is done, nothing was
+    deleted in between.
+    """
+
+    rows: frozenset[str] = frozenset()
+    deletions: Mapping[Address, int] = field(default_factory=dict)
+    target: Target | None = None
+    newest_run: str = ""
+
+    @property
+    def total(self) -> int:
+        """How many resources there are to verify."""
+        return len(self.rows) + len(self.deletions)
+
+
+def read_scope(store: StateReader, *, everything: bool) -> Scope:
+    """Return what is not verified yet; with `everything`, all that is recorded.
+
+    Deletions are those of all runs since the last verification that found nothing wrong; with
+    `everything`, those of the last run that made calls as well.
+    """
+    # The history first: rows that a run changes after it was read are looked at as they are then.
+    history = store.runs()
+    rows = {str(row.address) for row in store.rows() if everything or row.verified != VERIFIED}
+    deletions, targets = _deletions(store, history, everything=everything)
+    for row in store.rows(deletions):
+        del deletions[row.address]
+    # A deleted identity that is recorded as an alias too lives on, so the alias is what to look at.
+    for address, alias in [(address, _alias_of(address)) for address in deletions]:
+        if alias and any(True for _ in store.rows([alias])):
+            del deletions[address]
+            rows.add(alias)
+    newest = history[0].run.id if history else ""
+    return Scope(frozenset(rows), deletions, _merged(targets, store.target()), newest)
+
+
+def _deletions(
+    store: StateReader, history: tuple[RunRecord, ...], *, everything: bool
+) -> tuple[dict[Address, int], list[Target]]:
+    found: list[tuple[RunRecord, dict[Address, int | None]]] = []
+    confirmed = False
+    for record in history:
+        if record.run.command == COMMAND:
+            confirmed = confirmed or record.result == DONE
+            if confirmed and not everything:
+                break
+            continue
+        last: dict[Address, int | None] = {}
+        called = False
+        for entry in store.journal(record.run.id):
+            if entry.outcome is not Outcome.ACCEPTED or entry.intent.kind in (STATE_ONLY, FORGET):
+                continue
+            called = True
+            for address, verb in entry.intent.covers:
+                last[address] = entry.intent.ordering_id if verb == DELETE else None
+        found.append((record, {address: order for address, order in last.items() if order is not None}))
+        if confirmed and called:
+            break
+    # Puts need no care here: what was put again is recorded, and the caller leaves it out.
+    deletions: dict[Address, int] = {}
+    for _, last in reversed(found):
+        deletions.update({address: order for address, order in last.items() if order is not None})
+    return deletions, [record.target for record, _ in reversed(found)]
+
+
+def _alias_of(address: Address) -> str:
+    if address.kind in (Kind.ITEM, Kind.ALIAS):
+        return ""
+    return Address.of(Kind.ALIAS, address.scope, f"{address.kind.value}:{address.name}")
+
+
+def _merged(targets: list[Target], last: Target | None) -> Target | None:
+    """Return the last target, with the names that earlier runs knew besides."""
+    if last is None:
+        return None
+    sources: dict[str, str] = {}
+    providers: dict[str, str] = {}
+    for target in (*targets, last):
+        sources.update(target.sources)
+        providers.update(target.providers)
+    return Target(last.organization, tuple(sorted(sources.items())), tuple(sorted(providers.items())))

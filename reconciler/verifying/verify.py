@@ -1,0 +1,330 @@
+"""Looks again and again until everything has arrived, was rejected, or the time is over.
+
+[io] It asks the remote through `look` and the clock through `Clock`; what arrived is decided in
+`compare`. It yields what happens and writes nothing: the caller records the report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+
+from reconciler.calls.context import WireContext
+from reconciler.calls.wire import alias_identity
+from reconciler.model.address import Address, Kind
+from reconciler.model.identity import Identity, parse_identity
+from reconciler.problems import RemoteError
+from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
+from reconciler.verifying.compare import (
+    judge_deleted_identity,
+    judge_deleted_item,
+    judge_identity,
+    judge_item,
+    with_log,
+)
+from reconciler.verifying.findings import Finding, Status, rejected
+from reconciler.verifying.logs import Asked, Key, LogBook
+from reconciler.verifying.look import Look
+from reconciler.verifying.relations import Relations, subject_of
+from reconciler.verifying.scope import Scope
+from reconciler.verifying.seen import Levels, SeenIdentity, Who, recorded_levels
+
+PAGE = 1000
+FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
+LOG_AGE = timedelta(days=14)
+"""How long the remote keeps its logs (push-api.md 2.6)."""
+_SKEW = timedelta(minutes=5)
+_CACHED_MODELS = 4096
+
+Rows = Callable[[Iterable[str] | None], Iterator[RecordedRow]]
+"""Yields recorded rows sorted by address: of these addresses, or all (`StateReader.rows`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time, and a way to wait."""
+
+    now: Callable[[], datetime]
+    seconds: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A verification of so many resources begins."""
+
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """So many of the resources have their final finding; every page of rows ends with one of these."""
+
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """So many resources have not arrived; they are looked at again after a while."""
+
+    pending: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found. `problems` are the findings that are not good, sorted by address.
+
+    `checked` and `verified` count resources by kind. `verifications` are what the state does not
+    know yet. `notes` say what kept us from knowing more.
+    """
+
+    checked: Counter[Kind]
+    verified: Counter[Kind]
+    problems: tuple[Finding, ...]
+    verifications: tuple[Verification, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def count(self, status: Status) -> int:
+        """Return how many resources have this status."""
+        if status is Status.VERIFIED:
+            return sum(self.verified.values())
+        return sum(finding.status is status for finding in self.problems)
+
+    @property
+    def total(self) -> int:
+        """How many resources were looked at."""
+        return sum(self.checked.values())
+
+
+Event = Started | Looked | Waiting | Report
+
+
+def verify(
+    scope: Scope, *, rows: Rows, look: Look, context: WireContext, clock: Clock, timeout: float
+) -> Iterator[Event]:
+    """Verify what is in scope, waiting up to `timeout` seconds; the last event is the report.
+
+    Raises RemoteError when the remote cannot be read.
+    """
+    yield Started(scope.total)
+    began = clock.seconds()
+    work = _Work(scope, rows, look, context, clock)
+    wait = FIRST_WAIT
+    while True:
+        yield from work.round()
+        left = timeout - (clock.seconds() - began)
+        if not work.pending or left <= 0:
+            break
+        pause = min(wait, left)
+        yield Waiting(len(work.pending), pause)
+        clock.sleep(pause)
+        wait = min(wait * 2, LONGEST_WAIT)
+    yield work.report(clock.seconds() - began)
+
+
+@dataclass(slots=True)
+class _Work:
+    scope: Scope
+    rows: Rows
+    look: Look
+    context: WireContext
+    clock: Clock
+    pending: set[str] = field(init=False)
+    settled: int = 0
+    verified: Counter[Kind] = field(default_factory=Counter)
+    problems: list[Finding] = field(default_factory=list)
+    open: list[Finding] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)
+    verifications: list[Verification] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    log: LogBook | None = None
+    _levels: dict[bytes, Levels] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pending = {*self.scope.rows, *self.scope.deletions}
+
+    # -- one look at everything that is pending ------------------------------------------------
+
+    def round(self) -> Iterator[Looked]:
+        """Look once at what is pending and keep what is final."""
+        self.open.clear()
+        relations, listed = self._identities()
+        doubtful: list[Finding] = []
+        for page in _pages(self.rows(sorted(self.pending - self.scope.deletions.keys()))):
+            self.known.update((row.address, row.verified_detail) for row in page if row.verified == REJECTED)
+            findings = [*self._items(page), *self._identity_findings(page, relations, listed)]
+            self._take(page, findings, doubtful)
+            yield Looked(self.settled)
+        gone = sorted(self.pending & self.scope.deletions.keys())
+        for addresses in _pages(gone):
+            deleted = [Address(address) for address in addresses]
+            found = [*self._deleted_items(deleted), *self._deleted_identities(deleted, relations, listed)]
+            self._take((), found, doubtful)
+            yield Looked(self.settled)
+        self._read_logs(doubtful)
+        # What is in no finding was deleted or forgotten while we looked.
+        self.pending = {finding.address for finding in self.open}
+        yield Looked(self.settled)
+
+    def _take(self, page: Sequence[RecordedRow], findings: Iterable[Finding], doubtful: list[Finding]) -> None:
+        before = {row.address: row for row in page}
+        for finding in findings:
+            stored = self.known.get(finding.address, "") if not finding.deletion else ""
+            if finding.address in self.known and finding.status is not Status.VERIFIED:
+                # The remote has spoken of this push before; its logs may be gone, its word is not.
+                finding = rejected(finding, stored or "rejected")
+            if finding.address.kind is Kind.ITEM and not finding.arrived and finding.status is not Status.REJECTED:
+                doubtful.append(finding)
+            else:
+                self._settle(finding)
+            row = before.get(finding.address)
+            if row is not None and row.verified == VERIFIED and finding.status is not Status.VERIFIED:
+                self.verifications.append(Verification(row.address, row.ordering_id, None, finding.what))
+
+    def _settle(self, finding: Finding) -> None:
+        if not finding.final:
+            self.open.append(finding)
+            return
+        self.settled += 1
+        if finding.status is Status.VERIFIED:
+            self.verified[finding.address.kind] += 1
+        else:
+            self.problems.append(finding)
+        if not finding.deletion and self.known.get(finding.address) != finding.what:
+            detail = finding.what[:500]
+            self.verifications.append(Verification(finding.address, finding.ordering_id, finding.status.value, detail))
+
+    # -- items ---------------------------------------------------------------------------------
+
+    def _items(self, page: Sequence[RecordedRow]) -> Iterator[Finding]:
+        for source, rows in _by_scope(row for row in page if row.address.kind is Kind.ITEM):
+            seen = self.look.items(self.context.source(source).id, [row.address.name for row in rows])
+            guarded = {row.address.name for row in rows if row.shared}
+            models = self.look.models({uri: item for uri, item in seen.items() if uri in guarded})
+            for row in rows:
+                uri = row.address.name
+                recorded = self._recorded_levels(row) if row.shared else None
+                # Gone between two requests: looked at again, it is absent.
+                found = None if recorded is not None and uri not in models else seen.get(uri)
+                yield judge_item(row, found, models.get(uri), recorded)
+
+    def _recorded_levels(self, row: RecordedRow) -> Levels:
+        known = self._levels.get(row.shared)
+        if known is None:
+            if len(self._levels) >= _CACHED_MODELS:
+                self._levels.clear()
+            model = row.resource.shared_doc() or {"levels": []}
+            known = self._levels[row.shared] = recorded_levels(model, self.context.provider_ref)
+        return known
+
+    def _deleted_items(self, addresses: Sequence[Address]) -> Iterator[Finding]:
+        items = [address for address in addresses if address.kind is Kind.ITEM]
+        for source in sorted({address.scope for address in items}):
+            here = [address for address in items if address.scope == source]
+            seen = self.look.items(self.context.source(source).id, [address.name for address in here])
+            for address in here:
+                yield judge_deleted_item(address, self.scope.deletions[address], seen.get(address.name))
+
+    # -- identities ----------------------------------------------------------------------------
+
+    def _identities(self) -> tuple[Relations, dict[Who, SeenIdentity]]:
+        """Return what the state says of the pending identities' relations, and which of them are listed."""
+        ref = self.context.provider_ref
+        wanted: dict[str, set[Who]] = {}
+        for text in self.pending:
+            address = Address(text)
+            if address.kind is not Kind.ITEM:
+                provider = self.context.provider_id(address.scope)
+                wanted.setdefault(provider, set()).add(subject_of(address, ref))
+        relations = Relations({who for whos in wanted.values() for who in whos})
+        if wanted:
+            relations.add(self.rows(None), ref)
+        listed: dict[Who, SeenIdentity] = {}
+        for provider, whos in sorted(wanted.items()):
+            listed.update(self.look.identities(provider, whos))
+        return relations, listed
+
+    def _identity_findings(
+        self, page: Sequence[RecordedRow], relations: Relations, listed: dict[Who, SeenIdentity]
+    ) -> Iterator[Finding]:
+        rows = [row for row in page if row.address.kind is not Kind.ITEM]
+        near = self.look.relations([_identity(row.address) for row in rows], self.context.provider_ref)
+        for row, neighbours in zip(rows, near, strict=True):
+            seen = listed.get(subject_of(row.address, self.context.provider_ref))
+            yield judge_identity(row, seen, neighbours, relations, self.context.provider_ref)
+
+    def _deleted_identities(
+        self, addresses: Sequence[Address], relations: Relations, listed: dict[Who, SeenIdentity]
+    ) -> Iterator[Finding]:
+        here = [address for address in addresses if address.kind is not Kind.ITEM]
+        ref = self.context.provider_ref
+        near = self.look.relations([_identity(address) for address in here], ref)
+        for address, neighbours in zip(here, near, strict=True):
+            seen, ordering = listed.get(subject_of(address, ref)), self.scope.deletions[address]
+            yield judge_deleted_identity(address, ordering, seen, neighbours, relations, ref)
+
+    # -- logs ----------------------------------------------------------------------------------
+
+    def _read_logs(self, doubtful: Collection[Finding]) -> None:
+        """Settle the items that have not visibly arrived by what the logs say of them."""
+        book = None
+        if doubtful:
+            asked = {self._key(finding): Asked(finding.ordering_id, finding.deletion) for finding in doubtful}
+            now = self.clock.now()
+            oldest = min(entry.since for entry in asked.values()) / 1000
+            since = max(datetime.fromtimestamp(oldest, now.tzinfo), now - LOG_AGE)
+            try:
+                book, whole = self.look.log_book(asked, since, now + _SKEW)
+            except RemoteError as error:
+                self.notes[f"the logs cannot be read, so reasons are not known: {error}"] = None
+            else:
+                if not whole:
+                    self.notes["the sources' logs are too long to be read whole, so reasons may be missing"] = None
+        self.log = book
+        for finding in doubtful:
+            self._settle(with_log(finding, book.drop(self._key(finding)) if book else ""))
+
+    def _key(self, finding: Finding) -> Key:
+        return self.context.source(finding.address.scope).id, finding.address.name
+
+    def report(self, seconds: float) -> Report:
+        """Return what was found, now that nobody waits any longer."""
+        left, self.open = self.open, []
+        for finding in left:
+            absent = finding.status is Status.MISSING and finding.address.kind is Kind.ITEM
+            failed = self.log.failed_batch(self._key(finding)) if self.log and absent else ""
+            if failed:
+                self._settle(rejected(finding, f"a batch of its source failed after it was sent: {failed}"))
+            else:
+                self.problems.append(finding)
+        checked = self.verified + Counter(finding.address.kind for finding in self.problems)
+        return Report(
+            checked=checked,
+            verified=self.verified,
+            problems=tuple(sorted(self.problems, key=lambda finding: finding.address)),
+            verifications=tuple({entry.address: entry for entry in self.verifications}.values()),
+            notes=tuple(self.notes),
+            seconds=seconds,
+        )
+
+
+def _identity(address: Address) -> Identity:
+    return alias_identity(address) if address.kind is Kind.ALIAS else parse_identity(address)
+
+
+def _by_scope(rows: Iterable[RecordedRow]) -> Iterator[tuple[str, list[RecordedRow]]]:
+    found: dict[str, list[RecordedRow]] = {}
+    for row in rows:
+        found.setdefault(row.address.scope, []).append(row)
+    yield from found.items()
+
+
+def _pages(values: Iterable[Page]) -> Iterator[list[Page]]:
+    iterator = iter(values)
+    while page := list(islice(iterator, PAGE)):
+        yield page

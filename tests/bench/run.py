@@ -1,0 +1,198 @@
+"""Prints how fast the main job is, as ratios measured in one run: `make bench`.
+
+The yardstick is a bare parse of the same manifests with the fastest parser, in a process of its own.
+Machines are noisy: every figure is the median of several runs that take turns, and only ratios count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.corpus import write_project
+
+RECONCILER = [sys.executable, "-m", "reconciler.cli.main"]
+BARE = """
+import gc, glob, sys, time, yaml_rs
+gc.disable()
+texts = [open(path, encoding="utf-8").read() for path in sorted(glob.glob(sys.argv[1] + "/*.yaml"))]
+began = time.perf_counter()
+for text in texts:
+    yaml_rs.loads(text, parse_datetime=False)
+print(time.perf_counter() - began)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished process: seconds, the peak of its memory and that of its largest child, in MB."""
+
+    seconds: float
+    memory: float
+    output: str
+
+
+def run(args: list[str], *, expect: int = 0) -> Run:
+    """Run a command to its end."""
+    with tempfile.TemporaryFile() as out:
+        began = time.perf_counter()
+        process = subprocess.Popen(args, stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        output = out.read().decode()
+    if process.returncode != expect:
+        raise SystemExit(f"{' '.join(args)} ended with {process.returncode}:\n{output[-2000:]}")
+    return Run(seconds, usage.ru_maxrss / 1024, output)
+
+
+def in_turns(rounds: int, jobs: dict[str, Callable[[], Run]]) -> dict[str, list[Run]]:
+    """Run every job once a round, so that a slow moment of the machine hits all of them."""
+    results: dict[str, list[Run]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            results[name].append(job())
+    return results
+
+
+def median(runs: list[Run]) -> float:
+    return statistics.median(entry.seconds for entry in runs)
+
+
+def peak(runs: list[Run]) -> float:
+    return max(entry.memory for entry in runs)
+
+
+def touch_one_in_a_hundred(folder: Path, stamp: str) -> None:
+    """Change the title or the first member of every hundredth entry, spread over all files."""
+    for path in sorted(folder.glob("*.yaml")):
+        text = path.read_text()
+        entries = re.split(r"(?m)^(?=  - )", text)
+        for index in range(1, len(entries), 100):
+            entries[index] = re.sub(r"(title: \w+ \d+)\S*", rf"\1-{stamp}", entries[index], count=1)
+        path.write_text("".join(entries))
+
+
+def plan(folder: Path, *options: str) -> Run:
+    return run([*RECONCILER, "-C", str(folder), "plan", "--detail", "none", *options])
+
+
+def large(folder: Path, rounds: int, *, files: int, groups: int, aliases: int) -> None:
+    """Cold, warm and slightly changed plans beside a bare parse."""
+    write_project(folder, files=files, per_file=1000, groups=groups, aliases=aliases, pages=1000)
+    size = sum(path.stat().st_size for path in folder.glob("*.yaml"))
+    run([*RECONCILER, "-C", str(folder), "apply", "--auto-approve", "--detail", "none"])
+    plan(folder)
+    plan(folder)
+    counter = iter(range(1_000_000))
+
+    def bare() -> Run:
+        done = run([sys.executable, "-c", BARE, str(folder)])
+        return Run(float(done.output), done.memory, "")
+
+    def changed() -> Run:
+        touch_one_in_a_hundred(folder, f"v{next(counter)}")
+        return plan(folder)
+
+    quiet = in_turns(
+        rounds,
+        {
+            "bare parse": bare,
+            "cold no-op plan": lambda: plan(folder, "--no-cache"),
+            "warm no-op plan": lambda: plan(folder),
+        },
+    )
+    edited = in_turns(rounds, {"bare parse": bare, "1% changed": changed})
+    print(f"\n{files * 1000:,} items, {groups:,} groups, {aliases:,} aliases: {size / 1e6:.0f} MB of YAML")
+    row("bare parse, one process", quiet["bare parse"], quiet["bare parse"], None)
+    row("cold no-op plan", quiet["cold no-op plan"], quiet["bare parse"], 1.3)
+    row("warm no-op plan", quiet["warm no-op plan"], quiet["bare parse"], 0.1)
+    row("plan, 1% of the entries changed", edited["1% changed"], edited["bare parse"], 0.3)
+
+
+def row(name: str, runs: list[Run], yardstick: list[Run], goal: float | None) -> None:
+    ratios = [mine.seconds / theirs.seconds for mine, theirs in zip(runs, yardstick, strict=True)]
+    aim = f"   (aim {goal})" if goal else ""
+    print(
+        f"  {name:36} {median(runs):7.2f} s   {statistics.median(ratios):5.2f} x bare"
+        f"   {min(ratios):.2f}..{max(ratios):.2f}   {peak(runs):4.0f} MB{aim}"
+    )
+
+
+def ten_thousand(folder: Path) -> None:
+    """The first apply of 10,000 items of 1 KB to an emulator, one file and a hundred; then nothing changed."""
+    print("\n10,000 items of about 1 KB, first apply to the embedded emulator, then again")
+    for name, files, per_file in (("one file", 1, 10_000), ("100 files", 100, 100)):
+        project = write_project(
+            folder / f"{files}-files", files=files, per_file=per_file, groups=100, aliases=1000, words=110
+        )
+        first = run([*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--detail", "none"])
+        again = run([*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--detail", "none"])
+        seconds = re.search(r"not started; ([\d.]+) s", first.output)
+        assert "no call is needed" in again.output
+        print(
+            f"  {name:10} first {first.seconds:5.2f} s (calls {seconds[1] if seconds else '?'} s), {first.memory:3.0f} MB"
+            f"   again {again.seconds:5.2f} s, {again.memory:3.0f} MB"
+        )
+
+
+def growth(folder: Path, rounds: int) -> None:
+    """No-op plans at 1,000, 10,000 and 100,000 items: ten times the items, at most eleven times the time."""
+    print("\nno-op plan by number of items, cold (--no-cache) and warm")
+    before = None
+    for files in (1, 10, 100):
+        project = write_project(folder / f"{files}k", files=files, per_file=1000, groups=100, aliases=100)
+        run([*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--detail", "none"])
+        plan(project)
+        results = in_turns(rounds, {"cold": lambda p=project: plan(p, "--no-cache"), "warm": lambda p=project: plan(p)})
+        cold, warm = median(results["cold"]), median(results["warm"])
+        ratio = f"{cold / before:5.2f} x the one before" if before else ""
+        print(
+            f"  {files * 1000:7,} items   cold {cold:6.2f} s   warm {warm:5.2f} s   {peak(results['cold']):4.0f} MB   {ratio}"
+        )
+        before = cold
+
+
+def start_up(rounds: int) -> None:
+    results = in_turns(
+        rounds,
+        {
+            "click": lambda: run([sys.executable, "-c", "import click"]),
+            "version": lambda: run([*RECONCILER, "--version"]),
+        },
+    )
+    row("\n  interpreter importing click", results["click"], results["click"], None)
+    row("reconciler --version", results["version"], results["click"], 1.5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="a tenth of the large project")
+    parser.add_argument("--only", choices=["start", "large", "ten", "growth"])
+    options = parser.parse_args()
+    scale = 10 if options.small else 1
+    with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as name:
+        folder = Path(name)
+        if options.only in (None, "start"):
+            start_up(options.rounds * 2)
+        if options.only in (None, "large"):
+            large(folder / "large", options.rounds, files=100 // scale, groups=10_000 // scale, aliases=50_000 // scale)
+        if options.only in (None, "ten"):
+            ten_thousand(folder)
+        if options.only in (None, "growth"):
+            growth(folder, max(2, options.rounds // 2))
+
+
+if __name__ == "__main__":
+    main()
