@@ -80,3 +80,31 @@ class Stage:
 
     name: str
     calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The calls of a plan by stage, and the addresses that change in the state alone, sorted."""
+
+    stages: tuple[Stage, ...] = ()
+    state_only: tuple[Address, ...] = ()
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls, in order."""
+        return tuple(call for stage in self.stages for call in stage.calls)
+
+    @property
+    def api_calls(self) -> int:
+        """How many calls the API counts."""
+        return sum(call.api_calls for call in self.calls)
+
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests travel, uploads included."""
+        return sum(call.requests for call in self.calls)
+
+    @property
+    def size(self) -> int:
+        """An upper bound of the bytes of all payloads."""
+        return sum(call.size for call in self.calls)

@@ -24,7 +24,7 @@ from typing import Literal
 
 import orjson
 
-from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, Stage, Verb
 from reconciler.calls.context import WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.calls.packing import Group, Load, pack
@@ -48,34 +48,6 @@ _SINGLE = {
     Verb.PUT: ("PUT", CallKind.IDENTITY_PUT),
     Verb.DELETE: ("DELETE", CallKind.IDENTITY_DELETE),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """The calls of a plan by stage, and the addresses that change in the state alone, sorted."""
-
-    stages: tuple[Stage, ...] = ()
-    state_only: tuple[Address, ...] = ()
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        """All calls, in order."""
-        return tuple(call for stage in self.stages for call in stage.calls)
-
-    @property
-    def api_calls(self) -> int:
-        """How many calls the API counts."""
-        return sum(call.api_calls for call in self.calls)
-
-    @property
-    def requests(self) -> int:
-        """How many HTTP requests travel, uploads included."""
-        return sum(call.requests for call in self.calls)
-
-    @property
-    def size(self) -> int:
-        """An upper bound of the bytes of all payloads."""
-        return sum(call.size for call in self.calls)
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ def command(
     from reconciler.cli.applying import Approval, apply_planned, read_saved
     from reconciler.cli.planning import plan_or_report
     from reconciler.cli.session import open_session
-    from reconciler.planning.make import Wish
+    from reconciler.planning.wish import Wish
     from reconciler.problems import Problem, UsageError
 
     if plan_file is not None and (targets or sources or no_batch):

@@ -24,7 +24,7 @@ from reconciler import __version__
 from reconciler.applying.apply import Clock, Run, check_base, run_calls
 from reconciler.applying.events import Event, RunFinished
 from reconciler.bodies import BodyStore, ProjectBodies
-from reconciler.calls.compile import Compiled
+from reconciler.calls.call import Compiled
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
 from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import bodies_store, refuse_hazards

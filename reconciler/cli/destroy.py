@@ -24,7 +24,7 @@ def command(
     """
     from reconciler.cli.applying import Approval, apply_planned
     from reconciler.cli.session import make_destroy_plan, open_session
-    from reconciler.planning.make import Wish
+    from reconciler.planning.wish import Wish
 
     wish = Wish(allowed=("emptied", "emptied-group"), removal="destroy")
     with open_session(directory, environment, use_cache=False) as session:

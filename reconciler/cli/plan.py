@@ -46,7 +46,7 @@ def command(
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import plan_or_report, save_plan
     from reconciler.cli.session import open_session
-    from reconciler.planning.make import Wish
+    from reconciler.planning.wish import Wish
     from reconciler.problems import errors_in
 
     wish = Wish(allowed=allowed, targets=targets, sources=sources)

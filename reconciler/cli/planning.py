@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.bodies import BodyStore
 from reconciler.cli.session import Planned, Session, make_project_plan
-from reconciler.planning.make import Wish
 from reconciler.planning.plan import Plan
+from reconciler.planning.wish import Wish
 from reconciler.problems import ManifestError, Problem, StateError, UsageError
 
 if TYPE_CHECKING:

@@ -25,11 +25,12 @@ from reconciler.problems import ManifestError, Problem, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from reconciler.calls.compile import Batching, Compiled
+    from reconciler.calls.call import Compiled
+    from reconciler.calls.compile import Batching
     from reconciler.calls.context import WireContext
     from reconciler.manifest.load import Loaded
     from reconciler.planning.hazards import Limits
-    from reconciler.planning.make import Wish
+    from reconciler.planning.wish import Wish
 
 # What a cached reading depends on beside the texts; raise it when reading comes to mean something else.
 CACHE_EDITION = f"{__version__}/1"
@@ -218,7 +219,7 @@ def _known_plan(session: Session, key: bytes | None) -> Planned | None:
     document = session.cache.plan(key) if key is not None else None
     if document is None:
         return None
-    from reconciler.calls.compile import Compiled
+    from reconciler.calls.call import Compiled
     from reconciler.planfile import load_plan
 
     try:
@@ -321,7 +322,8 @@ def _limits(project: Project) -> Limits:
 
 
 def _compile(session: Session, plan: Plan, batching: Batching) -> Compiled:
-    from reconciler.calls.compile import Compiled, compile_calls
+    from reconciler.calls.call import Compiled
+    from reconciler.calls.compile import compile_calls
 
     if not plan.changes:
         return Compiled()

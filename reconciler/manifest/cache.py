@@ -6,13 +6,15 @@ they were made from.
 A row is used when the file's stat is unchanged and older than the row itself (git's racy rule: a
 file written in the same instant as its row may have changed again unseen); otherwise when the text
 has the same digest. Everything is keyed by `edition`: another version of the tool, the schema or the
-parser starts afresh. A cache that cannot be read or written is no error: it is only slower.
+parser starts afresh. A cache that cannot be read or written is no error: it is only slower. Rows are
+sealed: one that is damaged, or half of it newer than the other, counts as none.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,20 @@ class CachedFile:
         return decode_record(packed)
 
 
+def row_context(context: bytes, *, is_project: bool) -> bytes:
+    """Return what a row of the project's own file, or of any other, was read under."""
+    return context + b"/project" if is_project else context
+
+
+def _seal(*parts: bytes | str | int) -> bytes:
+    """Return a checksum of what belongs together."""
+    total = 0
+    for part in parts:
+        total = zlib.crc32(part if isinstance(part, bytes) else str(part).encode(), total)
+        total = zlib.crc32(b"/", total)
+    return total.to_bytes(4, "big")
+
+
 def is_racy(stat: FileStat, read_at: int) -> bool:
     """Whether a file may have changed after `read_at` without its stat showing it."""
     changed = max(stat.mtime_ns, stat.ctime_ns)
@@ -82,6 +98,8 @@ class ManifestCache:
     """The cache file of one project; `path` None keeps nothing."""
 
     def __init__(self, path: Path | None, edition: str) -> None:
+        self._path = path
+        self._edition = edition
         self._connection = _open(path, edition) if path is not None else None
 
     def load(self) -> dict[str, CachedFile]:
@@ -90,24 +108,32 @@ class ManifestCache:
             return {}
         try:
             rows = self._connection.execute("SELECT path, stat, read_at, digest, context, leans FROM file").fetchall()
-            return {
-                path: CachedFile(_STAT.decode(stat), read_at, digest, context, _LEANS.decode(leans))
-                for path, stat, read_at, digest, context, leans in rows
-            }
-        except (sqlite3.Error, msgspec.DecodeError):
+        except sqlite3.Error as error:
+            self._start_afresh(error)
             return {}
+        out = {}
+        for path, stat, read_at, digest, context, leans in rows:
+            try:
+                if leans[:4] == _seal(path, stat, read_at, digest, context, leans[4:]):
+                    row = CachedFile(_STAT.decode(stat), read_at, digest, context, _LEANS.decode(leans[4:]))
+                    out[path] = row
+            except (msgspec.DecodeError, TypeError):
+                continue
+        return out
 
-    def records(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Return the packed records of these files."""
+    def records(self, rows: Mapping[str, CachedFile]) -> dict[str, bytes]:
+        """Return the packed records that belong to these rows."""
         if self._connection is None:
             return {}
         out = {}
         try:
-            for path in paths:
-                row = self._connection.execute("SELECT record FROM file WHERE path = ?", (path,)).fetchone()
-                if row is not None:
-                    out[path] = row[0]
-        except sqlite3.Error:
+            for path, row in rows.items():
+                found = self._connection.execute("SELECT record FROM file WHERE path = ?", (path,)).fetchone()
+                # Another process may have written the row anew since it was loaded.
+                if found is not None and found[0][:4] == _seal(row.digest, _ENCODE(row.leans), found[0][4:]):
+                    out[path] = found[0][4:]
+        except (sqlite3.Error, TypeError) as error:
+            self._start_afresh(error)
             return {}
         return out
 
@@ -116,7 +142,7 @@ class ManifestCache:
         if self._connection is None:
             return
         rows = [
-            (path, _ENCODE(file.stat), file.read_at, file.digest, file.context, _ENCODE(file.leans), file.packed)
+            (*_sealed_row(path, file), _seal(file.digest, _ENCODE(file.leans), file.packed) + file.packed)
             for path, file in files
         ]
         missing = [(path,) for path in gone]
@@ -126,21 +152,33 @@ class ManifestCache:
             with self._connection:
                 self._connection.executemany("DELETE FROM file WHERE path = ?", missing)
                 self._connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        except sqlite3.Error:
-            return
+        except sqlite3.Error as error:
+            self._start_afresh(error)
 
     def touch(self, files: Iterable[tuple[str, CachedFile]]) -> None:
         """Note that files still have the text that was read, and when that was seen."""
         if self._connection is None:
             return
+        rows = [_sealed_row(path, file) for path, file in files]
         try:
             with self._connection:
                 self._connection.executemany(
-                    "UPDATE file SET stat = ?, read_at = ? WHERE path = ?",
-                    [(_ENCODE(file.stat), file.read_at, path) for path, file in files],
+                    "UPDATE file SET stat = ?, read_at = ?, leans = ? WHERE path = ? AND digest = ?",
+                    [(stat, read_at, leans, path, digest) for path, stat, read_at, digest, _, leans in rows],
                 )
         except sqlite3.Error:
             return
+
+    def _start_afresh(self, error: Exception) -> None:
+        """Give up a file that is damaged, so that the next run is quick again; one that is only busy stays."""
+        if type(error) is not sqlite3.DatabaseError or self._path is None:
+            return
+        self.close()
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            return
+        self._connection = _open(self._path, self._edition)
 
     def project(self, environment: str, file: str, stat: FileStat) -> Project | None:
         """Return what reconciler.yaml said for an environment when it last had this stat."""
@@ -152,15 +190,17 @@ class ManifestCache:
             ).fetchone()
             if row is None or row[0] != file or _STAT.decode(row[1]) != stat or is_racy(stat, row[2]):
                 return None
-            return _PROJECT.decode(row[3])
-        except (sqlite3.Error, msgspec.DecodeError):
+            sealed = row[3][:4] == _seal(environment, *row[:3], row[3][4:])
+            return _PROJECT.decode(row[3][4:]) if sealed else None
+        except (sqlite3.Error, msgspec.DecodeError, TypeError):
             return None
 
     def save_project(self, environment: str, file: str, stat: FileStat, read_at: int, project: Project) -> None:
         """Keep what reconciler.yaml says for an environment."""
         if self._connection is None:
             return
-        row = (environment, file, _ENCODE(stat), read_at, _ENCODE(project))
+        packed, value = _ENCODE(stat), _ENCODE(project)
+        row = (environment, file, packed, read_at, _seal(environment, file, packed, read_at, value) + value)
         try:
             with self._connection:
                 self._connection.execute("INSERT OR REPLACE INTO project VALUES (?, ?, ?, ?, ?)", row)
@@ -197,7 +237,16 @@ class ManifestCache:
             self._connection = None
 
 
+def _sealed_row(path: str, file: CachedFile) -> tuple[str, bytes, int, bytes, bytes, bytes]:
+    stat, leans = _ENCODE(file.stat), _ENCODE(file.leans)
+    seal = _seal(path, stat, file.read_at, file.digest, file.context, leans)
+    return path, stat, file.read_at, file.digest, file.context, seal + leans
+
+
 def _open(path: Path, edition: str) -> sqlite3.Connection | None:
+    # A link that came with somebody's project must not make us write elsewhere.
+    if path.is_symlink() or path.parent.is_symlink():
+        return None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _connect(path, edition)

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from reconciler.manifest.desired import Desired, Suspicion
-from reconciler.manifest.entries import LIST_SECTIONS, Reader
+from reconciler.manifest.entries import Reader
 from reconciler.manifest.locate import excerpt
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.record import FileRecord
@@ -177,7 +177,9 @@ def _mistaken(texts: _Texts, file: int, names: Sequence[_Wanted], reader: Reader
             elif len(problems) >= MAX_PLACES:
                 more[wanted.name] = more.get(wanted.name, 0) + 1
             else:
-                problems += [texts.placed(wanted.problem, file, part.locate(index, path)) for path in paths or [()]]
+                # What is not written out comes from a row, or from a form of the wire.
+                paths = paths or [("item", "permissions") if part.name == "itemSets" else ("permissions",)]
+                problems += [texts.placed(wanted.problem, file, part.locate(index, path)) for path in paths]
     for name, count in more.items():
         last = found[name][-1]
         found[name][-1] = replace(last, what=f"{last.what}; {count:,} more entries of this file name it")

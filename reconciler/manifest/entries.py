@@ -17,9 +17,10 @@ import orjson
 
 from reconciler.manifest import messages
 from reconciler.manifest.content import ContentInfo, hash_file
+from reconciler.manifest.inputs import found_digest, set_inputs
 from reconciler.manifest.normalize import Finding, Normal, Path, Scope
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
-from reconciler.manifest.paths import FoundFile, Globbed, ProjectFolder
+from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.manifest.record import (
     ENTRY_DIGEST,
@@ -32,7 +33,8 @@ from reconciler.manifest.record import (
     OfEach,
     Pattern,
 )
-from reconciler.manifest.sets import FileFacts, SetFault, expand_set, set_inputs
+from reconciler.manifest.sections import LIST_SECTIONS, PROJECT_SECTIONS, SECTIONS
+from reconciler.manifest.sets import FileFacts, SetFault, expand_set
 from reconciler.manifest.shapes import SHAPES, fast_check, fast_check_all
 from reconciler.manifest.template import substitute
 from reconciler.manifest.wireform import (
@@ -47,10 +49,6 @@ from reconciler.model.address import Kind
 from reconciler.model.canonical import NO_SHARED
 from reconciler.model.identity import identity_type
 from reconciler.problems import ManifestError, Problem, did_you_mean
-
-LIST_SECTIONS = ("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests", "moved")
-PROJECT_SECTIONS = ("manifests", "sources", "providers", "environments", "vars", "guardrails")
-SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)
 
 # Above this many identities the memory of their texts starts afresh.
 KNOWN_IDENTITIES = 200_000
@@ -569,12 +567,6 @@ _MODELS = {
     "users": "UserSpec",
     "aliases": "AliasSpec",
 }
-
-
-def found_digest(inputs: Globbed) -> bytes:
-    """Return a digest of the files that a set found and their stat: what the set depends on beside its text."""
-    found: Iterable[FoundFile] = inputs.files
-    return hashlib.sha256(orjson.dumps([(entry.path, *entry.stat) for entry in found])).digest()
 
 
 def _facts_of(old: FileRecord | None) -> dict[str, FileFacts]:

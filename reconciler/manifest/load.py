@@ -126,7 +126,7 @@ def load_surveyed(
 
 def _read_all(reader: Reader, surveyed: Survey, cache: ManifestCache, clock: Callable[[], int]) -> list[Done]:
     """Return what each file says: from the cache where nothing changed, else by reading it."""
-    packed = cache.records(entry.file.path for entry in surveyed.files if entry.row is not None)
+    packed = cache.records({entry.file.path: entry.row for entry in surveyed.files if entry.row is not None})
     jobs: list[Job] = []
     done: dict[str, Done] = {}
     for entry in surveyed.files:

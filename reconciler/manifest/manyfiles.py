@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.manifest.cache import CachedFile
+from reconciler.manifest.cache import CachedFile, row_context
 from reconciler.manifest.entries import Emitted, Reader, empty_record
 from reconciler.manifest.files import read_text
 from reconciler.manifest.paths import FileStat
 from reconciler.manifest.record import FileRecord, Leans, decode_record, encode_record
-from reconciler.problems import ManifestError, Problem
+from reconciler.problems import ManifestError, Position, Problem
 
 # Below this many bytes of text a second process costs more than it saves.
 PARALLEL_BYTES = 4 << 20
@@ -110,11 +110,12 @@ def _run_job(reader: Reader, job: Job, clock: Callable[[], int]) -> _Result:
     except ManifestError as error:
         empty = empty_record(reader.context)
         row = CachedFile(job.stat, read_at, b"", reader.context, Leans([], []), encode_record(empty))
-        return row, empty, [], list(error.problems)
+        return row, empty, [], [problem.at(Position(job.path, 1, 1)) for problem in error.problems]
     digest = hashlib.sha256(text).digest()
     if job.row is not None and job.row.digest == digest:
         return replace(job.row, stat=job.stat, read_at=read_at), job.old, [], []
     reading = reader.read(text, job.path, is_project=job.is_project, old=job.old)
     record = reading.record
-    row = CachedFile(job.stat, read_at, digest, reader.context, record.leans, encode_record(record))
+    context = row_context(reader.context, is_project=job.is_project)
+    row = CachedFile(job.stat, read_at, digest, context, record.leans, encode_record(record))
     return row, record, reading.emitted, reading.problems

@@ -57,7 +57,7 @@ def elsewhere(provider: str, own: str) -> Problem:
     return Problem(
         "other-provider",
         f'this identity lives in provider "{provider}", the group in "{own}"',
-        why="a call for a group cannot name another provider, so the identity would be taken for one of the group's own.",
+        why="a call for a group names no other provider, so the identity would be taken for one of the group's own.",
         fix="drop `provider` here, or tie the two identities together with an alias.",
     )
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.manifest.cache import ManifestCache
-from reconciler.manifest.entries import PROJECT_SECTIONS
 from reconciler.manifest.files import read_text
-from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
+from reconciler.manifest.sections import PROJECT_SECTIONS
 from reconciler.problems import ManifestError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.manifest.parts import Part
 
 PROJECT_FILES = ("reconciler.yaml", "reconciler.yml")
 
@@ -71,6 +73,8 @@ def open_project(
 
 def read_project(folder: ProjectFolder, file: str, environment: str | None) -> Project:
     """Return what `reconciler.yaml` says for an environment; raises as `open_project` does."""
+    from reconciler.manifest.parts import PieceError, parts_of, whole_parts
+
     text = read_text(folder, file)
     parts, problems = parts_of(text, file)
     values: dict[str, Any] = {}

@@ -16,16 +16,16 @@ from urllib.parse import quote
 
 from reconciler.manifest.content import HEAD_SIZE, hash_file
 from reconciler.manifest.extract import extract_fields
+from reconciler.manifest.inputs import ROW_FORMATS, set_inputs, texts_of
 from reconciler.manifest.paths import FileStat, FoundFile, Globbed, ProjectFolder
 from reconciler.manifest.rows import BadRow, RowFormat, column_names, iter_rows
-from reconciler.manifest.template import compile_tree, render_tree, substitute, unknown_field
+from reconciler.manifest.template import compile_tree, render_tree, unknown_field
 from reconciler.problems import ManifestError, Problem
 
 Path = tuple[str | int, ...]
 
 FILE_FIELDS = ("path", "url_path", "name", "stem", "ext", "dir", "size")
 _OPEN_FIELDS = ("html.title", "html.lang", "html.meta.NAME", "front.KEY")
-_ROW_FORMATS = ("csv", "jsonl", "parquet")
 # What may stand in a segment of a URI's path as it is (RFC 3986, pchar); `%` may not.
 _PATH_SAFE = "/~!$&'()*+,;=:@"
 
@@ -59,26 +59,6 @@ class SetFault(NamedTuple):
     path: Path
     problem: Problem
     origin: str = ""
-
-
-def set_inputs(spec: Mapping[str, Any], folder: ProjectFolder, variables: Mapping[str, str]) -> Globbed:
-    """Return the files that a set is made of, with their stat, and what is wrong with them.
-
-    Together with the set's own text this is all that its members depend on.
-    """
-    origin = spec.get("from") or {}
-    try:
-        if "files" in origin:
-            wanted = [substitute(text, variables) for text in _texts(origin["files"])]
-            exclude = [substitute(text, variables) for text in _texts(origin.get("exclude"))]
-            return folder.glob(wanted, exclude)
-        kind = next((name for name in _ROW_FORMATS if name in origin), None)
-        if kind is None:
-            return Globbed([], [_no_origin()])
-        found = folder.resolve(substitute(origin[kind], variables))
-    except ManifestError as error:
-        return Globbed([], list(error.problems))
-    return Globbed([], [found]) if isinstance(found, Problem) else Globbed([FoundFile(found.relative, found.stat)], [])
 
 
 def expand_set(
@@ -156,7 +136,7 @@ class _Source:
     def rows(self) -> Iterator[SetMember | SetFault]:
         """Yield a member for each row."""
         path = self._inputs[0].path
-        kind = cast("RowFormat", next(name for name in _ROW_FORMATS if name in self._spec["from"]))
+        kind = cast("RowFormat", next(name for name in ROW_FORMATS if name in self._spec["from"]))
         try:
             columns = column_names(self._folder, path, kind)
             if columns is not None:
@@ -250,23 +230,10 @@ def _file_field_fault(name: str, path: Path) -> SetFault | None:
     return SetFault(path, unknown_field(name, (*FILE_FIELDS, *_OPEN_FIELDS)))
 
 
-def _texts(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
-
-
-def _no_origin() -> Problem:
-    return Problem(
-        "bad-set",
-        "an item set does not say where its members come from",
-        "without files or rows there is nothing to make items of.",
-        "give exactly one of files, csv, jsonl, parquet under `from`.",
-    )
-
-
 def _empty_set(spec: Mapping[str, Any]) -> Problem:
     origin = spec["from"]
-    kind = next(name for name in ("files", *_ROW_FORMATS) if name in origin)
-    shown = ", ".join(f'"{text}"' for text in _texts(origin[kind]))
+    kind = next(name for name in ("files", *ROW_FORMATS) if name in origin)
+    shown = ", ".join(f'"{text}"' for text in texts_of(origin[kind]))
     what = f"no file matches {shown}" if kind == "files" else f"{shown} has no rows"
     return Problem(
         "empty-set",

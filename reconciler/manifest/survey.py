@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from reconciler.manifest.cache import CachedFile, ManifestCache, is_racy
-from reconciler.manifest.entries import found_digest
+from reconciler.manifest.cache import CachedFile, ManifestCache, is_racy, row_context
 from reconciler.manifest.files import read_text
+from reconciler.manifest.inputs import found_digest, set_inputs
 from reconciler.manifest.paths import FileStat, FoundFile, ProjectFolder
 from reconciler.manifest.project import Project
-from reconciler.manifest.sets import set_inputs
 from reconciler.problems import ManifestError, Problem
 
 
@@ -68,7 +67,12 @@ def survey(project: Project, folder: ProjectFolder, project_file: str, cache: Ma
     found, problems = manifest_files(project, folder, project_file)
     cached = cache.load()
     context = context_of(project)
-    files = tuple(_surveyed(project, folder, file, cached.get(file.path), context) for file in found)
+    files = tuple(
+        _surveyed(
+            project, folder, file, cached.get(file.path), row_context(context, is_project=file.path == project_file)
+        )
+        for file in found
+    )
     present = {file.path for file in found}
     gone = tuple(path for path in cached if path not in present)
     return Survey(project, folder, project_file, files, gone, tuple(problems))
@@ -136,8 +140,8 @@ def context_of(project: Project) -> bytes:
 
 
 def _holds_resources(folder: ProjectFolder, file: str) -> bool:
-    from reconciler.manifest.entries import SECTIONS
     from reconciler.manifest.parts import parts_of
+    from reconciler.manifest.sections import SECTIONS
 
     parts, problems = parts_of(read_text(folder, file), file)
     return bool(problems) or any(part.name in SECTIONS for part in parts)

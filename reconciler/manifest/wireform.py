@@ -259,7 +259,7 @@ def alias_entry(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(identity, dict) or not isinstance(_fold(identity).get("name"), str):
         raise ValueError("identity has no name")
     if folded.pop("wellknowns", None):
-        raise ValueError("wellKnowns stand with the identity itself, under users or groups; aliases get them from there")
+        raise ValueError("wellKnowns stand with the identity, under users or groups; its alias gets them from there")
     targets = _each(folded.pop("mappings", None), _target)
     return {"of": _identity_entry({"type": "USER", **_fold(identity)}), "is": targets, **_rest(folded)}
 

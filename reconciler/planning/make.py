@@ -25,21 +25,6 @@ class Side:
     resources: Lookup
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked of a plan beside the manifests: hazards allowed by name, and what to narrow it to."""
-
-    allowed: Collection[str] = ()
-    targets: Collection[str] = ()
-    sources: Collection[str] = ()
-    removal: str = "removed"
-
-    @property
-    def selection(self) -> tuple[str, ...]:
-        """The words of the selection, for display."""
-        return (*sorted(self.targets), *(f"source {name}" for name in sorted(self.sources)))
-
-
 def make_plan(
     *,
     environment: str,

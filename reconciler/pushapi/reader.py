@@ -130,6 +130,9 @@ class Reader:
             for result in _entries(reply, "results"):
                 raw = result.get("raw")
                 document = dict(raw) if isinstance(raw, dict) else {}
+                if isinstance(result.get("uniqueId"), str):
+                    # The index's own name of the item: a uri may be in several sources.
+                    document["uniqueId"] = result["uniqueId"]
                 uri = document.get("uri") or result.get("uri")
                 if uri in known:
                     found[uri] = document

@@ -127,7 +127,8 @@ def read_model(document: Mapping[str, Any]) -> SeenModel:
     for level in _objects(document.get("permissionLevels")):
         sets = []
         for entry in _objects(level.get("permissionSets")):
-            allowed, denied = set(), set()
+            allowed: set[Who] = set()
+            denied: set[Who] = set()
             for permission in _objects(entry.get("permissions")):
                 found = _permission(permission)
                 (allowed if permission.get("allowed") is True else denied).add(found)

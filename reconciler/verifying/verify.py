@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TypeVar
 
 from reconciler.calls.context import WireContext
 from reconciler.calls.wire import alias_identity
@@ -25,6 +26,7 @@ from reconciler.verifying.compare import (
     judge_item,
     with_log,
 )
+from reconciler.verifying.events import Clock, Event, Looked, Report, Started, Waiting
 from reconciler.verifying.findings import Finding, Status, rejected
 from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
@@ -38,70 +40,12 @@ LOG_AGE = timedelta(days=14)
 """How long the remote keeps its logs (push-api.md 2.6)."""
 _SKEW = timedelta(minutes=5)
 _CACHED_MODELS = 4096
+_NEVER = (None, "")
+
+T = TypeVar("T")
 
 Rows = Callable[[Iterable[str] | None], Iterator[RecordedRow]]
 """Yields recorded rows sorted by address: of these addresses, or all (`StateReader.rows`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """The time, and a way to wait."""
-
-    now: Callable[[], datetime]
-    seconds: Callable[[], float]
-    sleep: Callable[[float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A verification of so many resources begins."""
-
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """So many of the resources have their final finding; every page of rows ends with one of these."""
-
-    settled: int
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """So many resources have not arrived; they are looked at again after a while."""
-
-    pending: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was found. `problems` are the findings that are not good, sorted by address.
-
-    `checked` and `verified` count resources by kind. `verifications` are what the state does not
-    know yet. `notes` say what kept us from knowing more.
-    """
-
-    checked: Counter[Kind]
-    verified: Counter[Kind]
-    problems: tuple[Finding, ...]
-    verifications: tuple[Verification, ...]
-    notes: tuple[str, ...]
-    seconds: float
-
-    def count(self, status: Status) -> int:
-        """Return how many resources have this status."""
-        if status is Status.VERIFIED:
-            return sum(self.verified.values())
-        return sum(finding.status is status for finding in self.problems)
-
-    @property
-    def total(self) -> int:
-        """How many resources were looked at."""
-        return sum(self.checked.values())
-
-
-Event = Started | Looked | Waiting | Report
 
 
 def verify(
@@ -139,7 +83,7 @@ class _Work:
     verified: Counter[Kind] = field(default_factory=Counter)
     problems: list[Finding] = field(default_factory=list)
     open: list[Finding] = field(default_factory=list)
-    known: dict[str, str] = field(default_factory=dict)
+    known: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     verifications: list[Verification] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     log: LogBook | None = None
@@ -156,35 +100,32 @@ class _Work:
         relations, listed = self._identities()
         doubtful: list[Finding] = []
         for page in _pages(self.rows(sorted(self.pending - self.scope.deletions.keys()))):
-            self.known.update((row.address, row.verified_detail) for row in page if row.verified == REJECTED)
+            self.known.update((row.address, (row.verified, row.verified_detail)) for row in page if row.verified)
             findings = [*self._items(page), *self._identity_findings(page, relations, listed)]
-            self._take(page, findings, doubtful)
+            self._take(findings, doubtful)
             yield Looked(self.settled)
         gone = sorted(self.pending & self.scope.deletions.keys())
         for addresses in _pages(gone):
             deleted = [Address(address) for address in addresses]
             found = [*self._deleted_items(deleted), *self._deleted_identities(deleted, relations, listed)]
-            self._take((), found, doubtful)
+            self._take(found, doubtful)
             yield Looked(self.settled)
         self._read_logs(doubtful)
         # What is in no finding was deleted or forgotten while we looked.
         self.pending = {finding.address for finding in self.open}
         yield Looked(self.settled)
 
-    def _take(self, page: Sequence[RecordedRow], findings: Iterable[Finding], doubtful: list[Finding]) -> None:
-        before = {row.address: row for row in page}
+    def _take(self, findings: Iterable[Finding], doubtful: list[Finding]) -> None:
+        """Settle findings, except those that the logs may know more about."""
         for finding in findings:
-            stored = self.known.get(finding.address, "") if not finding.deletion else ""
-            if finding.address in self.known and finding.status is not Status.VERIFIED:
+            verdict, reason = _NEVER if finding.deletion else self.known.get(finding.address, _NEVER)
+            if verdict == REJECTED and finding.status is not Status.VERIFIED:
                 # The remote has spoken of this push before; its logs may be gone, its word is not.
-                finding = rejected(finding, stored or "rejected")
+                finding = rejected(finding, reason)
             if finding.address.kind is Kind.ITEM and not finding.arrived and finding.status is not Status.REJECTED:
                 doubtful.append(finding)
             else:
                 self._settle(finding)
-            row = before.get(finding.address)
-            if row is not None and row.verified == VERIFIED and finding.status is not Status.VERIFIED:
-                self.verifications.append(Verification(row.address, row.ordering_id, None, finding.what))
 
     def _settle(self, finding: Finding) -> None:
         if not finding.final:
@@ -195,9 +136,12 @@ class _Work:
             self.verified[finding.address.kind] += 1
         else:
             self.problems.append(finding)
-        if not finding.deletion and self.known.get(finding.address) != finding.what:
-            detail = finding.what[:500]
-            self.verifications.append(Verification(finding.address, finding.ordering_id, finding.status.value, detail))
+        self._learn(finding, finding.status.value)
+
+    def _learn(self, finding: Finding, verdict: str | None) -> None:
+        detail = finding.what[:500]
+        if not finding.deletion and self.known.get(finding.address, _NEVER) != (verdict, detail):
+            self.verifications.append(Verification(finding.address, finding.ordering_id, verdict, detail))
 
     # -- items ---------------------------------------------------------------------------------
 
@@ -302,12 +246,14 @@ class _Work:
                 self._settle(rejected(finding, f"a batch of its source failed after it was sent: {failed}"))
             else:
                 self.problems.append(finding)
+                if self.known.get(finding.address, _NEVER)[0] == VERIFIED:
+                    self._learn(finding, None)
         checked = self.verified + Counter(finding.address.kind for finding in self.problems)
         return Report(
             checked=checked,
             verified=self.verified,
             problems=tuple(sorted(self.problems, key=lambda finding: finding.address)),
-            verifications=tuple({entry.address: entry for entry in self.verifications}.values()),
+            verifications=tuple(self.verifications),
             notes=tuple(self.notes),
             seconds=seconds,
         )
@@ -324,7 +270,7 @@ def _by_scope(rows: Iterable[RecordedRow]) -> Iterator[tuple[str, list[RecordedR
     yield from found.items()
 
 
-def _pages(values: Iterable[Page]) -> Iterator[list[Page]]:
+def _pages(values: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(values)
     while page := list(islice(iterator, PAGE)):
         yield page

@@ -1,0 +1,7 @@
+"""The names of the top-level sections of manifest files."""
+
+from __future__ import annotations
+
+LIST_SECTIONS = ("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests", "moved")
+PROJECT_SECTIONS = ("manifests", "sources", "providers", "environments", "vars", "guardrails")
+SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)

@@ -1,0 +1,21 @@
+"""What is asked of a plan beside what the manifests say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked of a plan beside the manifests: hazards allowed by name, and what to narrow it to."""
+
+    allowed: Collection[str] = ()
+    targets: Collection[str] = ()
+    sources: Collection[str] = ()
+    removal: str = "removed"
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """The words of the selection, for display."""
+        return (*sorted(self.targets), *(f"source {name}" for name in sorted(self.sources)))

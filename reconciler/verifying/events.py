@@ -1,0 +1,73 @@
+"""What a verification tells while it goes on, and what it has found in the end: values only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.model.address import Kind
+from reconciler.state.rows import Verification
+from reconciler.verifying.findings import Finding, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time, and a way to wait."""
+
+    now: Callable[[], datetime]
+    seconds: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A verification of so many resources begins."""
+
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """So many of the resources have their final finding; every page of rows ends with one of these."""
+
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """So many resources have not arrived; they are looked at again after a while."""
+
+    pending: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found. `problems` are the findings that are not good, sorted by address.
+
+    `checked` and `verified` count resources by kind. `verifications` are what the state does not
+    know yet. `notes` say what kept us from knowing more.
+    """
+
+    checked: Counter[Kind]
+    verified: Counter[Kind]
+    problems: tuple[Finding, ...]
+    verifications: tuple[Verification, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def count(self, status: Status) -> int:
+        """Return how many resources have this status."""
+        if status is Status.VERIFIED:
+            return sum(self.verified.values())
+        return sum(finding.status is status for finding in self.problems)
+
+    @property
+    def total(self) -> int:
+        """How many resources were looked at."""
+        return sum(self.checked.values())
+
+
+Event = Started | Looked | Waiting | Report
