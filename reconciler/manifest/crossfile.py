@@ -18,6 +18,7 @@ from reconciler.manifest.entries import Reader
 from reconciler.manifest.locate import excerpt
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.record import FileRecord
+from reconciler.manifest.sections import LIST_SECTIONS
 from reconciler.manifest.template import substitute
 from reconciler.model.address import Address
 from reconciler.model.identity import identity_type, parse_identity

@@ -12,6 +12,7 @@ from reconciler.planning.diff import changes_of, compare
 from reconciler.planning.hazards import Limits, hazards_of, protected_deletions
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.planning.selection import check_targets, select
+from reconciler.planning.wish import Wish
 from reconciler.problems import Problem
 
 Lookup = Callable[[Iterable[str]], Mapping[str, Resource]]
