@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import os
 import platform
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -32,7 +34,7 @@ from reconciler.cli.session import Planned, Session, check_target
 from reconciler.planning.plan import Plan
 from reconciler.problems import Interrupted, ManifestError, Problem, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
-from reconciler.state.store import LockInfo
+from reconciler.state.store import LockInfo, StateReader
 
 DONE, STOPPED, INTERRUPTED = 0, 4, 130
 
@@ -97,6 +99,8 @@ def apply_planned(session: Session, planned: Planned, approval: Approval, *, loc
     check_base(planned.plan, session.store)
     _approve(approval)
     _check_bodies(session, planned)
+    # A large plan stays to the end: the cyclic collector need not look at it again and again.
+    gc.freeze()
     return _run(session, planned, lock_timeout)
 
 
@@ -173,14 +177,13 @@ def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
     now = datetime.now(UTC)
     lock = _lock_info(now)
     stop = _Stop()
-    known = [change.address for change in plan.changes if change.before is not None]
     run = Run(
         info=_run_info(plan, planned.digest, lock),
         plan=plan,
         stages=planned.compiled.stages,
         state_only=planned.compiled.state_only,
         new_lineage=lambda: str(uuid.uuid4()),
-        above=max((row.ordering_id for row in session.store.rows(known)), default=0),
+        above=_highest_ordering_id(session.store, plan),
     )
     context = session.wire_context()
     refs = {body.sha256: body.path for body in plan.bodies}
@@ -221,6 +224,13 @@ def _tidy(session: Session, plan: Plan, store: BodyStore, bodies: ProjectBodies)
             store.prune({body.sha256 for body in plan.bodies if body.size <= KEPT_BODY} | _kept(session))
     except StateError as error:
         click.echo(f"note: later plans may not show what changes inside bodies: {error}", err=True)
+
+
+def _highest_ordering_id(store: StateReader, plan: Plan) -> int:
+    """Return the highest ordering id of what the plan changes, calls of unknown outcome included."""
+    known = [change.address for change in plan.changes if change.before is not None]
+    in_doubt = (entry.intent.ordering_id for entry in store.unsettled())
+    return max(chain((row.ordering_id for row in store.rows(known)), in_doubt), default=0)
 
 
 def _kept(session: Session) -> set[str]:

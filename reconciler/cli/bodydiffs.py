@@ -135,6 +135,8 @@ def unified(old: list[str], new: list[str]) -> Iterator[str]:
     What both have in common at their ends is set aside first. Too much left, and it is told as
     taken away and put there, without a search for what belongs together.
     """
+    if old == new:
+        return
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
         start += 1

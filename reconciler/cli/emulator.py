@@ -197,12 +197,12 @@ def _bad_source(text: str, what: str, fix: str = "") -> UsageError:
     )
 
 
-def _check_id(name: str, text: str = "") -> None:
+def _check_id(name: str, text: str | None = None) -> None:
     """Refuse an id that no path could hold; `text` is the --source that it stands in."""
     if name and name.isprintable() and "/" not in name:
         return
     what = f'"{name}" is no id' if name else "the id is empty"
-    if text:
+    if text is not None:
         raise _bad_source(text, what)
     raise UsageError(Problem("bad-id", what, why="it is a part of every path.", fix="give the id that calls name."))
 

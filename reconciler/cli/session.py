@@ -164,11 +164,13 @@ def make_project_plan(
         surveyed = survey(session.project, session.folder, session.project_file, session.cache)
         key = _plan_key(surveyed.key, seen, wish, batching, digest=digest)
         known = _known_plan(session, key)
-        if known is not None:
+        # Whoever needs the bodies is about to act on the plan; only a plan of nothing holds none.
+        if known is not None and not (keep_bodies and known.plan.changes):
             return known
         recorded = _read_state(session, seen)
     planned, manifests_key = _fresh_plan(session, wish, surveyed, recorded, keep_bodies, digest, batching)
-    _remember_plan(session, _plan_key(manifests_key, seen, wish, batching, digest=digest), planned)
+    if not (keep_bodies and planned.plan.changes):
+        _remember_plan(session, _plan_key(manifests_key, seen, wish, batching, digest=digest), planned)
     return planned
 
 

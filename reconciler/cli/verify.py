@@ -234,12 +234,11 @@ def _text(report: Report) -> str:
 def _resent(report: Report) -> Iterator[Verification]:
     """Yield the marks that make what did not arrive pending again."""
     from reconciler.state.rows import REJECTED, Verification
-    from reconciler.verifying.findings import Status
+    from reconciler.verifying.findings import RESEND, Status
 
     for finding in report.problems:
         if finding.status in (Status.MISSING, Status.DIFFERENT) and not finding.deletion:
-            detail = f"to be sent again, as asked for: {finding.what}"
-            yield Verification(finding.address, finding.ordering_id, REJECTED, detail[:500])
+            yield Verification(finding.address, finding.ordering_id, REJECTED, (RESEND + finding.what)[:500])
 
 
 def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Verification]) -> None:

@@ -48,7 +48,7 @@ from reconciler.manifest.wireform import (
 from reconciler.model.address import Kind
 from reconciler.model.canonical import NO_SHARED
 from reconciler.model.identity import identity_type
-from reconciler.problems import ManifestError, Problem, did_you_mean
+from reconciler.problems import ManifestError, Position, Problem, did_you_mean
 
 # Above this many identities the memory of their texts starts afresh.
 KNOWN_IDENTITIES = 200_000
@@ -125,6 +125,8 @@ class Reader:
     ) -> Reading:
         """Read one file; `old` is what an earlier text of it came to, save for the entries `anew`."""
         parts, problems = parts_of(text, file)
+        if not problems and not parts and not is_project:
+            problems = [_empty_file().at(Position(file, 1, 1))]
         if not problems:
             try:
                 return _FileReader(self, text, file, parts, is_project=is_project, old=old, anew=anew).run()
@@ -382,9 +384,9 @@ class _FileReader:
         self.record.counts.append(count)
 
     def _resource(self, part: Part, index: int, value: Any) -> None:
-        before = len(self.addresses)
+        before, known = len(self.addresses), len(self.problems)
         value = self._substituted(part, index, value, ())
-        normal = self._normal(part, index, value)
+        normal = self._normal(part, index, value) if len(self.problems) == known else None
         if normal is not None:
             self._keep(normal, part.name)
         self._place(part, index)
@@ -591,6 +593,15 @@ def _substitute_in(value: Any, variables: Mapping[str, str], path: Path, finding
 
 def _from_member(problem: Problem, origin: str) -> Problem:
     return replace(problem, what=f"{origin}: {problem.what}") if origin else problem
+
+
+def _empty_file() -> Problem:
+    return Problem(
+        "empty-file",
+        "the file holds no section",
+        why="a file that was cut off looks the same, and what it declared would be deleted.",
+        fix="delete the file if nothing belongs in it, or say so with an empty section, for example `items: []`.",
+    )
 
 
 def _repeated_defaults() -> Problem:

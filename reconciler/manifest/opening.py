@@ -15,7 +15,7 @@ from reconciler.manifest.files import read_text
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.manifest.sections import PROJECT_SECTIONS
-from reconciler.problems import ManifestError, Problem, UsageError
+from reconciler.problems import ManifestError, Problem, Related, UsageError
 
 if TYPE_CHECKING:
     from reconciler.manifest.parts import Part
@@ -84,9 +84,30 @@ def read_project(folder: ProjectFolder, file: str, environment: str | None) -> P
         except PieceError as error:
             parts, problems = whole_parts(text, file, error.problems)
             values = _values(parts)
+    problems = problems or _repeated(text, parts)
     if problems:
         raise ManifestError(*problems)
     return _resolved(text, parts, values, environment)
+
+
+def _repeated(text: bytes, parts: list[Part]) -> list[Problem]:
+    """Return a problem for each section of the project that stands in a second document, too."""
+    from reconciler.manifest.locate import excerpt
+
+    first: dict[str, Part] = {}
+    problems = []
+    for part in parts:
+        if part.name in PROJECT_SECTIONS and first.setdefault(part.name, part) is not part:
+            position = part.locate_name()
+            problem = Problem(
+                "repeated-section",
+                f'section "{part.name}" stands twice in this file',
+                why="only one of the two could count.",
+                fix="join the two.",
+                related=(Related(first[part.name].locate_name(), "it stands here first"),),
+            )
+            problems.append(problem.at(position, excerpt(text, position)))
+    return problems
 
 
 def _values(parts: list[Part]) -> dict[str, Any]:

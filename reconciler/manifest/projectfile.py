@@ -5,7 +5,7 @@ Pure: it takes validated sections. Overrides of the environment win over the pro
 
 from __future__ import annotations
 
-from reconciler.manifest.normalize import Finding
+from reconciler.manifest.normalize import Finding, Path
 from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
 from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, Scalar
 from reconciler.problems import Problem, UsageError, did_you_mean
@@ -172,8 +172,48 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
                 on_key=True,
             )
         )
+    if spec.state is not None and (problem := _bad_state(spec.state)):
+        found.append(Finding(("environments", name, "state"), problem))
+    for provider, declared in sections.providers.items():
+        found += _bad_cascades(("providers", provider, "cascadesTo"), declared.cascades_to)
+    for provider, changed in spec.providers.items():
+        found += _bad_cascades(("environments", name, "providers", provider, "cascadesTo"), changed.cascades_to or [])
     found += _doubles(project)
     return found
+
+
+def _bad_state(state: str) -> Problem | None:
+    if "://" in state:
+        return Problem(
+            "state-store",
+            f'there is no state store for "{state.partition("://")[0]}://" yet',
+            why="taken for a path it would make folders of that name, and a state that nobody else sees.",
+            fix="name a file below the project's folder, or drop `state`.",
+        )
+    if state.startswith(("/", "~", "\\")) or state[1:2] == ":" or ".." in state.replace("\\", "/").split("/"):
+        return Problem(
+            "path-outside",
+            f'"{state}" leads out of the project folder',
+            why="a project may only touch what belongs to it, wherever it came from.",
+            fix="name a file below the folder of reconciler.yaml, such as .reconciler/prod.state.db.",
+        )
+    return None
+
+
+def _bad_cascades(path: Path, names: list[str]) -> list[Finding]:
+    return [
+        Finding(
+            (*path, index),
+            Problem(
+                "bad-name",
+                f'"{name}" cannot be the name of a provider here',
+                why="identities are written type/provider/name, and a slash would end the provider early.",
+                fix="name the provider by its id.",
+            ),
+        )
+        for index, name in enumerate(names)
+        if "/" in name or "\0" in name
+    ]
 
 
 def _doubles(project: Project) -> list[Finding]:

@@ -49,6 +49,10 @@ class Finding:
         return self.status in FINAL
 
 
+RESEND = "to be sent again, as asked for: "
+"""How the state's detail begins where it was the user, not the remote, who made a row pending again."""
+
+
 def rejected(finding: Finding, reason: str) -> Finding:
     """Return the finding of a push that was accepted and then refused."""
     return replace(finding, status=Status.REJECTED, code="rejected", what=reason, arrived=False)

@@ -27,7 +27,7 @@ from reconciler.verifying.compare import (
     with_log,
 )
 from reconciler.verifying.events import Clock, Event, Looked, Report, Started, Waiting
-from reconciler.verifying.findings import Finding, Status, rejected
+from reconciler.verifying.findings import RESEND, Finding, Status, rejected
 from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
 from reconciler.verifying.relations import Relations, subject_of
@@ -119,7 +119,8 @@ class _Work:
         """Settle findings, except those that the logs may know more about."""
         for finding in findings:
             verdict, reason = _NEVER if finding.deletion else self.known.get(finding.address, _NEVER)
-            if verdict == REJECTED and finding.status is not Status.VERIFIED:
+            said = verdict == REJECTED and not reason.startswith(RESEND)
+            if said and finding.status is not Status.VERIFIED:
                 # The remote has spoken of this push before; its logs may be gone, its word is not.
                 finding = rejected(finding, reason)
             if finding.address.kind is Kind.ITEM and not finding.arrived and finding.status is not Status.REJECTED:

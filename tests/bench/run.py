@@ -80,7 +80,9 @@ def touch_one_in_a_hundred(folder: Path, stamp: str) -> None:
         entries = re.split(r"(?m)^(?=  - )", text)
         for index in range(1, len(entries), 100):
             entries[index] = re.sub(r"(title: \w+ \d+)\S*", rf"\1-{stamp}", entries[index], count=1)
-        path.write_text("".join(entries))
+        changed = "".join(entries)
+        if changed != text:
+            path.write_text(changed)
 
 
 def plan(folder: Path, *options: str) -> Run:

@@ -1,0 +1,520 @@
+"""The laws of planning and applying, on random small estates written as manifests.
+
+plan(x, x) is empty; after an apply the remote holds the desired state and the next plan is empty;
+nothing but the meaning of the manifests alters a plan's bytes; a plan survives its file; an apply
+killed anywhere goes on to the same end and repeats nothing that was accepted (peers.md 4.3: P3, P4,
+P8, P9).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.applying.apply import Clock, Run, run_calls
+from reconciler.bodies import ProjectBodies
+from reconciler.calls.compile import Batching
+from reconciler.cli.planning import bodies_store, plan_or_report
+from reconciler.cli.session import Planned, open_session
+from reconciler.planfile import dump_plan, load_plan
+from reconciler.planning.make import Wish
+from reconciler.pushapi.client import PushClient
+from reconciler.state.journal import Outcome, RunInfo
+from reconciler.state.store import LockInfo
+from tests.builders import (
+    EMAIL,
+    KEY,
+    PROJECT,
+    Folder,
+    Remote,
+    as_yaml,
+    child_environment,
+    command_line,
+    contents_of,
+    fingerprints,
+)
+
+WISH = Wish(allowed=("emptied", "emptied-group", "mass-delete"))
+QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+# -- estates ---------------------------------------------------------------------------------------
+
+GROUPS = ("Alpha", "Bravo", "Große Gruppe", "d/e:f")
+VIRTUAL = ("Owners", "Readers")
+USERS = ("alice@example.com", "bob@example.com", "CORP\\eve", "dave")
+URIS = tuple(f"https://example.com/{name}" for name in ("a", "a/b", "c?d=1&e=2", "ünï", "x%20y", "z"))
+KEYS = ("author", "tags", "size", "reviewed")
+TEXTS = st.one_of(
+    st.sampled_from(["", "no", "null", "1.0", "0x1f", "2017-11-08", "a\n\n b ", "ÄÖ😀", "# x", "${", '"', "\\"]),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6),
+).map(lambda text: text.replace("${", "$ {"))
+SCALARS = st.one_of(
+    TEXTS, st.booleans(), st.integers(-(2**53), 2**53), st.floats(-1e6, 1e6).map(lambda number: round(number, 3) + 0.0)
+)
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estate:
+    """Top-level sections as a person would write them."""
+
+    sections: dict[str, Any] = field(default_factory=dict)
+
+
+def identities(groups: Sequence[str], virtual: Sequence[str]) -> st.SearchStrategy[Any]:
+    """References to identities in their short and their long form."""
+    short = [*(f"group:{name}" for name in groups), *(f"virtualGroup:{name}" for name in virtual)]
+    short += [f"user:{name}" for name in USERS]
+    long: list[Any] = [{"group": name, "provider": "corp"} for name in groups]
+    long += [{"user": name, "additionalInfo": {"Domain": "x", "a": "é"}} for name in USERS[:1]]
+    long += [{"user": USERS[0], "provider": EMAIL}]
+    return st.sampled_from([*short, *long])
+
+
+def unique(entries: st.SearchStrategy[Any], **sizes: int) -> st.SearchStrategy[list[Any]]:
+    return st.lists(entries, unique_by=lambda entry: json.dumps(entry, sort_keys=True), **sizes)
+
+
+def models(who: st.SearchStrategy[Any], named: Sequence[str]) -> st.SearchStrategy[Any]:
+    """Permission models in every form that is accepted, the legacy one included."""
+    one_set = st.fixed_dictionaries(
+        {"allowed": unique(who, min_size=1, max_size=3)},
+        optional={"denied": unique(who, max_size=2), "anonymous": st.booleans(), "name": st.sampled_from(["s1", "s2"])},
+    )
+    simple = one_set.map(lambda entry: {key: value for key, value in entry.items() if key != "name"})
+    sets = st.lists(one_set, min_size=1, max_size=3)
+    level = st.one_of(sets, st.fixed_dictionaries({"sets": sets}, optional={"name": st.sampled_from(["first", "2"])}))
+    forms = [
+        simple,
+        st.fixed_dictionaries({"sets": sets}),
+        st.fixed_dictionaries({"levels": st.lists(level, min_size=1, max_size=3)}),
+        st.lists(legacy_sets(), min_size=1, max_size=2).map(lambda entries: [{"PermissionSets": entries}]),
+        *([st.sampled_from(list(named))] if named else []),
+    ]
+    return st.one_of(forms)
+
+
+def legacy_sets() -> st.SearchStrategy[Any]:
+    who = st.fixed_dictionaries({"IdentityType": st.just("User"), "Identity": st.sampled_from(USERS)})
+    return st.fixed_dictionaries(
+        {"AllowAnonymous": st.booleans(), "AllowedPermissions": unique(who, max_size=2)},
+        optional={"DeniedPermissions": unique(who, max_size=1)},
+    )
+
+
+@st.composite
+def estates(draw: st.DrawFn) -> Estate:
+    groups = draw(unique(st.sampled_from(GROUPS), max_size=4))
+    virtual = draw(unique(st.sampled_from(VIRTUAL), max_size=2))
+    who = identities(groups, virtual)
+    grouped = [f"group:{name}" for name in groups]
+    well_knowns = unique(st.sampled_from(grouped), max_size=2) if grouped else st.just([])
+    named = draw(st.dictionaries(st.sampled_from(["staff", "board"]), models(who, ()), max_size=2))
+    sections: dict[str, Any] = {
+        "permissions": named,
+        "groups": [
+            {"name": name, "members": draw(unique(who, max_size=4)), "wellKnowns": draw(well_knowns)} for name in groups
+        ],
+        "virtualGroups": [{"name": name, "members": draw(unique(who, max_size=2))} for name in virtual],
+        "users": [
+            {"name": name, "wellKnowns": draw(well_knowns)} for name in draw(unique(st.sampled_from(USERS), max_size=2))
+        ],
+        "aliases": [
+            {"of": f"user:{name}", "is": [{"provider": EMAIL, "identity": f"user:{target}@mail.example.com"}]}
+            for name in draw(unique(st.sampled_from(USERS), max_size=2))
+            for target in [draw(st.sampled_from("xyz"))]
+        ],
+        "items": [
+            draw(items(uri, models(who, sorted(named)))) for uri in draw(unique(st.sampled_from(URIS), max_size=5))
+        ],
+    }
+    if draw(st.booleans()):
+        target = {"provider": EMAIL, "identity": "user:{name}"}
+        sections["aliases"].append({"ofEach": {"membersOf": draw(st.sampled_from(["*", "A*"]))}, "is": [target]})
+    return Estate({name: entries for name, entries in sections.items() if entries})
+
+
+def items(uri: str, model: st.SearchStrategy[Any]) -> st.SearchStrategy[Entry]:
+    own = {
+        "title": TEXTS,
+        "body": st.one_of(
+            st.fixed_dictionaries({"text": TEXTS}), st.just({"base64": "AAEC/w=="}), st.just({"text": "x" * 3000})
+        ),
+        "fileExtension": st.sampled_from([".txt", ".html"]),
+        "parent": st.sampled_from(URIS),
+        "metadata": st.dictionaries(st.sampled_from(KEYS), st.one_of(SCALARS, st.lists(TEXTS, max_size=3)), max_size=3),
+        "permanentId": st.just("0" * 60),
+        "clickableUri": st.just("https://example.com/click"),
+    }
+    secured = st.fixed_dictionaries(
+        {"uri": st.just(uri), "source": st.just("handbook"), "permissions": model}, optional=own
+    )
+    shared = st.fixed_dictionaries({"uri": st.just(uri), "source": st.just("blog")}, optional=own)
+    return st.one_of(secured, secured, shared)
+
+
+def write(folder: Folder, estate: Estate) -> Folder:
+    """Make the estate all that the folder says, in one file."""
+    folder.write("estate.yaml", as_yaml({"defaults": {"provider": "corp"}, **estate.sections}))
+    return folder
+
+
+# -- planning and applying without the command line ------------------------------------------------
+
+
+@contextmanager
+def project(url: str = "emulator") -> Iterator[Folder]:
+    """A folder of its own for one example; fixtures live for all of them."""
+    with tempfile.TemporaryDirectory(prefix="reconciler-laws-") as path:
+        yield Folder(Path(path), PROJECT.replace("target: emulator", f"target: {url}"))
+
+
+def planned_of(folder: Folder) -> Planned:
+    with open_session(str(folder.root), None, use_cache=False) as session:
+        return plan_or_report(session, WISH, keep_bodies=True)
+
+
+def desired_of(folder: Folder) -> dict[str, Any]:
+    loaded = planned_of(folder).loaded
+    assert loaded is not None
+    return dict(loaded.resources(loaded.desired.fingerprints))
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that it would have done afterwards happens."""
+
+
+POINTS = ("before the intent", "before sending", "after sending", "before recording", "after recording")
+
+
+@dataclass
+class Fate:
+    """Kills a run at one point of its k-th call; afterwards nothing is written any more."""
+
+    call: int = 0
+    point: str = ""
+    dead: bool = False
+    now: int = 0
+
+    def reached(self, point: str) -> None:
+        if self.dead or (self.now == self.call and point == self.point):
+            self.dead = True
+            raise Killed
+
+
+class Mortal:
+    """A writer in a process that may die; the dead write nothing."""
+
+    def __init__(self, writer: Any, fate: Fate) -> None:
+        self._writer = writer
+        self._fate = fate
+
+    def intent(self, intent: Any) -> int:
+        self._fate.now += 1
+        self._fate.reached("before the intent")
+        return int(self._writer.intent(intent))
+
+    def settle(self, ticket: int, outcome: Outcome, **more: Any) -> int:
+        self._fate.reached("before recording")
+        serial = int(self._writer.settle(ticket, outcome, **more))
+        self._fate.reached("after recording")
+        return serial
+
+    def __getattr__(self, name: str) -> Any:
+        self._fate.reached("")
+        return getattr(self._writer, name)
+
+
+def apply(folder: Folder, fate: Fate | None = None, batching: Batching = "auto") -> Planned:
+    """Plan and apply as the command does, with a process that may die."""
+    fate = fate or Fate()
+    clock = Clock(lambda: "2026-01-01T00:00:00Z", lambda: time.time_ns() // 1_000_000, time.monotonic, time.sleep)
+    with open_session(str(folder.root), None, use_cache=False) as session:
+        planned = plan_or_report(session, WISH, keep_bodies=True, batching=batching)
+        if not planned.plan.changes:
+            return planned
+        refs = {body.sha256: body.path for body in planned.plan.bodies}
+        info = RunInfo(f"run-{time.monotonic_ns()}", "apply", "2026-01-01T00:00:00Z")
+        run = Run(info, planned.plan, planned.compiled.stages, planned.compiled.state_only, lambda: "lineage")
+        url = f"{session.project.environment.target}/push/v1"
+        with (
+            bodies_store(session) as store,
+            session.store.lock(LockInfo("id", "apply", "", "", "", 1)) as writer,
+            PushClient(url, KEY) as client,
+        ):
+            deliver = partial(
+                client.send, bodies=ProjectBodies(store, session.folder, refs), context=session.wire_context()
+            )
+
+            def send(call: Any, **more: Any) -> Any:
+                fate.reached("before sending")
+                sent = deliver(call, **more)
+                fate.reached("after sending")
+                return sent
+
+            mortal: Any = Mortal(writer, fate)
+            for _ in run_calls(run, writer=mortal, send=send, clock=clock, stop=lambda: False):
+                pass
+        return planned
+
+
+def assert_settled(folder: Folder, remote: Remote) -> None:
+    desired = desired_of(folder)
+    assert remote.contents() == contents_of(desired.values())
+    assert remote.logs() == []
+    again = planned_of(folder)
+    assert (again.plan.changes, again.compiled.stages, again.plan.no_op) == ((), (), len(desired))
+    with open_session(str(folder.root), None) as session:
+        assert session.store.fingerprints() == fingerprints(*desired.values())
+        assert session.store.unsettled() == ()
+
+
+# -- the laws --------------------------------------------------------------------------------------
+
+
+@QUICK
+@given(before=estates(), after=estates())
+def test_an_apply_ends_in_the_desired_state_and_an_empty_plan(
+    shared_remote: Remote, before: Estate, after: Estate
+) -> None:
+    shared_remote.reset()
+    with project(shared_remote.url) as folder:
+        for estate in (before, after):
+            apply(write(folder, estate))
+            assert_settled(folder, shared_remote)
+
+
+@settings(QUICK, max_examples=15)
+@given(before=estates(), after=estates())
+def test_one_call_per_change_comes_to_the_same(shared_remote: Remote, before: Estate, after: Estate) -> None:
+    shared_remote.reset()
+    with project(shared_remote.url) as folder:
+        for estate in (before, after):
+            apply(write(folder, estate), batching="never")
+            assert_settled(folder, shared_remote)
+
+
+@QUICK
+@given(before=estates(), after=estates())
+def test_a_saved_plan_is_read_as_it_was_written(shared_remote: Remote, before: Estate, after: Estate) -> None:
+    shared_remote.reset()
+    with project(shared_remote.url) as folder:
+        apply(write(folder, before))
+        planned = planned_of(write(folder, after))
+
+    saved = load_plan(dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only), "plan.json")
+
+    problems = tuple(replace(problem, excerpt="") for problem in planned.plan.problems)
+    assert saved.plan == replace(planned.plan, problems=problems)
+    assert saved.stages == planned.compiled.stages
+    assert saved.state_only == planned.compiled.state_only
+
+
+def shuffled(value: Any, rng: random.Random, path: tuple[str, ...] = ()) -> Any:
+    """Return the same meaning in another order: of keys, members, identities, sets; levels keep theirs."""
+    if isinstance(value, dict):
+        keys = rng.sample(sorted(value), len(value))
+        return {key: shuffled(value[key], rng, (*path, key)) for key in keys}
+    if isinstance(value, list):
+        listed = [shuffled(entry, rng, path) for entry in value]
+        if path[-1:] in (("levels",), ("tags",)) or "metadata" in path:
+            return listed
+        return rng.sample(listed, len(listed))
+    return value
+
+
+def scattered(folder: Folder, estate: Estate, rng: random.Random) -> None:
+    """Write the estate over files with names, an order and a split of their own."""
+    for path in folder.root.glob("**/*.yaml"):
+        if path.name != "reconciler.yaml":
+            path.unlink()
+    pieces: list[dict[str, Any]] = []
+    for section, entries in shuffled(estate.sections, rng).items():
+        if isinstance(entries, dict):
+            pieces += [{section: {name: entry}} for name, entry in entries.items()]
+        else:
+            pieces += [{section: [entry]} for entry in entries]
+    rng.shuffle(pieces)
+    names = rng.sample([f"{chr(97 + index)}/{index}.yaml" for index in range(9)], rng.randint(1, 5))
+    texts: dict[str, list[str]] = {name: [] for name in names}
+    for piece in pieces:
+        style = rng.choice([None, 1, 4])
+        text = json.dumps({"defaults": {"provider": "corp"}, **piece}, ensure_ascii=rng.random() < 0.5, indent=style)
+        texts[rng.choice(names)].append(text)
+    for name in rng.sample(names, len(names)):
+        if texts[name]:
+            folder.write(name, "\n---\n".join(texts[name]))
+
+
+@QUICK
+@given(before=estates(), after=estates(), seed=st.integers(0, 2**32))
+def test_files_and_orders_mean_nothing(shared_remote: Remote, before: Estate, after: Estate, seed: int) -> None:
+    """P8: the same bytes, whatever the files, their order, and the order of whatever is a set."""
+    shared_remote.reset()
+    rng = random.Random(seed)
+    texts = set()
+    with project(shared_remote.url) as folder:
+        apply(write(folder, before))
+        scattered(folder, before, rng)
+        if before.sections:
+            assert planned_of(folder).plan.changes == ()
+        for _ in range(2 if after.sections else 0):
+            scattered(folder, after, rng)
+            planned = planned_of(folder)
+            texts.add(dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only))
+    assert len(texts) <= 1
+
+
+FULL = Estate(
+    {
+        "permissions": {"staff": {"levels": [[{"allowed": ["group:Alpha"]}], [{"allowed": ["user:dave"]}]]}},
+        "groups": [
+            {"name": "Alpha", "members": ["group:Bravo", "user:alice@example.com"]},
+            {"name": "Bravo", "members": ["user:bob@example.com"], "wellKnowns": ["group:Alpha"]},
+        ],
+        "users": [{"name": "dave", "wellKnowns": ["group:Alpha"]}],
+        "aliases": [
+            {"ofEach": {"membersOf": "*"}, "is": [{"provider": EMAIL, "identity": "user:{name}"}]},
+            {"of": "user:dave", "is": [{"provider": EMAIL, "identity": "user:dave@example.com"}]},
+        ],
+        "items": [
+            {"uri": URIS[0], "source": "handbook", "permissions": "staff", "body": {"text": "one"}},
+            {"uri": URIS[1], "source": "handbook", "permissions": "staff", "parent": URIS[0]},
+            {"uri": URIS[2], "source": "blog", "title": "three"},
+        ],
+    }
+)
+NEXT = Estate(
+    {
+        "permissions": {"staff": {"allowed": ["group:Alpha"], "denied": ["user:dave"]}},
+        "groups": [{"name": "Alpha", "members": ["user:alice@example.com", "user:carol"]}],
+        "aliases": [{"ofEach": {"membersOf": "*"}, "is": [{"provider": EMAIL, "identity": "user:{name}"}]}],
+        "items": [
+            {"uri": URIS[0], "source": "handbook", "permissions": "staff", "body": {"text": "two"}},
+            {"uri": URIS[3], "source": "handbook", "permissions": "staff"},
+        ],
+    }
+)
+
+
+def test_the_machine_means_nothing(tmp_path: Path) -> None:
+    """P8, over processes: hash seed, locale, working directory, order of creation, splits."""
+    rng = random.Random(8)
+    folder = Folder(tmp_path / "project")
+    seen = set()
+    for seed, locale, cwd in (("0", "C", "/"), ("1", "C.UTF-8", str(tmp_path)), ("4242", "tr_TR.UTF-8", "/tmp")):
+        scattered(folder, FULL, rng)
+        for form in ("json", "text", "markdown"):
+            done = subprocess.run(
+                command_line("-C", str(folder.root), "plan", "--format", form),
+                cwd=cwd,
+                env=child_environment(
+                    PYTHONHASHSEED=seed, LC_ALL=locale, COLUMNS=seed, TZ=rng.choice(["UTC", "JST-9"])
+                ),
+                capture_output=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, b"")
+            seen.add((form, done.stdout))
+    assert len(seen) == 3
+
+
+# -- death -----------------------------------------------------------------------------------------
+
+
+def covered(folder: Folder) -> set[str]:
+    """Return what the state records as accepted."""
+    with open_session(str(folder.root), None) as session:
+        return set(session.store.fingerprints())
+
+
+def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate, batching: Batching) -> bool:
+    """Kill an apply of `after`, resume it, and hold the end against the law. False when it outlived its calls."""
+    remote.reset()
+    with project(remote.url) as folder:
+        apply(write(folder, before), batching=batching)
+        write(folder, after)
+        calls = planned_of(folder).compiled if batching == "auto" else None
+        planned = None
+        try:
+            planned = apply(folder, fate, batching)
+        except Killed:
+            pass
+        else:
+            assert not fate.dead
+        with open_session(str(folder.root), None) as session:
+            entries = [entry for entry in session.store.journal() if entry.intent.at]
+            last_run = entries[-1].run if entries else ""
+            accepted = {
+                address
+                for entry in entries
+                if entry.run == last_run and entry.outcome is Outcome.ACCEPTED
+                for address, _ in entry.intent.covers
+            }
+            in_doubt = {address for entry in session.store.unsettled() for address, _ in entry.intent.covers}
+        if fate.dead and fate.point not in ("before the intent",) and fate.now > 1:
+            assert accepted or fate.point != "after recording"
+        resumed = apply(folder, batching=batching)
+        again = {address for call in resumed.compiled.calls for address in (entry.address for entry in call.covers)}
+        if fate.dead:
+            assert not again & (accepted - in_doubt), "what was accepted is not sent again"
+        else:
+            assert planned is not None and not again
+        assert in_doubt <= again, "what is in doubt is"
+        assert_settled(folder, remote)
+        assert calls is None or len(resumed.compiled.calls) <= len(calls.calls)
+        return fate.dead
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("batching", ["never", "auto"])
+def test_killed_at_every_call_it_goes_on_to_the_same_end(remote: Remote, point: str, batching: Batching) -> None:
+    """P3 and P4, exhaustive for one estate: each boundary of each call."""
+    call = 1
+    while killed_and_resumed(remote, FULL, NEXT, Fate(call, point), batching):
+        call += 1
+    assert call > (8 if batching == "never" else 3)
+
+
+@settings(QUICK, max_examples=25)
+@given(
+    before=estates(),
+    after=estates(),
+    call=st.integers(1, 12),
+    point=st.sampled_from(POINTS),
+    batching=st.sampled_from(["auto", "never"]),
+)
+def test_killed_anywhere_it_goes_on_to_the_same_end(
+    shared_remote: Remote, before: Estate, after: Estate, call: int, point: str, batching: Batching
+) -> None:
+    killed_and_resumed(shared_remote, before, after, Fate(call, point), batching)
+
+
+def test_killed_twice_and_changed_in_between(remote: Remote) -> None:
+    """What is in doubt from one plan is settled by another one that wants something else."""
+    with project(remote.url) as folder:
+        for estate, fate in (
+            (FULL, Fate(3, "after sending")),
+            (NEXT, Fate(2, "before recording")),
+            (FULL, Fate(5, "before sending")),
+        ):
+            with pytest.raises(Killed):
+                apply(write(folder, estate), fate, "never")
+        apply(write(folder, NEXT), batching="never")
+        assert_settled(folder, remote)
+        shutil.rmtree(folder.root / ".reconciler" / "nothing", ignore_errors=True)
