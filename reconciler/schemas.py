@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from reconciler.manifest.schema import ManifestFile, ProjectFile
+from reconciler.manifest.schema import IdentityText, ManifestFile, ProjectFile
 from reconciler.rendering.plan_schema import plan_schema
 from reconciler.state.snapshot import FORMAT_VERSION
 
@@ -270,10 +270,12 @@ def _written_by_hand(model: type[BaseModel]) -> _Node:
         if name in EXACTLY_ONE:
             definition["oneOf"] = [_any_required(keys) for keys in EXACTLY_ONE[name]]
     schema = _documented(schema)
-    schema["$defs"]["IdentityText"] = {"title": "Identity in short"}
+    identity = TypeAdapter(IdentityText).json_schema()
+    schema["$defs"]["IdentityText"] = {"title": "Identity in short", **identity}
     schema["$defs"] = dict(sorted(schema["$defs"].items()))
-    for node in _nodes(schema):
-        _simplify(node, schema["$defs"]["IdentityText"])
+    for node in _nodes({**schema, "$defs": {**schema["$defs"], "IdentityText": {}}}):
+        _simplify(node, identity)
+    schema["$defs"]["IdentityText"]["pattern"] = _caseless(identity["pattern"])
     return schema
 
 
@@ -298,9 +300,7 @@ def _any_required(keys: str | tuple[str, ...]) -> _Node:
 
 def _simplify(node: _Node, identity: _Node) -> None:
     """Say in place what pydantic says at length, and what no editor's dialect of patterns knows."""
-    if "(?i:" in node.get("pattern", ""):
-        identity.update({key: value for key, value in node.items() if key not in ("title", "default")})
-        identity["pattern"] = _caseless(node["pattern"])
+    if node.get("pattern") == identity["pattern"]:
         described = {"description": node["description"]} if node["description"] != identity["description"] else {}
         node.clear()
         node.update({**described, "$ref": "#/$defs/IdentityText"})

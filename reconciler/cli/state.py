@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +53,14 @@ def list_command(directory: str | None, environment: str | None, output: str) ->
     """
     from reconciler.cli.output import write
     from reconciler.cli.session import open_session
-    from reconciler.rendering.values import visible
 
-    with open_session(directory, environment, use_cache=False) as session, session.store.reading():
-        doubts = _doubts(session)
-        if output == "json":
-            write(_list_document(session, doubts))
-            return 0
-        known: set[str] = set()
-        for lines in _batched(_list_lines(session, doubts, known)):
-            write("".join(f"{mark:<{_MARK_WIDTH}}  {visible(address)}\n" for mark, address in lines))
-        _tell_rest(session, doubts, known)
+    with open_session(directory, environment, use_cache=False) as session:
+        # Written only after the reading: whoever takes the output slowly must not keep a writer waiting.
+        with session.store.reading():
+            text, notes = (_list_json if output == "json" else _list_text)(session)
+    write(text)
+    for note in notes:
+        click.echo(note, err=True)
     return 0
 
 
@@ -88,7 +85,7 @@ def show_command(address: str, directory: str | None, environment: str | None, o
             raise _unknown(session, address)
         run = next((entry for entry in session.store.runs() if entry.run.id == row.run), None)
         doubts = _doubts(session).get(address, ())
-        write((_row_json if output == "json" else _row_text)(row, run, doubts))
+    write((_row_json if output == "json" else _row_text)(row, run, doubts))
     return 0
 
 
@@ -138,40 +135,29 @@ def _mark(row: RecordedRow, doubts: _Doubts) -> str:
     return UNCONFIRMED if row.address in doubts else row.verified or ACCEPTED
 
 
-def _list_lines(session: Session, doubts: _Doubts, known: set[str]) -> Iterator[tuple[str, str]]:
+def _list_text(session: Session) -> tuple[str, list[str]]:
+    """Return the list, and what it cannot say: that there is none, and what may be there unrecorded."""
+    from reconciler.rendering.values import visible
+
+    doubts = _doubts(session)
+    unrecorded = set(doubts)
+    lines = []
     for row in session.store.rows():
-        if row.address in doubts:
-            known.add(row.address)
-        yield _mark(row, doubts), row.address
-
-
-def _batched(lines: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) == 1000:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _tell_rest(session: Session, doubts: _Doubts, known: set[str]) -> None:
-    """Say on stderr what the list cannot: that there is none, and what may be there unrecorded."""
-    if not session.store.base().serial:
-        click.echo(f"nothing is recorded yet in {session.store.path}", err=True)
-    unrecorded = doubts.keys() - known
+        unrecorded.discard(row.address)
+        lines.append(f"{_mark(row, doubts):<{_MARK_WIDTH}}  {visible(row.address)}\n")
+    notes = [] if session.store.base().serial else [f"nothing is recorded yet in {session.store.path}"]
     if unrecorded:
-        click.echo(
+        notes.append(
             f"{len(unrecorded)} more may be at the remote: calls were sent whose outcome is unknown; "
-            "the next apply sends them again",
-            err=True,
+            "the next apply sends them again"
         )
+    return "".join(lines), notes
 
 
-def _list_document(session: Session, doubts: _Doubts) -> str:
+def _list_json(session: Session) -> tuple[str, list[str]]:
     from reconciler.model.canonical import canonical_json
 
+    doubts = _doubts(session)
     base = session.store.base()
     head = canonical_json({"lineage": base.lineage, "serial": base.serial, "unsettled": sorted(doubts)}).decode()
     lines = [
@@ -189,7 +175,7 @@ def _list_document(session: Session, doubts: _Doubts) -> str:
         for row in session.store.rows()
     ]
     listed = "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
-    return f'{head[:-1]},"resources":{listed}}}\n'
+    return f'{head[:-1]},"resources":{listed}}}\n', []
 
 
 # -- show ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ for them; where that is not shown, `Finding.arrived` is None and the log has the
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from reconciler.model.address import GROUP_KINDS, Address, Kind
@@ -25,9 +25,11 @@ from reconciler.verifying.seen import (
     SeenItem,
     SeenModel,
     Who,
+    log_moment,
 )
 
 _HEALTHY = ("", "VALID")
+_LONGEST_CALL = 600_000  # milliseconds, retries included
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +49,51 @@ def judge_item(row: RecordedRow, seen: SeenItem | None, model: SeenModel | None,
     `recorded` are the levels of the row's permission model, None when it has none: then what the
     index shows is the source's own and is not looked at.
     """
-    address, ordering = row.address, row.ordering_id
+    earliest, latest = _sent(row)
+    good = Finding(row.address, Status.VERIFIED, row.ordering_id, arrived=False, sent=earliest)
     if seen is None:
-        what = "the index does not hold the item"
-        return Finding(address, Status.MISSING, ordering, "not-indexed", what, arrived=False)
-    own = row.resource.own()
-    metadata = own.get("metadata", {})
-    arrived = None if "indexeddate" in metadata else _arrived(seen.indexed_at, ordering)
-    if arrived is False and seen.indexed_at is not None:
-        what = f"the index holds the version of {_moment(seen.indexed_at)}, not the one pushed at {_moment(ordering)}"
-        return Finding(address, Status.MISSING, ordering, "outdated", what, arrived=False)
-    expected = metadata.get("permanentid") or permanent_id(address.name)
+        return _not(good, Status.MISSING, "not-indexed", "the index does not hold the item")
+    metadata = row.resource.own().get("metadata", {})
+    if "indexeddate" not in metadata and seen.indexed_at is not None and _before(seen.indexed_at, earliest):
+        what = f"the index holds the version of {_moment(seen.indexed_at)}, not the one pushed at {_moment(latest)}"
+        return _not(good, Status.MISSING, "outdated", what)
+    dated = "indexeddate" not in metadata and seen.indexed_at is not None and not _before(seen.indexed_at, latest)
+    good = replace(good, arrived=True if dated else None)
+    expected = metadata.get("permanentid") or permanent_id(row.address.name)
     if seen.permanent_id is not None and seen.permanent_id != expected:
         what = f'the field permanentid is "{seen.permanent_id[:80]}", not "{str(expected)[:80]}"'
-        return Finding(address, Status.DIFFERENT, ordering, "fields-differ", what, arrived)
+        return _not(good, Status.DIFFERENT, "fields-differ", what)
     if recorded is None:
-        return Finding(address, Status.VERIFIED, ordering, arrived=arrived)
+        return good
     if model is None or model.levels != recorded:
         what = "the index shows " + (difference(recorded, model.levels) if model else "no permissions of it")
-        return Finding(address, Status.DIFFERENT, ordering, "permissions-differ", what, arrived)
+        return _not(good, Status.DIFFERENT, "permissions-differ", what)
     if model.state not in _HEALTHY:
         named = listed(f"{who} is {state}" for who, state in model.unresolved)
         what = f"its permissions arrived, but are {model.state}" + (f": {named}" if named else "")
-        return Finding(address, Status.UNRESOLVED, ordering, "identities-unresolved", what, arrived)
-    return Finding(address, Status.VERIFIED, ordering, arrived=arrived)
+        return _not(good, Status.UNRESOLVED, "identities-unresolved", what)
+    return good
+
+
+def _not(good: Finding, status: Status, code: str, what: str) -> Finding:
+    return replace(good, status=status, code=code, what=what)
+
+
+def _sent(row: RecordedRow) -> tuple[int, int]:
+    """Return the earliest and the latest time at which the row's push was sent.
+
+    An ordering id is the time of the push, unless it had to be above an older one that was ahead of
+    the clock; then the time of acceptance tells it roughly. One of 0 was never sent.
+    """
+    accepted = log_moment(row.accepted_at)
+    if accepted is None or row.ordering_id <= accepted:
+        return row.ordering_id, row.ordering_id
+    return accepted - _LONGEST_CALL, accepted
+
+
+def _before(indexed_at: int, moment: int) -> bool:
+    # A date that is a whole second may have lost its milliseconds on the way.
+    return indexed_at + (999 if indexed_at % 1000 == 0 else 0) < moment
 
 
 def difference(recorded: Levels, shown: Levels) -> str:
@@ -98,16 +121,6 @@ def _lacks_and_has(wanted: Collection[Who], found: Collection[Who], word: str) -
     if extra := set(found) - set(wanted):
         parts.append(f"also {word} {listed(extra)}")
     return parts
-
-
-def _arrived(indexed_at: int | None, ordering: int) -> bool | None:
-    """Whether an item was indexed after it was pushed; an ordering id is the time of the push.
-
-    A date that is a whole second may have lost its milliseconds on the way.
-    """
-    if indexed_at is None:
-        return None
-    return indexed_at + (999 if indexed_at % 1000 == 0 else 0) >= ordering
 
 
 def _moment(milliseconds: int) -> str:
@@ -190,28 +203,29 @@ def _well_knowns(subject: Who, well_knowns: frozenset[Who], near: SeenRelations,
 # -- deletions and logs ----------------------------------------------------------------------------
 
 
-def judge_deleted_item(address: Address, ordering_id: int, seen: SeenItem | None) -> Finding:
-    """Return the finding of an item that was deleted."""
-    if seen is None:
-        return Finding(address, Status.VERIFIED, ordering_id, arrived=True, deletion=True)
-    what = "the item was deleted, and the index still holds it"
-    return Finding(address, Status.DIFFERENT, ordering_id, "still-there", what, arrived=False, deletion=True)
+def judge_deleted_item(address: Address, sent: int, seen: SeenItem | None) -> Finding:
+    """Return the finding of an item whose deletion was sent at this time, in epoch milliseconds."""
+    gone = Finding(address, Status.VERIFIED, 0, arrived=True, sent=sent, deletion=True)
+    return gone if seen is None else _still_there(gone, "the item was deleted, and the index still holds it")
 
 
 def judge_deleted_identity(
-    address: Address, ordering_id: int, seen: SeenIdentity | None, near: SeenRelations, relations: Relations, ref: Ref
+    address: Address, seen: SeenIdentity | None, near: SeenRelations, relations: Relations, ref: Ref
 ) -> Finding:
     """Return the finding of an identity or alias that was deleted: gone, or listed as disabled."""
-    gone = Finding(address, Status.VERIFIED, ordering_id, arrived=True, deletion=True)
+    gone = Finding(address, Status.VERIFIED, 0, arrived=True, deletion=True)
     if seen is None or seen.state in (DISABLED, NOT_UPDATED):
         return gone
-    what = f"the identity was deleted, and the security cache still lists it as {seen.state or 'existing'}"
-    if address.kind is Kind.ALIAS:
-        subject = subject_of(address, ref)
-        if not (parts := _aliases(subject, frozenset(), _shown_aliases(subject, near), relations)):
-            return gone
-        what = "the alias was deleted, and the security cache still shows it " + "; ".join(parts)
-    return Finding(address, Status.DIFFERENT, ordering_id, "still-there", what, arrived=False, deletion=True)
+    if address.kind is not Kind.ALIAS:
+        return _still_there(gone, f"the identity was deleted, and the security cache still lists it as {seen.state}")
+    subject = subject_of(address, ref)
+    if parts := _aliases(subject, frozenset(), _shown_aliases(subject, near), relations):
+        return _still_there(gone, "the alias was deleted, and the security cache still shows it " + "; ".join(parts))
+    return gone
+
+
+def _still_there(gone: Finding, what: str) -> Finding:
+    return replace(gone, status=Status.DIFFERENT, code="still-there", what=what, arrived=False)
 
 
 def with_log(finding: Finding, drop: str) -> Finding:

@@ -31,8 +31,9 @@ class Finding:
     """One resource's verdict.
 
     `code` and `what` are empty when it is verified. `arrived` says whether the remote shows the very
-    push that is recorded: None when nothing tells it from an older one. `ordering_id` is that push's.
-    `deletion` says that the push took the resource away.
+    push that is recorded: None when nothing tells it from an older one. `ordering_id` is that push's,
+    and `sent` the time in epoch milliseconds that it was not sent before. `deletion` says that the
+    push took the resource away.
     """
 
     address: Address
@@ -41,6 +42,7 @@ class Finding:
     code: str = ""
     what: str = ""
     arrived: bool | None = None
+    sent: int = 0
     deletion: bool = False
 
     @property

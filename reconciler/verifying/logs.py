@@ -22,7 +22,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A push whose log is wanted: its ordering id, which is its time, and whether it deleted."""
+    """A push whose log is wanted: when it was sent, in epoch milliseconds, and whether it deleted."""
 
     since: int
     deletion: bool = False

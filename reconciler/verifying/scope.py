@@ -13,6 +13,7 @@ from reconciler.model.states import Target
 from reconciler.state.journal import DELETE, FORGET, STATE_ONLY, Outcome, RunRecord
 from reconciler.state.rows import VERIFIED
 from reconciler.state.store import StateReader
+from reconciler.verifying.seen import log_moment
 
 COMMAND = "verify"
 """The command of the runs that record what was learned."""
@@ -21,10 +22,10 @@ DONE = "done"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The addresses of rows to look at, the deletions with their ordering ids, and what names mean.
+    """The addresses of rows to look at, the deletions with the time they were sent, and what names mean.
 
-    `newest_run` is the run that had begun last: if it still is when the work is done, nothing was
-    deleted in between.
+    Times are in epoch milliseconds. `newest_run` is the run that had begun last: if it still is when
+    the work is done, nothing was deleted in between.
     """
 
     rows: frozenset[str] = frozenset()
@@ -62,30 +63,36 @@ def read_scope(store: StateReader, *, everything: bool) -> Scope:
 def _deletions(
     store: StateReader, history: tuple[RunRecord, ...], *, everything: bool
 ) -> tuple[dict[Address, int], list[Target]]:
-    found: list[tuple[RunRecord, dict[Address, int | None]]] = []
+    """Return the unconfirmed deletions, and the targets of their runs, oldest first."""
+    runs: list[tuple[Target, dict[Address, int]]] = []
     confirmed = False
     for record in history:
         if record.run.command == COMMAND:
             confirmed = confirmed or record.result == DONE
-            if confirmed and not everything:
+        elif (deleted := _deleted_in(store, record.run.id)) is not None:
+            runs.append((record.target, deleted))
+            if confirmed:
                 break
-            continue
-        last: dict[Address, int | None] = {}
-        called = False
-        for entry in store.journal(record.run.id):
-            if entry.outcome is not Outcome.ACCEPTED or entry.intent.kind in (STATE_ONLY, FORGET):
-                continue
-            called = True
-            for address, verb in entry.intent.covers:
-                last[address] = entry.intent.ordering_id if verb == DELETE else None
-        found.append((record, {address: order for address, order in last.items() if order is not None}))
-        if confirmed and called:
+        if confirmed and not everything:
             break
     # Puts need no care here: what was put again is recorded, and the caller leaves it out.
-    deletions: dict[Address, int] = {}
-    for _, last in reversed(found):
-        deletions.update({address: order for address, order in last.items() if order is not None})
-    return deletions, [record.target for record, _ in reversed(found)]
+    deletions = {address: sent for _, deleted in reversed(runs) for address, sent in deleted.items()}
+    return deletions, [target for target, _ in reversed(runs)]
+
+
+def _deleted_in(store: StateReader, run: str) -> dict[Address, int] | None:
+    """Return what a run deleted last, None when it made no call that was accepted."""
+    last: dict[Address, int | None] = {}
+    called = False
+    for entry in store.journal(run):
+        if entry.outcome is not Outcome.ACCEPTED or entry.intent.kind in (STATE_ONLY, FORGET):
+            continue
+        called = True
+        # The time of the push, unless the id had to be above one that was ahead of the clock.
+        sent = min(entry.intent.ordering_id, log_moment(entry.intent.at) or entry.intent.ordering_id)
+        for address, verb in entry.intent.covers:
+            last[address] = sent if verb == DELETE else None
+    return {address: sent for address, sent in last.items() if sent is not None} if called else None
 
 
 def _alias_of(address: Address) -> str:

@@ -210,8 +210,7 @@ class _Work:
         ref = self.context.provider_ref
         near = self.look.relations([_identity(address) for address in here], ref)
         for address, neighbours in zip(here, near, strict=True):
-            seen, ordering = listed.get(subject_of(address, ref)), self.scope.deletions[address]
-            yield judge_deleted_identity(address, ordering, seen, neighbours, relations, ref)
+            yield judge_deleted_identity(address, listed.get(subject_of(address, ref)), neighbours, relations, ref)
 
     # -- logs ----------------------------------------------------------------------------------
 
@@ -219,7 +218,7 @@ class _Work:
         """Settle the items that have not visibly arrived by what the logs say of them."""
         book = None
         if doubtful:
-            asked = {self._key(finding): Asked(finding.ordering_id, finding.deletion) for finding in doubtful}
+            asked = {self._key(finding): Asked(finding.sent, finding.deletion) for finding in doubtful}
             now = self.clock.now()
             oldest = min(entry.since for entry in asked.values()) / 1000
             since = max(datetime.fromtimestamp(oldest, now.tzinfo), now - LOG_AGE)

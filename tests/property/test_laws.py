@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 import tempfile
 import time
@@ -236,7 +235,7 @@ class Mortal:
         return serial
 
     def __getattr__(self, name: str) -> Any:
-        self._fate.reached("")
+        self._fate.reached("any other write")
         return getattr(self._writer, name)
 
 
@@ -420,15 +419,11 @@ def test_the_machine_means_nothing(tmp_path: Path) -> None:
     for seed, locale, cwd in (("0", "C", "/"), ("1", "C.UTF-8", str(tmp_path)), ("4242", "tr_TR.UTF-8", "/tmp")):
         scattered(folder, FULL, rng)
         for form in ("json", "text", "markdown"):
-            done = subprocess.run(
-                command_line("-C", str(folder.root), "plan", "--format", form),
-                cwd=cwd,
-                env=child_environment(
-                    PYTHONHASHSEED=seed, LC_ALL=locale, COLUMNS=seed, TZ=rng.choice(["UTC", "JST-9"])
-                ),
-                capture_output=True,
-                check=False,
+            environment = child_environment(
+                PYTHONHASHSEED=seed, LC_ALL=locale, COLUMNS=seed, TZ=rng.choice(["UTC", "JST-9"])
             )
+            line = command_line("-C", str(folder.root), "plan", "--format", form)
+            done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, check=False)
             assert (done.returncode, done.stderr) == (0, b"")
             seen.add((form, done.stdout))
     assert len(seen) == 3
@@ -449,7 +444,6 @@ def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate
     with project(remote.url) as folder:
         apply(write(folder, before), batching=batching)
         write(folder, after)
-        calls = planned_of(folder).compiled if batching == "auto" else None
         planned = None
         try:
             planned = apply(folder, fate, batching)
@@ -467,8 +461,6 @@ def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate
                 for address, _ in entry.intent.covers
             }
             in_doubt = {address for entry in session.store.unsettled() for address, _ in entry.intent.covers}
-        if fate.dead and fate.point not in ("before the intent",) and fate.now > 1:
-            assert accepted or fate.point != "after recording"
         resumed = apply(folder, batching=batching)
         again = {address for call in resumed.compiled.calls for address in (entry.address for entry in call.covers)}
         if fate.dead:
@@ -477,7 +469,6 @@ def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate
             assert planned is not None and not again
         assert in_doubt <= again, "what is in doubt is"
         assert_settled(folder, remote)
-        assert calls is None or len(resumed.compiled.calls) <= len(calls.calls)
         return fate.dead
 
 
@@ -517,4 +508,3 @@ def test_killed_twice_and_changed_in_between(remote: Remote) -> None:
                 apply(write(folder, estate), fate, "never")
         apply(write(folder, NEXT), batching="never")
         assert_settled(folder, remote)
-        shutil.rmtree(folder.root / ".reconciler" / "nothing", ignore_errors=True)
