@@ -263,6 +263,7 @@ def _connect(path: Path, edition: str) -> sqlite3.Connection:
     try:
         # A row lost in a crash costs one slow plan, a torn one a wrong plan: so no waiting for the
         # disk at every write, but never a file in disorder.
+        connection.execute("PRAGMA page_size = 16384")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         row = None

@@ -18,7 +18,7 @@ from reconciler.manifest.entries import Reader
 from reconciler.manifest.locate import excerpt
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.record import FileRecord
-from reconciler.manifest.sections import LIST_SECTIONS
+from reconciler.manifest.sections import LIST_SECTIONS, SECTIONS
 from reconciler.manifest.template import substitute
 from reconciler.model.address import Address
 from reconciler.model.identity import identity_type, parse_identity
@@ -140,7 +140,8 @@ class _Texts:
             parts, _ = parts_of(text, name)
             try:
                 for part in parts:
-                    list(_entries(part))
+                    if part.name in SECTIONS:
+                        list(_entries(part))
             except PieceError as error:
                 parts, _ = whole_parts(text, name, error.problems)
             self._read[file] = text, parts

@@ -175,7 +175,7 @@ class _FileReader:
         self.scope = Scope(reader.project, self._content)
         self.old = old
         self.anew = anew
-        self.known: Mapping[tuple[str, bytes], tuple[int, int]] = {}
+        self.known: dict[str, dict[bytes, int]] = {}  # by section: an entry's digest, its resource in `old`
         self.facts = _facts_of(old)
 
     def run(self) -> Reading:
@@ -257,15 +257,15 @@ class _FileReader:
         old = self.old
         if old is None or not old.reusable or old.context != self.record.context:
             return
-        resource = 0
-        known: dict[tuple[str, bytes], tuple[int, int]] = {}
-        sections = (name for name, count in old.sections for _ in range(count))
-        for entry, (section, count) in enumerate(zip(sections, old.counts, strict=True)):
-            if entry not in self.anew:
-                key = (section, old.entries[entry * ENTRY_DIGEST : (entry + 1) * ENTRY_DIGEST])
-                known[key] = (resource, count)
-            resource += count
-        self.known = known
+        entry = resource = 0
+        for section, entries in old.sections:
+            known = self.known.setdefault(section, {})
+            for number in range(entry, entry + entries):
+                count = old.counts[number]
+                if count == 1 and number not in self.anew:
+                    known[old.entries[number * ENTRY_DIGEST : (number + 1) * ENTRY_DIGEST]] = resource
+                resource += count
+            entry += entries
         self.old_addresses = old.address_list()
         # References are kept by file: a superset is safe, for whoever finds one wanting reads again.
         self.scope.mentioned.update(old.groups)
@@ -327,7 +327,7 @@ class _FileReader:
     # -- resources -----------------------------------------------------------------------------
 
     def _resources(self, part: Part, digests: bytes | None) -> None:
-        known = self.known
+        known = self.known.get(part.name)
         if not known or digests is None:
             values = part.values()
             specs = None if self.has_variables else fast_check_all(values, part.name)
@@ -337,14 +337,22 @@ class _FileReader:
             else:
                 self._specs(part, specs)
             return
-        starts = range(0, len(digests), ENTRY_DIGEST)
-        keys = [(part.name, digests[start : start + ENTRY_DIGEST]) for start in starts]
-        fresh = iter(part.values([index for index, key in enumerate(keys) if key not in known]))
-        for index, key in enumerate(keys):
-            if key in known:
-                self._take_over(part.name, *known[key])
-            else:
+        known_at = known.get
+        places = [known_at(digests[start : start + ENTRY_DIGEST]) for start in range(0, len(digests), ENTRY_DIGEST)]
+        fresh = iter(part.values([index for index, place in enumerate(places) if place is None]))
+        index = 0
+        while index < len(places):
+            place = places[index]
+            if place is None:
                 self._resource(part, index, next(fresh))
+                index += 1
+                continue
+            # Unchanged entries mostly stand side by side, as they did before.
+            end = index + 1
+            while end < len(places) and places[end] == place + end - index:
+                end += 1
+            self._take_over(part.name, place, end - index)
+            index = end
 
     def _specs(self, part: Part, specs: list[Any]) -> None:
         """Normalise entries that are surely of the right shape: the way that bulk takes."""
@@ -371,17 +379,19 @@ class _FileReader:
         return lambda spec: scope.group(spec, kind)
 
     def _take_over(self, section: str, first: int, count: int) -> None:
-        """Take what an unchanged entry came to from the old record."""
+        """Take what unchanged entries came to from the old record: a resource each, from `first` on."""
         old = self.old
         assert old is not None
-        for resource in range(first, first + count):
-            if section != "items":
-                for source, goal in ((old.docs, self.record.docs), (old.shared, self.record.shared)):
-                    if resource in source:
-                        goal[len(self.addresses)] = source[resource]
-            self.addresses.append(self.old_addresses[resource])
-            self.fingerprints.append(old.fingerprints[resource * FINGERPRINT : (resource + 1) * FINGERPRINT])
-        self.record.counts.append(count)
+        end = first + count
+        if section != "items":
+            shift = len(self.addresses) - first
+            for source, goal in ((old.docs, self.record.docs), (old.shared, self.record.shared)):
+                goal.update(
+                    {resource + shift: source[resource] for resource in range(first, end) if resource in source}
+                )
+        self.addresses += self.old_addresses[first:end]
+        self.fingerprints.append(old.fingerprints[first * FINGERPRINT : end * FINGERPRINT])
+        self.record.counts += [1] * count
 
     def _resource(self, part: Part, index: int, value: Any) -> None:
         before, known = len(self.addresses), len(self.problems)

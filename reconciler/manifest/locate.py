@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from reconciler.manifest.read import BOM, MAX_EXPANDED, Plain
@@ -117,7 +118,7 @@ def position_of(
     An alias stands where it is used, not at its anchor; an empty value stands at its key. `document`
     counts the documents that are not empty.
     """
-    source, documents = _compose(text, file, line)
+    source, documents = _composed(text, file, line)
     roots = [root for root in documents if not root.empty]
     if document >= len(roots):
         return source.position(0, 0)
@@ -147,8 +148,21 @@ def _child(node: _Node, step: str | int) -> tuple[_Node | None, _Node] | None:
 
 def excerpt(text: bytes, position: Position) -> str:
     """Return the whole line of the file's text on which the position is, without its line break."""
-    lines = _BREAK.split(text.removeprefix(BOM).decode(errors="replace"))
+    lines = _lines_of(text)
     return lines[position.line - 1] if 0 < position.line <= len(lines) else ""
+
+
+# A text with a thousand mistakes is asked for a thousand places: the last ones asked for stay at hand.
+
+
+@lru_cache(maxsize=2)
+def _lines_of(text: bytes) -> list[str]:
+    return _BREAK.split(text.removeprefix(BOM).decode(errors="replace"))
+
+
+@lru_cache(maxsize=2)
+def _composed(data: bytes, file: str, first_line: int) -> tuple[_Text, list[_Node]]:
+    return _compose(data, file, first_line)
 
 
 # Composing
