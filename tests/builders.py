@@ -23,6 +23,7 @@ import httpx
 import orjson
 
 from reconciler.cli.main import run
+from reconciler.emulator.door import Hooks
 from reconciler.emulator.options import EmulatorOptions, ProviderOptions, SourceOptions
 from reconciler.emulator.server import BackgroundEmulator
 from reconciler.model.address import Address, Kind
@@ -213,9 +214,9 @@ class Remote:
 
 
 @contextmanager
-def start_remote(**changes: Any) -> Iterator[Remote]:
+def start_remote(hooks: Hooks | None = None, **changes: Any) -> Iterator[Remote]:
     """Serve an emulator on a free loopback port for the length of a `with` block."""
-    with BackgroundEmulator(replace(OPTIONS, **changes)) as emulator:
+    with BackgroundEmulator(replace(OPTIONS, **changes), hooks=hooks) as emulator:
         remote = Remote(emulator)
         try:
             yield remote

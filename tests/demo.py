@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DATA = "manifests/.reconciler/emulator"
+DATA = "manifests/.reconciler/emulator"  # below the folder of the project
 PENDING = 3
 
 STEPS: tuple[tuple[str, tuple[str, ...], frozenset[int]], ...] = (
@@ -40,13 +40,13 @@ FURTHER = (
 )
 
 
-def main() -> int:
-    """Run all steps; return the exit code."""
+def main(folder: Path = ROOT) -> int:
+    """Run all steps in a folder that holds `manifests/`; return the exit code."""
     began = time.monotonic()
     codes = {}
     for number, (what, arguments, expected) in enumerate(STEPS, 1):
         _say(f"\n--- {number}. {what}\n$ reconciler {' '.join(arguments)}")
-        code = _reconciler(arguments)
+        code = _reconciler(arguments, folder)
         if code not in expected:
             _say(f"\nThe demo stopped: `reconciler {' '.join(arguments)}` ended with exit code {code}.")
             return 1
@@ -56,14 +56,14 @@ def main() -> int:
         _say(f"\nDone in {seconds:.1f} s. Run `make demo` again: nothing will be pending, and no call is made.")
     else:
         _say(f"\nDone in {seconds:.1f} s. Nothing was pending, so no call was made: the state knew it all.")
-    _say(f"Look further, from {ROOT} (the command is {_shown(_command()[0])}):")
+    _say(f"Look further, from {folder} (the command is {_shown(_command()[0], folder)}):")
     for command, what in FURTHER:
         _say(f"  $ {command}\n      {what}")
     return 0
 
 
-def _reconciler(arguments: Sequence[str]) -> int:
-    return subprocess.run([*_command(), *arguments], cwd=ROOT, check=False).returncode
+def _reconciler(arguments: Sequence[str], folder: Path) -> int:
+    return subprocess.run([*_command(), *arguments], cwd=folder, check=False).returncode
 
 
 def _command() -> list[str]:
@@ -72,8 +72,8 @@ def _command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "reconciler.cli.main"]
 
 
-def _shown(path: str) -> str:
-    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else path
+def _shown(path: str, folder: Path) -> str:
+    return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(folder) else path
 
 
 def _say(text: str) -> None:
@@ -82,4 +82,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:2])))

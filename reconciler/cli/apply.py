@@ -33,7 +33,7 @@ def command(
     Every accepted call is recorded before the next one is sent. If anything stops it, the same
     command goes on where it stopped.
     """
-    from reconciler.cli.applying import Approval, apply_planned, read_saved
+    from reconciler.cli.applying import Approval, apply_planned, go_on_after_saved, read_saved
     from reconciler.cli.planning import plan_or_report
     from reconciler.cli.session import open_session
     from reconciler.planning.wish import Wish
@@ -55,4 +55,5 @@ def command(
             wish = Wish(allowed=allowed, targets=targets, sources=sources)
             planned = plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
         approval = Approval(auto=auto_approve, question="Make these changes?", detail=detail)
-        return apply_planned(session, planned, approval, lock_timeout=lock_timeout)
+        go_on = None if plan_file is None else go_on_after_saved(plan_file, directory, environment)
+        return apply_planned(session, planned, approval, lock_timeout=lock_timeout, go_on=go_on)

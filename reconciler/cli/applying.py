@@ -86,8 +86,22 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
     return Planned(replace(plan, hazards=hazards), Compiled(saved.stages, saved.state_only), None, saved.digest)
 
 
-def apply_planned(session: Session, planned: Planned, approval: Approval, *, lock_timeout: float) -> int:
-    """Show a plan, have it approved, and run it. Returns the exit code."""
+def go_on_after_saved(path: Path, directory: str | None, environment: str | None) -> str:
+    """Return the command that goes on where the apply of a saved plan stopped.
+
+    The state has moved since that plan was made, so it takes a new one, of what is left.
+    """
+    place = [*(("-C", directory) if directory else ()), *(("-e", environment) if environment else ())]
+    return shlex.join(["reconciler", *place, "plan", "--out", str(path)])
+
+
+def apply_planned(
+    session: Session, planned: Planned, approval: Approval, *, lock_timeout: float, go_on: str | None = None
+) -> int:
+    """Show a plan, have it approved, and run it. Returns the exit code.
+
+    `go_on` is the command that goes on after a stop; without it, the same one does.
+    """
     from reconciler.cli.output import show_plan
 
     show_plan(planned, session, output="text", detail=approval.detail)
@@ -101,7 +115,7 @@ def apply_planned(session: Session, planned: Planned, approval: Approval, *, loc
     _check_bodies(session, planned)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
-    return _run(session, planned, lock_timeout)
+    return _run(session, planned, lock_timeout, go_on or _this_command())
 
 
 def _approve(approval: Approval) -> None:
@@ -169,7 +183,7 @@ def _bodies_from_manifests(session: Session, wanted: Collection[str]) -> Iterato
 # -- the run ---------------------------------------------------------------------------------------
 
 
-def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
+def _run(session: Session, planned: Planned, lock_timeout: float, go_on: str) -> int:
     from reconciler.cli.remote import connect
     from reconciler.pushapi.client import PushClient
 
@@ -201,7 +215,7 @@ def _run(session: Session, planned: Planned, lock_timeout: float) -> int:
         bodies = ProjectBodies(store, session.folder, refs, sizes)
 
         send = partial(client.send, bodies=bodies, context=context)
-        finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked))
+        finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked), go_on)
         if finished.done == len(planned.compiled.calls):
             _tidy(session, plan, store, bodies)
     if finished.done == len(planned.compiled.calls):
@@ -245,7 +259,7 @@ def _kept(session: Session) -> set[str]:
     return kept
 
 
-def _report(events: Iterator[Event]) -> RunFinished:
+def _report(events: Iterator[Event], go_on: str) -> RunFinished:
     from reconciler.rendering.progress import BarReporter, LineReporter, render_report
 
     reporter = BarReporter(sys.stderr) if sys.stderr.isatty() and not os.environ.get("CI") else LineReporter(sys.stderr)
@@ -256,7 +270,7 @@ def _report(events: Iterator[Event]) -> RunFinished:
             if isinstance(event, RunFinished):
                 finished = event
     assert finished is not None
-    click.echo(render_report(finished, go_on=_this_command()), err=True, nl=False)
+    click.echo(render_report(finished, go_on=go_on), err=True, nl=False)
     return finished
 
 

@@ -54,10 +54,9 @@ def list_command(directory: str | None, environment: str | None, output: str) ->
     from reconciler.cli.output import write
     from reconciler.cli.session import open_session
 
-    with open_session(directory, environment, use_cache=False) as session:
-        # Written only after the reading: whoever takes the output slowly must not keep a writer waiting.
-        with session.store.reading():
-            text, notes = (_list_json if output == "json" else _list_text)(session)
+    # Written only after the reading: whoever takes the output slowly must not keep a writer waiting.
+    with open_session(directory, environment, use_cache=False) as session, session.store.reading():
+        text, notes = (_list_json if output == "json" else _list_text)(session)
     write(text)
     for note in notes:
         click.echo(note, err=True)

@@ -407,7 +407,7 @@ class _FileReader:
         spec = fast_check(value, SHAPES[section])
         if spec is None:
             value = self._from_wire(section, value)
-            if value is None:
+            if self.scope.findings:
                 return None
             if section == "aliases" and isinstance(value, dict) and "ofEach" in value:
                 self._of_each(part, index, value)
@@ -418,7 +418,7 @@ class _FileReader:
         return self._normaliser(section)(spec)
 
     def _from_wire(self, section: str, value: Any) -> Any:
-        """Return the entry in our own shape, where it has that of a Push API body; None where that is not clear."""
+        """Return the entry in our own shape, where it has that of a Push API body; note where that is not clear."""
         try:
             if section == "items":
                 value = item_entry(value) if is_wire_item(value) else value
@@ -428,7 +428,6 @@ class _FileReader:
                 value = alias_entry(value) if section == "aliases" else identity_entry(value, _IDENTITY_TYPES[section])
         except ValueError as error:
             self.scope.found((), messages.bad_wire(str(error)))
-            return None
         return value
 
     def _keep(self, normal: Normal, section: str) -> None:

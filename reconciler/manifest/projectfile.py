@@ -6,6 +6,7 @@ Pure: it takes validated sections. Overrides of the environment win over the pro
 from __future__ import annotations
 
 from reconciler.manifest.normalize import Finding, Path
+from reconciler.manifest.paths import check_pattern
 from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
 from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, Scalar
 from reconciler.problems import Problem, UsageError, did_you_mean
@@ -172,6 +173,9 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
                 on_key=True,
             )
         )
+    for number, pattern in enumerate(sections.manifests or ()):
+        if problem := check_pattern(pattern):
+            found.append(Finding(("manifests", number), problem))
     if spec.state is not None and (problem := _bad_state(spec.state)):
         found.append(Finding(("environments", name, "state"), problem))
     for provider, declared in sections.providers.items():

@@ -51,11 +51,16 @@ def read_scope(store: StateReader, *, everything: bool) -> Scope:
     deletions, targets = _deletions(store, history, everything=everything)
     for row in store.rows(deletions):
         del deletions[row.address]
-    # A deleted identity that is recorded as an alias too lives on, so the alias is what to look at.
     for address, alias in [(address, _alias_of(address)) for address in deletions]:
-        if alias and any(True for _ in store.rows([alias])):
+        if alias is None:
+            continue
+        if any(True for _ in store.rows([alias])):
+            # The identity lives on as an alias, so that is what to look at.
             del deletions[address]
             rows.add(alias)
+        elif deletions.get(alias, 0) > deletions[address]:
+            # An alias goes by an empty mapping, which brings a deleted identity back: bare, as it should be.
+            del deletions[address]
     newest = history[0].run.id if history else ""
     return Scope(frozenset(rows), deletions, _merged(targets, store.target()), newest)
 
@@ -95,9 +100,9 @@ def _deleted_in(store: StateReader, run: str) -> dict[Address, int] | None:
     return {address: sent for address, sent in last.items() if sent is not None} if called else None
 
 
-def _alias_of(address: Address) -> str:
+def _alias_of(address: Address) -> Address | None:
     if address.kind in (Kind.ITEM, Kind.ALIAS):
-        return ""
+        return None
     return Address.of(Kind.ALIAS, address.scope, f"{address.kind.value}:{address.name}")
 
 

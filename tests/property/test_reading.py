@@ -125,7 +125,9 @@ class Text:
                 out.append("---\n")
             texts = [ENTRIES[name][entry % len(ENTRIES[name])] for entry in entries]
             indented = ["  " + text.replace("\n", "\n  ").rstrip(" ") for text in texts]
-            out.append(f"{name}:\n" + "".join(indented) if texts else f"{name}: {'{}' if name == 'permissions' else '[]'}\n")
+            out.append(
+                f"{name}:\n" + "".join(indented) if texts else f"{name}: {'{}' if name == 'permissions' else '[]'}\n"
+            )
         return "".join(out) + TAILS[self.tail]
 
 
@@ -133,12 +135,17 @@ SECTION = st.tuples(
     st.sampled_from(sorted(ENTRIES)), st.lists(st.integers(0, 10), max_size=3, unique=True), st.booleans()
 )
 TEXT = st.builds(
-    Text, st.sampled_from((0, 0, 0, 1, 2, 3, 4)), st.lists(SECTION, min_size=1, max_size=4), st.sampled_from((0, 0, 0, 0, 1, 2, 3, 4))
+    Text,
+    st.sampled_from((0, 0, 0, 1, 2, 3, 4)),
+    st.lists(SECTION, min_size=1, max_size=4),
+    st.sampled_from((0, 0, 0, 0, 1, 2, 3, 4)),
 )
 EDIT = st.one_of(
     st.tuples(st.just("write"), st.sampled_from(("a.yaml", "b.yaml", "sub/c.yaml")), TEXT),
     st.tuples(st.just("section"), st.sampled_from(("a.yaml", "b.yaml")), st.integers(0, 3), SECTION),
-    st.tuples(st.just("rename"), st.sampled_from(("a.yaml", "b.yaml")), st.integers(0, 3), st.sampled_from(sorted(ENTRIES))),
+    st.tuples(
+        st.just("rename"), st.sampled_from(("a.yaml", "b.yaml")), st.integers(0, 3), st.sampled_from(sorted(ENTRIES))
+    ),
     st.tuples(st.just("remove"), st.sampled_from(("a.yaml", "b.yaml", "sub/c.yaml"))),
     st.tuples(st.just("move"), st.just(("a.yaml", "d.yaml"))),
     st.tuples(st.just("touch"), st.sampled_from(("a.yaml", "b.yaml", "content/a.txt"))),
@@ -157,7 +164,9 @@ class Workshop:
         self.recorded: dict[str, bytes] = {}
         self.cache = ManifestCache(root / ".reconciler" / "cache.db", "test")
         self.write("reconciler.yaml", PROJECTS[0])
-        self.put("a.yaml", Text(0, [("groups", [0, 2], False), ("items", [1, 2], False), ("permissions", [0, 2], False)]))
+        self.put(
+            "a.yaml", Text(0, [("groups", [0, 2], False), ("items", [1, 2], False), ("permissions", [0, 2], False)])
+        )
         for name, (content, *_) in DATA.items():
             self.data(name, content)
 
@@ -230,7 +239,9 @@ def seen(load: Callable[[], Loaded]) -> Any:
     resources = {}
     if not errors_in(loaded.problems):
         entries = loaded.entries(sorted(desired.fingerprints))
-        assert {address: found.fingerprint for address, found in loaded.resources(entries).items()} == desired.fingerprints
+        assert {
+            address: found.fingerprint for address, found in loaded.resources(entries).items()
+        } == desired.fingerprints
         resources = {
             address: (entry.doc, entry.shared, entry.body_sha256, entry.body_size, entry.content_path)
             for address, entry in entries.items()

@@ -1,0 +1,662 @@
+"""`apply` and `destroy` from outside: what they ask, refuse, send, record, say and exit with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import select
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from starlette.responses import Response
+
+from reconciler.cli.session import open_session
+from reconciler.emulator.door import Exchange, Hooks
+from reconciler.rendering.jsondoc import checksum
+from tests.builders import (
+    EMAIL,
+    KEY,
+    KEY_VARIABLE,
+    Folder,
+    Remote,
+    child_environment,
+    command_line,
+    run_here,
+    start_remote,
+)
+
+MANIFEST = f"""\
+defaults: {{source: handbook, provider: corp}}
+items:
+  - uri: https://example.com/a
+    title: A
+    body: {{text: secret-looking text}}
+    permissions: {{allowed: [group:Staff]}}
+  - {{uri: "https://example.com/b", title: B, permissions: {{allowed: [group:Other]}}}}
+  - {{uri: "https://example.com/post", source: blog, title: Post}}
+groups:
+  - {{name: Staff, members: [user:alice@example.com]}}
+  - {{name: Other, members: []}}
+aliases:
+  - of: user:alice@example.com
+    is: [{{provider: "{EMAIL}", identity: "user:alice@mail.example.com"}}]
+"""
+EVERYTHING = 6
+
+
+@pytest.fixture
+def ready(folder: Folder, remote: Remote) -> Folder:
+    """A project with manifests, pointed at an emulator that was sent nothing."""
+    folder.write("all.yaml", MANIFEST)
+    return folder.at(remote)
+
+
+def recorded(folder: Folder) -> list[str]:
+    with open_session(str(folder.root), None) as session:
+        return sorted(session.store.fingerprints())
+
+
+def journal(folder: Folder) -> list[tuple[int, str | None]]:
+    with open_session(str(folder.root), None) as session:
+        return [
+            (entry.intent.call, entry.outcome.value if entry.outcome else None) for entry in session.store.journal()
+        ]
+
+
+# -- approval --------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            command_line(*arguments),
+            env=child_environment(TERM="xterm", **environment),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.shown = ""
+
+    def wait_for(self, text: str, seconds: float = 20) -> None:
+        until = time.monotonic() + seconds
+        while text not in self.shown:
+            assert self._read(until - time.monotonic()), f"no {text!r} in {self.shown!r}"
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        until = time.monotonic() + 20
+        while self._read(until - time.monotonic()):
+            pass
+        os.close(self._master)
+        return self.process.wait(20)
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(seconds, 0))
+        try:
+            data = os.read(self._master, 65536) if ready else b""
+        except OSError:  # the other end is gone
+            data = b""
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n"])
+def test_on_a_terminal_it_asks_and_takes_no_for_an_answer(ready: Folder, remote: Remote, answer: str) -> None:
+    total = remote.total
+    terminal = Terminal("-C", str(ready.root), "apply")
+    terminal.wait_for("Make these changes? [y/N]")
+    assert "6 to create" in terminal.shown, "the plan comes before the question"
+    terminal.type(answer)
+
+    assert terminal.end() == 2
+    assert "error[not-approved]" in terminal.shown
+    assert remote.total == total
+    assert recorded(ready) == []
+
+
+def test_on_a_terminal_it_asks_and_takes_yes_for_an_answer(ready: Folder, remote: Remote) -> None:
+    terminal = Terminal("-C", str(ready.root), "apply")
+    terminal.wait_for("[y/N]")
+    terminal.type("y\n")
+
+    assert terminal.end() == 0
+    assert len(recorded(ready)) == EVERYTHING
+
+
+def test_on_a_terminal_destroy_asks_for_all_of_it(ready: Folder) -> None:
+    ready.ok("apply", "--auto-approve")
+    terminal = Terminal("-C", str(ready.root), "destroy")
+    terminal.wait_for("Delete all of this? [y/N]")
+    terminal.type("y\n")
+
+    assert terminal.end() == 0
+    assert recorded(ready) == []
+
+
+@pytest.mark.parametrize("command", ["apply", "destroy"])
+def test_without_a_terminal_it_refuses(ready: Folder, remote: Remote, command: str) -> None:
+    if command == "destroy":
+        ready.ok("apply", "--auto-approve")
+    total, before = remote.total, recorded(ready)
+
+    ran = ready.run(command)
+
+    assert ran.code == 2
+    assert "error[approval-needed]" in ran.err
+    assert "Plan:" in ran.out, "what would be done is shown all the same"
+    assert (remote.total, recorded(ready)) == (total, before)
+
+
+# -- what is sent and recorded ---------------------------------------------------------------------
+
+
+def test_everything_is_sent_recorded_and_told(ready: Folder, remote: Remote) -> None:
+    ran = ready.ok("apply", "--auto-approve")
+
+    assert ran.out.endswith("Plan: 6 to create, 0 to update, 0 to delete, 0 unchanged; 3 calls.\n")
+    assert "Apply: 3 calls done, 0 failed, 0 unknown, 0 not started;" in ran.err
+    assert len(recorded(ready)) == EVERYTHING
+    assert journal(ready) == [(1, "accepted"), (2, "accepted"), (3, "accepted")]
+
+
+def test_nothing_to_do_makes_no_request(ready: Folder, remote: Remote) -> None:
+    ready.ok("apply", "--auto-approve")
+    total = remote.total
+
+    for arguments in (("apply",), ("apply", "--auto-approve"), ("apply", "--no-batch")):
+        ran = ready.run(*arguments, key=None)
+        assert (ran.code, ran.err) == (0, ""), "nothing is asked, not even for a key"
+        assert "No changes. 6 resources are as recorded; no call is needed." in ran.out
+    assert remote.total == total
+
+
+def test_the_embedded_emulator_needs_no_key(folder: Folder) -> None:
+    folder.write("all.yaml", MANIFEST)
+
+    assert folder.run("apply", "--auto-approve", key=None).code == 0
+    assert folder.run("plan", "--exit-code", key=None).code == 0
+    assert folder.run("destroy", "--auto-approve", key=None).code == 0
+
+
+def test_destroy_deletes_what_is_recorded_and_nothing_else(ready: Folder, remote: Remote) -> None:
+    ready.ok("apply", "--auto-approve")
+    (ready.root / "all.yaml").write_text("no: manifest")
+
+    ran = ready.ok("destroy", "--auto-approve")
+
+    assert "0 to create, 0 to update, 6 to delete" in ran.out
+    assert recorded(ready) == []
+    assert remote.contents() == {"items": {}, "identities": {}}
+    assert "No changes." in ready.ok("destroy", "--auto-approve").out
+
+
+def test_destroy_refuses_what_is_protected(ready: Folder, remote: Remote) -> None:
+    ready.write("all.yaml", MANIFEST.replace("title: B,", "title: B, protect: true,"))
+    ready.ok("apply", "--auto-approve")
+    total = remote.total
+
+    ran = ready.ok("destroy", "--auto-approve", code=1)
+
+    assert "error[protected]" in ran.err
+    assert remote.total == total
+
+
+def test_protecting_takes_no_call(ready: Folder, remote: Remote) -> None:
+    ready.ok("apply", "--auto-approve")
+    total = remote.total
+    ready.write("all.yaml", MANIFEST.replace("title: B,", "title: B, protect: true,"))
+
+    ran = ready.ok("apply", "--auto-approve")
+
+    assert "1 to update" in ran.out
+    assert remote.total == total
+    assert ready.run("plan", "--exit-code").code == 0
+
+
+# -- saved plans -----------------------------------------------------------------------------------
+
+
+def test_a_saved_plan_is_applied_verbatim_without_the_manifests(ready: Folder, remote: Remote) -> None:
+    """P5: plan, state and the bodies that the plan names, and nothing else."""
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+    calls = orjson.loads(plan.read_bytes())["calls"]
+    (ready.root / "all.yaml").unlink()
+
+    ready.ok("apply", str(plan), "--auto-approve")
+
+    sent = [entry for entry in remote.requests() if "/files" not in entry["path"] and "_storage" not in entry["path"]]
+    assert [entry["path"].removeprefix("/push/v1/") for entry in sent] == [call["path"] for call in calls]
+    assert len(recorded(ready)) == EVERYTHING
+    (body,) = [
+        entry["data"]
+        for request in sent
+        for entry in (request["container"] or {}).get("addOrUpdate", ())
+        if "data" in entry
+    ]
+    assert body == "secret-looking text"
+
+
+def test_a_saved_plan_ignores_what_the_manifests_became(ready: Folder, remote: Remote) -> None:
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+    ready.write("all.yaml", MANIFEST.replace("title: A", "title: Another"))
+
+    ready.ok("apply", str(plan), "--auto-approve")
+
+    (change,) = ready.run("plan", "--format", "json").json["changes"]
+    assert change["fields"] == [{"path": ["title"], "before": "A", "after": "Another"}]
+
+
+def test_a_saved_plan_of_a_changed_content_file_is_refused(ready: Folder, remote: Remote) -> None:
+    content = ready.write("page.html", "<p>one</p>")
+    ready.write("more.yaml", "items: [{uri: 'https://example.com/page', source: blog, body: {file: page.html}}]")
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+    total = remote.total
+
+    content.write_text("<p>longer</p>")
+    ran = ready.ok("apply", str(plan), "--auto-approve", code=1)
+    assert "error[body-changed]" in ran.err
+    assert remote.total == total
+
+    content.write_text("<p>two</p>")  # of the same length: seen when it is read
+    ran = ready.ok("apply", str(plan), "--auto-approve", code=4)
+    assert "error[content-changed]" in ran.err
+    assert not any("https://example.com/page" in uri for uris in remote.contents()["items"].values() for uri in uris)
+
+
+@contextmanager
+def altered(path: Path, change: Callable[[dict[str, Any]], None], *, sign: bool = False) -> Iterator[None]:
+    before = path.read_bytes()
+    document = orjson.loads(before)
+    change(document)
+    if sign:
+        document["checksum"] = checksum(document)
+    path.write_bytes(orjson.dumps(document))
+    yield
+    path.write_bytes(before)
+
+
+def test_a_plan_that_does_not_fit_is_refused_by_its_own_code(ready: Folder, remote: Remote, tmp_path: Path) -> None:
+    """P6 and P7: nothing is sent, and the code says why."""
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+    total = remote.total
+
+    def refused(code: str, *, exit_code: int = 1) -> None:
+        ran = ready.ok("apply", str(plan), "--auto-approve", code=exit_code)
+        assert f"error[{code}]" in ran.err
+        assert remote.total == total
+
+    with altered(plan, lambda document: document["changes"].pop()):
+        refused("plan-altered")
+    with altered(plan, lambda document: document.update(environment="prod"), sign=True):
+        refused("foreign-plan")
+    with altered(plan, lambda document: document["target"].update(organization="other"), sign=True):
+        refused("foreign-plan")
+    with altered(plan, lambda document: document["state"].update(lineage="other", serial=1), sign=True):
+        refused("foreign-plan")
+    with altered(plan, lambda document: document.update(format_version="9.0"), sign=True):
+        refused("plan-newer-version")
+    whole = plan.read_bytes()
+    plan.write_bytes(whole[: len(whole) // 2])
+    refused("plan-truncated")
+    plan.write_text("{}")
+    refused("plan-not-a-plan")
+    plan.write_text("hello")
+    refused("plan-not-json")
+    plan.unlink()
+    refused("no-plan", exit_code=2)
+    plan.write_bytes(whole)
+
+    ready.ok("apply", str(plan), "--auto-approve")
+    total = remote.total
+    refused("stale-plan")
+
+
+def test_flags_have_no_meaning_for_a_saved_plan(ready: Folder) -> None:
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+
+    for flags in (("--no-batch",), ("--target", "x"), ("--source", "blog")):
+        assert "error[plan-is-fixed]" in ready.ok("apply", str(plan), *flags, code=2).err
+
+
+def test_a_hazard_may_be_allowed_when_a_saved_plan_is_applied(ready: Folder) -> None:
+    ready.ok("apply", "--auto-approve")
+    ready.write("all.yaml", MANIFEST[: MANIFEST.index("aliases:")])
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+
+    assert "error[hazard-emptied]" in ready.ok("apply", str(plan), "--auto-approve", code=1).err
+    ready.ok("apply", str(plan), "--auto-approve", "--allow", "emptied:alias/corp")
+
+
+# -- narrowing -------------------------------------------------------------------------------------
+
+
+def test_a_target_brings_what_it_needs(ready: Folder, remote: Remote) -> None:
+    ready.ok("apply", "--auto-approve", "--target", "https://example.com/a")
+    assert recorded(ready) == ["group/corp/Staff", "item/handbook/https://example.com/a"]
+
+    ready.ok("apply", "--auto-approve", "--source", "handbook")
+    assert recorded(ready)[1:] == [
+        "group/corp/Staff",
+        "item/handbook/https://example.com/a",
+        "item/handbook/https://example.com/b",
+    ]
+    ready.ok("apply", "--auto-approve", "--target", "alias/*", "--target", "https://example.com/post")
+    assert len(recorded(ready)) == EVERYTHING
+    assert ready.run("plan", "--exit-code").code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--target", "https://example.com/typo"), "unknown-target"),
+        (("--source", "hanbook"), "unknown-source"),
+    ],
+)
+def test_narrowing_to_nothing_is_an_error(ready: Folder, flags: tuple[str, ...], code: str) -> None:
+    for command in (("plan",), ("apply", "--auto-approve")):
+        assert f"error[{code}]" in ready.ok(*command, *flags, code=2).err
+
+
+# -- hazards ---------------------------------------------------------------------------------------
+
+
+def test_hazards_are_refused_until_they_are_allowed_by_name(ready: Folder, remote: Remote) -> None:
+    ready.ok("apply", "--auto-approve")
+    ready.write("all.yaml", MANIFEST.replace("members: [user:alice@example.com]", "members: []"))
+    total = remote.total
+
+    ran = ready.ok("apply", "--auto-approve", code=1)
+    assert "error[hazard-emptied-group]" in ran.err
+    assert "--allow emptied-group:group/corp/Staff" in ran.err
+    assert "error[hazard-emptied-group]" in ready.ok("apply", "--auto-approve", "--allow", "emptied", code=1).err
+    assert remote.total == total
+
+    ready.ok("apply", "--auto-approve", "--allow", "emptied-group:group/corp/Staff")
+
+
+# -- when it does not go well ----------------------------------------------------------------------
+
+
+class Faults(Hooks):
+    """Answers in place of the emulator, or makes it slow, from the n-th call of the Push API on."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.fail_from = 0
+        self.status = 503
+        self.headers: dict[str, str] = {}
+        self.slow = 0.0
+        self.got = threading.Event()
+
+    async def arriving(self, exchange: Exchange) -> Response | None:
+        if not exchange.path.startswith("/push/"):
+            return None
+        self.calls += 1
+        if self.slow:
+            self.got.set()
+            await asyncio.sleep(self.slow)
+        if self.fail_from and self.calls >= self.fail_from:
+            self.got.set()
+            # Some services echo what they were sent.
+            error = {"errorCode": "SOME_CODE", "message": f"refused: {exchange.request.headers['authorization']}"}
+            return Response(orjson.dumps(error), self.status, self.headers, media_type="application/json")
+        return None
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def faulty(folder: Folder, faults: Faults) -> Iterator[Folder]:
+    """A project pointed at an emulator with faults."""
+    folder.write("all.yaml", MANIFEST)
+    with start_remote(hooks=faults) as remote:
+        yield folder.at(remote)
+
+
+def test_a_refused_call_ends_the_run_with_4_and_the_same_command_goes_on(faulty: Folder, faults: Faults) -> None:
+    faults.fail_from, faults.status = 3, 403
+
+    ran = faulty.ok("apply", "--auto-approve", "--no-batch", code=4)
+
+    assert "Apply: 2 calls done, 1 failed, 0 unknown, 3 not started;" in ran.err
+    assert f"reconciler -C {faulty.root} apply --auto-approve --no-batch\n" in ran.err
+    assert journal(faulty) == [(1, "accepted"), (2, "accepted"), (3, "refused")]
+    assert len(recorded(faulty)) == 2
+    faults.fail_from = 0
+    faulty.ok("apply", "--auto-approve", "--no-batch")
+    assert journal(faulty)[3:] == [(1, "accepted"), (2, "accepted"), (3, "accepted"), (4, "accepted")]
+    assert len(recorded(faulty)) == EVERYTHING
+
+
+def test_a_saved_plan_that_stopped_part_way_says_what_goes_on(faulty: Folder, faults: Faults) -> None:
+    """The state has moved, so the plan is stale: what is left takes a new one."""
+    plan = faulty.root / "plan.json"
+    faulty.ok("plan", "--no-batch", "--out", str(plan))
+    faults.fail_from, faults.status = 2, 403
+
+    ran = faulty.ok("apply", str(plan), "--auto-approve", code=4)
+
+    assert f"reconciler -C {faulty.root} plan --out {plan}\n" in ran.err
+    faults.fail_from = 0
+    faulty.ok("plan", "--out", str(plan))
+    faulty.ok("apply", str(plan), "--auto-approve")
+    assert len(recorded(faulty)) == EVERYTHING
+
+
+def test_no_key_no_call(faulty: Folder, faults: Faults) -> None:
+    ran = faulty.run("apply", "--auto-approve", key=None)
+
+    assert ran.code == 2
+    assert f"the environment variable {KEY_VARIABLE} is not set" in ran.err
+    assert faults.calls == 0
+    assert recorded(faulty) == []
+
+
+def test_a_held_lock_names_its_holder(ready: Folder, remote: Remote) -> None:
+    from reconciler.state.store import LockInfo
+
+    total = remote.total
+    with open_session(str(ready.root), None) as session:
+        holder = LockInfo("id-1", "reconciler apply", "2026-01-01T00:00:00Z", "somehost", "somebody", os.getpid())
+        with session.store.lock(holder):
+            ran = ready.ok("apply", "--auto-approve", code=1)
+    assert "error[state-locked]" in ran.err
+    assert "somebody on somehost" in ran.err
+    assert remote.total == total
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:
+    process.send_signal(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_finishes_and_records_the_call_in_flight(
+    faulty: Folder, faults: Faults, number: signal.Signals
+) -> None:
+    """P25: no new call, the one in flight recorded, the lock given up, 130."""
+    faults.slow = 0.7
+    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    assert faults.got.wait(20)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert "stopping after this call; once more to stop at once" in err
+    assert "Apply: 1 call done, 0 failed, 0 unknown, 5 not started;" in err
+    assert journal(faulty) == [(1, "accepted")]
+    faults.slow = 0
+    faulty.ok("apply", "--auto-approve")
+    assert len(recorded(faulty)) == EVERYTHING
+
+
+def test_asked_twice_it_stops_at_once_and_says_that_it_does_not_know(faulty: Folder, faults: Faults) -> None:
+    faults.slow = 30
+    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    assert faults.got.wait(20)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    line = ""
+    while "once more" not in line:
+        line = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert journal(faulty) == [(1, "unknown")]
+    assert recorded(faulty) == []
+
+
+def test_asked_to_stop_while_it_waits_for_another_attempt(faulty: Folder, faults: Faults) -> None:
+    faults.fail_from, faults.status, faults.headers = 2, 429, {"Retry-After": "60"}
+    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    assert faults.got.wait(20)
+    time.sleep(0.3)  # the answer is on its way, and then it waits for a minute
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130
+    assert "Apply: 1 call done, 0 failed, 1 unknown, 4 not started;" in err
+    assert journal(faulty) == [(1, "accepted"), (2, "unknown")]
+
+
+def test_killed_it_goes_on(faulty: Folder, faults: Faults) -> None:
+    faults.slow = 0.4
+    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    assert faults.got.wait(20)
+    faults.got.clear()
+    assert faults.got.wait(20)  # the second call is on its way
+    process.kill()
+    process.communicate(timeout=20)
+    faults.slow = 0
+
+    assert journal(faulty) == [(1, "accepted"), (2, None)]
+    ran = faulty.ok("apply", "--auto-approve", "--no-batch")
+    assert "Apply: 5 calls done" in ran.err
+    assert len(recorded(faulty)) == EVERYTHING
+
+
+def test_clocks_that_are_behind_do_not_make_the_remote_drop_what_it_accepts(ready: Folder, remote: Remote) -> None:
+    """Another machine applied with a clock an hour ahead: our ordering ids go on from there (push-api.md 5.4)."""
+    ready.ok("apply", "--auto-approve")
+    database = sqlite3.connect(ready.root / ".reconciler" / "local.state.db")
+    ahead = int(time.time() * 1000) + 3_600_000
+    with database:
+        database.execute("UPDATE resources SET ordering_id = ?", (ahead,))
+    database.close()
+    ready.write("all.yaml", MANIFEST.replace("title: A", "title: Another"))
+    total = remote.total
+
+    ready.ok("apply", "--auto-approve")
+
+    (entry,) = remote.requests(total)
+    assert int(dict(entry["query"])["orderingId"]) == ahead + 1
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+def test_the_key_is_in_no_output_and_in_no_file(faulty: Folder, faults: Faults, tmp_path: Path) -> None:
+    """P16: also where the remote echoes it, where a call fails, and with JSON."""
+    plan = str(tmp_path / "plan.json")
+    shown = []
+    faults.fail_from, faults.status = 4, 400
+    for arguments in (
+        ("validate", "--format", "json"),
+        ("plan", "--out", plan),
+        ("plan", "--format", "json", "--detail", "full"),
+        ("apply", "--auto-approve", "--no-batch"),
+        ("plan", "--format", "markdown", "--body-diff"),
+        ("state", "list"),
+        ("state", "history", "--format", "json"),
+        ("state", "pull"),
+        ("destroy",),
+        ("apply", plan, "--auto-approve"),
+        ("-e", KEY_VARIABLE, "plan"),
+    ):
+        ran = faulty.run(*arguments)
+        shown.append(ran.out + ran.err)
+    assert any("SOME_CODE" in text and "***" in text for text in shown), "what the remote said is told, redacted"
+    done = subprocess.run(
+        command_line("-C", str(faulty.root), "apply", "--auto-approve"),
+        env=child_environment(RECONCILER_DEBUG="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shown.append(done.stdout + done.stderr)
+
+    assert [text for text in shown if KEY in text] == []
+    kept = [path for path in [*faulty.root.rglob("*"), tmp_path / "plan.json"] if path.is_file()]
+    assert any(path.name.endswith(".state.db") for path in kept)
+    assert [path for path in kept if KEY.encode() in path.read_bytes()] == []
+
+
+def test_body_texts_are_in_no_plan_and_in_no_state(ready: Folder) -> None:
+    """P16: both hold digests; small texts are kept in a file of their own, for `--body-diff`."""
+    plan = ready.root / "plan.json"
+    shown = ready.ok("plan", "--out", str(plan), "--detail", "full").out
+    shown += ready.ok("apply", "--auto-approve").out
+
+    assert "secret-looking text" not in shown
+    for path in (plan, ready.root / ".reconciler" / "local.state.db"):
+        assert b"secret-looking" not in path.read_bytes()
+
+
+# -- usage -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("apply", "--no-such-flag"), 2),
+        (("apply", "--lock-timeout", "-1"), 2),
+        (("-e", "nowhere", "apply"), 2),
+        (("-C", "/no/such/folder", "apply"), 2),
+        (("aply",), 2),
+        (("apply", "--help"), 0),
+        (("--version",), 0),
+    ],
+)
+def test_wrong_usage_is_2(ready: Folder, arguments: tuple[str, ...], code: int) -> None:
+    place = () if "-C" in arguments else ("-C", str(ready.root))
+
+    assert run_here(*place, *arguments).code == code
+
+
+def test_broken_manifests_are_1_and_send_nothing(ready: Folder, remote: Remote) -> None:
+    ready.write("all.yaml", MANIFEST.replace("group:Staff", "group:Stuff"))
+    total = remote.total
+
+    ran = ready.ok("apply", "--auto-approve", code=1)
+
+    assert "error[unknown-group]" in ran.err
+    assert "all.yaml:6:" in ran.err
+    assert remote.total == total
