@@ -151,7 +151,7 @@ class UnsettledState(_StateModel):
     """When it was about to be sent."""
     call: int
     """Its number in the plan."""
-    covers: list[tuple[Literal["put", "delete"], list[_Address]]]
+    covers: list[tuple[Literal["put", "delete", "withdraw"], list[_Address]]]
     """Pairs of a verb and the addresses that are in doubt."""
     detail: str
     """What is known of how it ended."""

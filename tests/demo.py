@@ -36,7 +36,7 @@ FURTHER = (
     ("reconciler state list", "what the state records"),
     ("reconciler plan --out plan.json && reconciler show plan.json", "save a plan, look at it, then: apply plan.json"),
     (f"reconciler emulator --project --data {DATA}", "serve what was pushed: items, permissions, who sees what"),
-    ("reconciler destroy", "delete it all again; asks first"),
+    ("reconciler destroy --detail names", "delete it all again; asks first"),
 )
 
 

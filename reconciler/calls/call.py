@@ -25,6 +25,9 @@ class Verb(StrEnum):
 
     PUT = "put"
     DELETE = "delete"
+    WITHDRAW = "withdraw"
+    """Of a user: what was declared of them is taken back, and the person stays. Deleting would disable the
+    identity (push-api.md 5.3), and lock out whom an alias, a group or an item still names."""
 
 
 @dataclass(frozen=True, slots=True)

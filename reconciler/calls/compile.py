@@ -47,6 +47,7 @@ _KIND_ORDER = {Kind.GROUP: 0, Kind.VIRTUAL_GROUP: 0, Kind.USER: 1, Kind.ALIAS: 2
 _SINGLE = {
     Verb.PUT: ("PUT", CallKind.IDENTITY_PUT),
     Verb.DELETE: ("DELETE", CallKind.IDENTITY_DELETE),
+    Verb.WITHDRAW: ("PUT", CallKind.IDENTITY_PUT),
 }
 
 
@@ -112,7 +113,8 @@ def compile_calls(
 def payload_resources(changes: Iterable[Change]) -> dict[Address, Resource | None]:
     """Return, for each address, the resource from which a call's payload is built.
 
-    What is put, or what is deleted, except for an alias: its deletion is a mapping without entries,
+    What is put, or what is deleted, except for a user whose declaration is withdrawn, which is put
+    without well-knowns, and for an alias: its deletion is a mapping without entries,
     which must repeat the well-knowns that its identity has *afterwards*, or it would bring back old
     ones (push-api.md 5.3). They are those of the identity's own change when there is one, none when
     the identity is deleted, and those recorded with the alias otherwise.
@@ -125,6 +127,8 @@ def payload_resources(changes: Iterable[Change]) -> dict[Address, Resource | Non
         resources[change.address] = change.before if deleted else change.after
         if deleted and change.address.kind is Kind.ALIAS:
             gone.append(change.address)
+        if _verb(change) is Verb.WITHDRAW:
+            resources[change.address] = Resource(change.address, b"{}")
     if gone:
         identities = {change.address: change for change in listed if change.address.kind is not Kind.ITEM}
         for address in gone:
@@ -165,7 +169,7 @@ def _unprotected(resource: Resource) -> dict[str, object]:
 
 
 def _entry(change: Change, resource: Resource | None, wire: Wire) -> _Entry:
-    verb = Verb.DELETE if change.action is Action.DELETE else Verb.PUT
+    verb = _verb(change)
     address, kind = change.address, change.address.kind
     # An unknown scope is found here, while problems are gathered.
     if kind is Kind.ITEM:
@@ -175,6 +179,14 @@ def _entry(change: Change, resource: Resource | None, wire: Wire) -> _Entry:
     # Only the size is kept: a hundred thousand entries would cost more than the plan itself.
     size = wire.batch_entry(address, verb, resource).size + 1
     return _Entry(address, verb, resource, kind, size, change.moved_from)
+
+
+def _verb(change: Change) -> Verb:
+    if change.action is not Action.DELETE:
+        return Verb.PUT
+    # To destroy is to leave nothing; any other removal only says that we declare nothing of this user.
+    withdrawn = change.address.kind is Kind.USER and change.reason != "destroy"
+    return Verb.WITHDRAW if withdrawn else Verb.DELETE
 
 
 def _stage_of(entry: _Entry) -> str:

@@ -105,7 +105,7 @@ def section_of(address: Address, verb: Verb) -> Section:
         return Section.ADD_OR_UPDATE if verb is Verb.PUT else Section.DELETE
     if kind is Kind.ALIAS:
         return Section.MAPPINGS
-    return Section.MEMBERS if verb is Verb.PUT else Section.DELETED
+    return Section.DELETED if verb is Verb.DELETE else Section.MEMBERS
 
 
 class Wire:

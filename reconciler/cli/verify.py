@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.session import Session
     from reconciler.state.rows import Verification
+    from reconciler.state.store import LockInfo
     from reconciler.verifying.events import Event, Report
     from reconciler.verifying.scope import Scope
 
@@ -80,7 +81,7 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
     context = WireContext.of(scope.target, session.source_providers)
     clock = Clock(now=lambda: datetime.now(UTC), seconds=time.monotonic, sleep=time.sleep)
     # A read that fails is tried again, but not for longer than the user wants to wait.
-    policy = RetryPolicy(deadline=max(10.0, timeout))
+    policy = RetryPolicy(deadline=max(3.0, timeout))
     with (
         connect(session) as remote,
         Reader(remote.hosts, scope.target.organization, remote.api_key.reveal(), policy=policy) as reader,
@@ -272,7 +273,7 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
         writer.end_run(at=_now(), result=DONE if whole else "failed")
 
 
-def _lock_info() -> Any:
+def _lock_info() -> LockInfo:
     import getpass
     import os
     import platform

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.model.address import Address
 from reconciler.model.states import Resource
@@ -72,7 +72,7 @@ def changes_of(
     the reason given for deletions.
     """
     after = desired((*differences.created, *differences.updated))
-    before = recorded((*differences.updated, *differences.deleted))
+    before = _with_present_well_knowns(recorded((*differences.updated, *differences.deleted)), differences, recorded)
     created, deleted = set(differences.created), set(differences.deleted)
     renames = {old: new for old, new in moved.items() if old in deleted and new in created}
     origins = {new: old for old, new in renames.items()}
@@ -105,6 +105,35 @@ def changes_of(
             )
         )
     return tuple(sorted(changes, key=lambda change: change.address))
+
+
+def _with_present_well_knowns(
+    before: Mapping[str, Resource],
+    differences: Differences,
+    recorded: Callable[[Iterable[str]], Mapping[str, Resource]],
+) -> Mapping[str, Resource]:
+    """Return `before`, where each alias that goes has the well-knowns that its identity is recorded with.
+
+    At the remote they belong to the identity, and whichever call came last set them for both
+    (push-api.md 5.3). The call that empties an alias repeats them, so old ones would come back to
+    life when the identity was settled by an earlier run, one that stopped before the alias.
+    """
+    gone = [address for address in differences.deleted if address.startswith("alias/") and address in before]
+    if not gone:
+        return before
+    identities = {address: _identity_of(address) for address in gone}
+    known = recorded(sorted(set(identities.values())))
+    present = dict(before)
+    for address, identity in identities.items():
+        shared = known[identity].shared if identity in known else b""
+        present[address] = replace(before[address], shared=shared)
+    return present
+
+
+def _identity_of(alias: str) -> str:
+    _, scope, name = alias.split("/", 2)
+    kind, _, identity = name.partition(":")
+    return f"{kind}/{scope}/{identity}"
 
 
 def _reason(address: str, differences: Differences, otherwise: str) -> str:

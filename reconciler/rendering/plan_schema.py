@@ -80,7 +80,7 @@ class CoverDocument(_Model):
     """One resource that a call settles."""
 
     address: str
-    verb: Literal["put", "delete"]
+    verb: Literal["put", "delete", "withdraw"]
 
 
 class CallDocument(_Model):

@@ -143,7 +143,7 @@ ONE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "tag": (
         "defaults: {source: blog}\nitems:\n  - uri: !!python/object x:1\n",
-        ['a.yaml:3:10: error[yaml-tag]: the tag "!!python/object" is no part of the manifest language'],
+        ['a.yaml:3:26: error[yaml-tag]: the tag "!!python/object" is no part of the manifest language'],
     ),
     "deep nesting": (
         "items: " + "[" * 3000,

@@ -526,6 +526,20 @@ def test_killed_anywhere_it_goes_on_to_the_same_end(
     killed_and_resumed(shared_remote, *pair, Fate(call, point), batching)
 
 
+@pytest.mark.parametrize("batching", ["auto", "never"])
+def test_well_knowns_that_are_gone_do_not_come_back_with_the_end_of_an_alias(
+    remote: Remote, batching: Batching
+) -> None:
+    """A shrunk case: the first run settled the user, the second one only empties the alias."""
+    groups = [{"name": "Alpha", "members": []}]
+    known = {"name": "dave", "wellKnowns": ["group:Alpha"]}
+    entry = {"of": "user:dave", "is": [{"provider": EMAIL, "identity": "user:dave@example.com"}]}
+    before = Estate({"groups": groups, "users": [known], "aliases": [entry]})
+    after = Estate({"groups": groups, "users": [{"name": "dave"}]})
+
+    assert killed_and_resumed(remote, before, after, Fate(1, "after recording"), batching)
+
+
 def test_killed_twice_and_changed_in_between(remote: Remote) -> None:
     """What is in doubt from one plan is settled by another one that wants something else."""
     with project(remote.url) as folder:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from reconciler.model.address import Address
+from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change, FieldChange, changed_paths, field_changes
 from reconciler.planning.diff import Differences, changes_of, compare
-from tests.builders import fingerprints, group, item, lookup, user
+from tests.builders import alias, fingerprints, group, item, lookup, user
 
 A = item("file:///a", title="A", allowed=["group/corp/Staff"])
 A2 = item("file:///a", title="A 2", allowed=["group/corp/Staff"])
@@ -97,6 +98,29 @@ def test_a_rename_counts_only_where_one_goes_and_the_other_comes(desired: tuple,
 
     assert all(change.moved_from is None and change.moved_to is None for change in changes)
     assert "moved" not in {change.reason for change in changes}
+
+
+@pytest.mark.parametrize(
+    ("identity", "expected"),
+    [
+        (user("x"), ()),
+        (user("x", "group/corp/New"), ("group/corp/New",)),
+        (None, ()),
+    ],
+)
+def test_an_alias_that_goes_has_the_well_knowns_of_its_identity(
+    identity: Resource | None, expected: tuple[str, ...]
+) -> None:
+    """They were settled by an earlier run; those of the alias are older and must not come back to life."""
+    gone = alias("x", "user/Email/x", well_knowns=["group/corp/Old"])
+    known = [gone, *([identity] if identity else [])]
+    desired = known[1:]
+    differences = compare(fingerprints(*desired), fingerprints(*known))
+
+    changes = changes_of(differences, desired=lookup(*desired), recorded=lookup(*known), moved={})
+
+    now = alias("x", "user/Email/x", well_knowns=expected)
+    assert changes == (Change(gone.address, Action.DELETE, "removed", now, None),)
 
 
 def test_the_reason_of_a_deletion_is_the_callers_word() -> None:

@@ -1,0 +1,116 @@
+"""The sections of reconciler.yaml -> the project of one environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
+from reconciler.manifest.projectfile import resolve
+from reconciler.manifest.schema import ProjectSections
+from reconciler.problems import UsageError
+
+FULL = {
+    "manifests": ["m/*.yaml"],
+    "sources": {"b": {"id": "b1", "visibility": "shared"}, "a": {"id": "a1", "provider": "q"}},
+    "providers": {"q": {"id": "q1", "cascadesTo": ["Email"]}, "p": {"id": "p1"}},
+    "vars": {"base": "x", "n": 1, "yes": True, "f": 1.5},
+    "guardrails": {"deletes": "5%", "maxChanges": 9},
+    "environments": {
+        "local": {"target": "emulator"},
+        "prod": {
+            "organization": "org",
+            "region": "eu",
+            "apiKey": {"command": ["pass", "key"]},
+            "state": "s/prod.db",
+            "sources": {"a": {"id": "a2", "visibility": "private"}},
+            "providers": {"q": {"cascadesTo": []}, "p": {"id": "p2"}},
+            "vars": {"base": "y"},
+            "guardrails": {"deletes": "0%", "updates": "12.5%"},
+        },
+    },
+}
+
+
+def project(
+    values: dict[str, object], environment: str | None = None
+) -> tuple[Project, list[tuple[tuple[str | int, ...], str]]]:
+    found, doubts = resolve(ProjectSections.model_validate(values), environment)
+    return found, [(doubt.path, doubt.problem.code) for doubt in doubts]
+
+
+def test_nothing_said_is_the_embedded_emulator() -> None:
+    assert project({}) == (
+        Project(
+            environment=Environment(
+                "local", "emulator", "local", ".reconciler/local.state.db", "us", ApiKey("COVEO_API_KEY")
+            ),
+            manifests=("**/*.yaml", "**/*.yml"),
+            sources=(),
+            providers=(),
+            guardrails=Guardrails(0.1, None, None),
+        ),
+        [],
+    )
+
+
+def test_an_environment_overrides_the_project() -> None:
+    assert project(FULL, "prod") == (
+        Project(
+            environment=Environment("prod", "", "org", "s/prod.db", "eu", ApiKey(command=("pass", "key"))),
+            manifests=("m/*.yaml",),
+            sources=(Source("a", "a2", "private", "q"), Source("b", "b1", "shared", None)),
+            providers=(Provider("p", "p2", ()), Provider("q", "q1", ())),
+            variables=(("base", "y"), ("f", "1.5"), ("n", "1"), ("yes", "true")),
+            guardrails=Guardrails(0.0, 0.125, 9),
+        ),
+        [],
+    )
+    assert project(FULL)[0].variables == (("base", "x"), ("f", "1.5"), ("n", "1"), ("yes", "true"))
+
+
+def test_which_environment() -> None:
+    one = {"environments": {"test": {"target": "emulator"}}}
+    assert project(one)[0].environment.name == "test"
+    two = {"environments": {"test": {"target": "emulator"}, "prod": {"organization": "o"}}}
+    for name, code in ((None, "environment-needed"), ("prd", "unknown-environment")):
+        with pytest.raises(UsageError) as caught:
+            project(two, name)
+        assert caught.value.problems[0].code == code
+
+
+def test_the_only_provider_is_that_of_every_source() -> None:
+    found, _ = project({"sources": {"a": {"id": "1"}}, "providers": {"p": {"id": "2"}}})
+    assert found.sources == (Source("a", "1", "secured", "p"),)
+
+
+def test_doubts() -> None:
+    values = {
+        "manifests": ["ok/*.yaml", "/etc/*", "a\\b"],
+        "sources": {"a": {"id": "1", "provider": "nope"}, "b": {"id": "1"}},
+        "providers": {"p": {"id": "2", "cascadesTo": ["fine", "a/b"]}},
+        "environments": {
+            "local": {
+                "state": "postgresql://host/db",
+                "sources": {"c": {"id": "3"}},
+                "providers": {"z": {}, "p": {"cascadesTo": ["x/y"]}},
+            }
+        },
+    }
+    assert project(values)[1] == [
+        (("sources", "a", "provider"), "unknown-provider"),
+        (("environments", "local", "sources", "c"), "unknown-source"),
+        (("environments", "local", "providers", "z"), "unknown-provider"),
+        (("environments", "local"), "organization-needed"),
+        (("manifests", 1), "path-outside"),
+        (("manifests", 2), "bad-pattern"),
+        (("environments", "local", "state"), "state-store"),
+        (("providers", "p", "cascadesTo", 1), "bad-name"),
+        (("environments", "local", "providers", "p", "cascadesTo", 0), "bad-name"),
+        (("sources", "b", "id"), "repeated-id"),
+    ]
+
+
+@pytest.mark.parametrize("state", ["/var/state.db", "../state.db", "a/../../b", "~/x.db", "C:\\x.db", "a\\..\\..\\b"])
+def test_a_state_stays_in_the_project(state: str) -> None:
+    values = {"environments": {"local": {"target": "emulator", "state": state}}}
+    assert project(values)[1] == [(("environments", "local", "state"), "path-outside")]
