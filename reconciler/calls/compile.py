@@ -232,6 +232,9 @@ def _in_safe_order(stage: str, entries: list[_Entry]) -> list[_Entry]:
         puts = [entry for entry in entries if entry.verb is Verb.PUT]
         deletes = [entry for entry in entries if entry.verb is Verb.DELETE]
         return _dependent_last(puts, _parents) + _dependent_last(deletes, _parents)[::-1]
+    if stage == IDENTITY_DELETES:
+        # A batch holds each list once (`members`, then `deleted`), and addresses alternate between them.
+        return sorted(entries, key=lambda entry: entry.verb is Verb.DELETE)
     if stage != IDENTITIES:
         return entries
     groups = [entry for entry in entries if entry.kind in GROUP_KINDS]

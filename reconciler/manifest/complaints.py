@@ -75,6 +75,8 @@ def _is_other_branch(pair: tuple[Path, ErrorDetails], located: list[tuple[Path, 
 
 def _finding(path: Path, entry: ErrorDetails, model: type[BaseModel], alternatives: list[str]) -> Finding:
     kind = entry["type"]
+    if entry["loc"] and entry["loc"][-1] == "[key]":
+        return Finding(path, _bad_key(str(path[-1])), on_key=True)
     if kind == "extra_forbidden":
         return Finding(path, _unknown_key(str(path[-1]), _keys_at(model, path[:-1])), on_key=True)
     if kind == "missing":
@@ -131,6 +133,15 @@ def _unknown_key(key: str, known: Iterable[str]) -> Problem:
     )
 
 
+def _bad_key(key: str) -> Problem:
+    return Problem(
+        "bad-value",
+        f'"{key}" cannot be a name here',
+        why="names stand in addresses and file names.",
+        fix=f"{_NAME}, at most 64; the first is no `-` or `.`." if key else "give it a name.",
+    )
+
+
 def _missing_key(key: str) -> Problem:
     return Problem("missing-key", f'"{key}" is missing', why="it has no default.", fix=f"add `{key}:`.")
 
@@ -151,11 +162,13 @@ def _bad_text(path: Path, text: str) -> Problem:
     )
 
 
+_NAME = "use letters, digits, `_`, `-` and `.`"
 _FORMS = {
     "fileExtension": "start it with a dot, for example .html.",
     "deletes": "write a share such as 10%.",
     "updates": "write a share such as 10%.",
-    "source": "use letters, digits, `_`, `-` and `.`.",
+    "source": f"{_NAME}.",
+    "provider": f"{_NAME}.",
 }
 
 

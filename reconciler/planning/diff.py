@@ -9,6 +9,8 @@ from reconciler.model.address import Address
 from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change
 
+DESTROY = "destroy"
+
 
 @dataclass(frozen=True, slots=True)
 class Differences:
@@ -94,7 +96,8 @@ def changes_of(
         changes.append(Change(Address(address), Action.UPDATE, reason, before.get(address), after[address]))
     for address in differences.deleted:
         goal = renames.get(address)
-        reason = _reason(address, differences, "moved" if goal else removal)
+        # To destroy says more than doubt does: it leaves nothing of a user (`calls.compile`).
+        reason = removal if removal == DESTROY else _reason(address, differences, "moved" if goal else removal)
         changes.append(
             Change(
                 Address(address),

@@ -92,7 +92,8 @@ ONE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
         ['a.yaml:2:15: error[uri-space]: uri "x:a b" has a space or a control character'],
     ),
     "metadata": (
-        "defaults: {source: blog}\nitems:\n  - uri: x:1\n    metadata:\n      Data: 1\n      a-b: 2\n      c: {d: 1}\n      E: 1\n      e: 2\n",
+        "defaults: {source: blog}\nitems:\n  - uri: x:1\n    metadata:\n      Data: 1\n"
+        "      a-b: 2\n      c: {d: 1}\n      E: 1\n      e: 2\n",
         [
             'a.yaml:5:7: error[reserved-key]: "Data" cannot be a metadata key',
             'a.yaml:6:7: error[metadata-key]: "a-b" cannot be a metadata key',
@@ -105,15 +106,16 @@ ONE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
         ['a.yaml:3:31: error[file-missing]: there is no file "docs/gone.html"'],
     ),
     "body outside": (
-        "defaults: {source: blog}\nitems:\n  - {uri: 'x:1', body: {file: ../../etc/passwd}}\n  - {uri: 'x:2', body: {file: /etc/passwd}}\n",
+        "defaults: {source: blog}\nitems:\n  - {uri: 'x:1', body: {file: ../../etc/passwd}}\n"
+        "  - {uri: 'x:2', body: {file: /etc/passwd}}\n",
         [
             'a.yaml:3:31: error[path-outside]: "../../etc/passwd" leads out of the project folder',
             'a.yaml:4:31: error[path-outside]: "/etc/passwd" leads out of the project folder',
         ],
     ),
     "unknown group": (
-        HEAD
-        + "permissions:\n  m: {allowed: [group:Ghosts]}\nitems: [{uri: 'x:1', permissions: m}]\ngroups: [{name: Ghost, members: [group:Nobody]}]\n",
+        HEAD + "permissions:\n  m: {allowed: [group:Ghosts]}\nitems: [{uri: 'x:1', permissions: m}]\n"
+        "groups: [{name: Ghost, members: [group:Nobody]}]\n",
         [
             'a.yaml:3:17: error[unknown-group]: no manifest declares group "Ghosts" of provider "corp"',
             'a.yaml:5:34: error[unknown-group]: no manifest declares group "Nobody" of provider "corp"',
@@ -179,7 +181,8 @@ ONE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
         ],
     ),
     "anchors across entries": (
-        "defaults: {source: blog}\nitems:\n  - {uri: 'x:1', metadata: &m {a: 1}}\n  - {uri: 'x:2', metadata: *m, titel: t}\n",
+        "defaults: {source: blog}\nitems:\n  - {uri: 'x:1', metadata: &m {a: 1}}\n"
+        "  - {uri: 'x:2', metadata: *m, titel: t}\n",
         ['a.yaml:4:32: error[unknown-key]: unknown key "titel"'],
     ),
     "flow style": (
@@ -187,7 +190,8 @@ ONE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
         ['a.yaml:2:15: error[unknown-key]: unknown key "titel"'],
     ),
     "item set": (
-        "defaults: {source: blog}\nitemSets:\n  - from: {csv: rows.csv}\n    item: {uri: 'x y:{id}', title: '{nmae}'}\n",
+        "defaults: {source: blog}\nitemSets:\n  - from: {csv: rows.csv}\n"
+        "    item: {uri: 'x y:{id}', title: '{nmae}'}\n",
         ['a.yaml:4:36: error[unknown-field]: there is no field "nmae"'],
     ),
     "item set without files": (
@@ -251,7 +255,8 @@ PROJECTS: dict[str, tuple[str, list[str]]] = {
     "one id twice": (
         PROJECT.replace("mysourceidb10g", "mysourceidg3c5d1r2"),
         [
-            'reconciler.yaml:2:18: error[repeated-id]: sources "blog" and "handbook" have the same id "mysourceidg3c5d1r2"'
+            'reconciler.yaml:2:18: error[repeated-id]: sources "blog" and '
+            '"handbook" have the same id "mysourceidg3c5d1r2"'
         ],
     ),
     "a state store that does not exist": (

@@ -52,8 +52,8 @@ a.yaml:4:11: error[bad-value]: "body" does not say exactly one thing
 """,
     ),
     "unknown-group": (
-        HEAD
-        + "permissions:\n  board:\n    allowed:\n      - group: hr-mangers\ngroups: [{name: hr-managers, members: []}]\n",
+        HEAD + "permissions:\n  board:\n    allowed:\n      - group: hr-mangers\n"
+        "groups: [{name: hr-managers, members: []}]\n",
         """\
 a.yaml:5:16: error[unknown-group]: no manifest declares group "hr-mangers" of provider "corp"
     5 |       - group: hr-mangers
@@ -63,7 +63,8 @@ a.yaml:5:16: error[unknown-group]: no manifest declares group "hr-mangers" of pr
 """,
     ),
     "unknown-permissions": (
-        "defaults: {source: handbook, permissions: staf}\nitems: [{uri: 'x:1'}]\npermissions: {staff: {anonymous: true}}\n",
+        "defaults: {source: handbook, permissions: staf}\nitems: [{uri: 'x:1'}]\n"
+        "permissions: {staff: {anonymous: true}}\n",
         """\
 a.yaml:1:43: error[unknown-permissions]: no permission model is named "staf"
     1 | defaults: {source: handbook, permissions: staf}
@@ -93,8 +94,8 @@ a.yaml:3:32: error[uri-fragment]: uri "x:a#b" has a fragment (#)
 """,
     ),
     "metadata-value": (
-        HEAD
-        + "items:\n  - uri: x:1\n    permissions: {anonymous: true}\n    metadata:\n      author:\n        name: Alice\n",
+        HEAD + "items:\n  - uri: x:1\n    permissions: {anonymous: true}\n"
+        "    metadata:\n      author:\n        name: Alice\n",
         """\
 a.yaml:7:9: error[metadata-value]: metadata "author" is a nested object
     7 |         name: Alice

@@ -13,20 +13,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.manifest import manyfiles
 from reconciler.manifest.cache import ManifestCache
 from reconciler.manifest.load import Loaded, load_manifests
-from reconciler.manifest.normalize import Scope
 from reconciler.manifest.opening import open_project, read_project
 from reconciler.manifest.paths import ProjectFolder
-from reconciler.manifest.project import Environment, Project, Provider, Source
-from reconciler.manifest.schema import AliasSpec, GroupSpec, ItemSpec, UserSpec
-from reconciler.manifest.shapes import SHAPES, fast_check
-from reconciler.model.address import Kind
+from reconciler.manifest.project import Project
 from reconciler.problems import ManifestError, errors_in
 
 NO_CACHE = ManifestCache(None, "test")

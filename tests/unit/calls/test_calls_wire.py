@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reconciler.calls.call import Verb
 from reconciler.calls.compile import compile_calls
 from reconciler.calls.context import SourceRef, WireContext
-from reconciler.calls.wire import Wire, body_bound, entry_size, zlib_bound
+from reconciler.calls.wire import Section, Wire, body_bound, entry_size, section_of, zlib_bound
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, Target
@@ -25,6 +25,8 @@ CONTEXT = WireContext(
     {"corp": "mysecurityidentityprovider8d9s8d", "other": "otherprovider"},
 )
 WIRE = Wire(CONTEXT)
+# The MD5 and the SHA-1 of file://folder/mytext.txt, 30 hex digits of each.
+PERMANENT_ID = "30315feb715d8bbed48324532306d5f2f4ef0af8204653b7b6d407416f56"
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -142,6 +144,7 @@ def test_an_item_in_a_batch_names_itself_and_how_its_body_is_compressed() -> Non
     )
     entry = WIRE.batch_entry(value.address, Verb.PUT, value)
     assert orjson.loads(entry.head) == {
+        "permanentid": PERMANENT_ID,
         "documentId": "file://folder/mytext.txt",
         "clickableUri": "https://example.com/a",
         "parentId": "file://folder",
@@ -154,8 +157,20 @@ def test_an_item_in_a_batch_names_itself_and_how_its_body_is_compressed() -> Non
     }
 
 
+def test_an_item_has_the_permanent_id_that_follows_from_its_uri_unless_it_brings_one() -> None:
+    assert single(item({})) == {"permanentid": "30315feb715d8bbed48324532306d5f2f4ef0af8204653b7b6d407416f56"}
+    accented = resource(Kind.ITEM, "handbook", "https://x/\u00e9", {"metadata": {}})
+    assert single(accented) == {"permanentid": "ce8e61798d754ea1c5441c98ffcb0868246da0363f5f2723cfbd50f9bc7f"}
+    own = item({"metadata": {"permanentid": "mine"}})
+    assert single(own) == {"permanentid": "mine"}
+    assert orjson.loads(WIRE.batch_entry(own.address, Verb.PUT, own).head) == {
+        "permanentid": "mine",
+        "documentId": "file://folder/mytext.txt",
+    }
+
+
 def test_protect_is_ours_and_never_travels() -> None:
-    assert single(item({"protect": True})) == {}
+    assert single(item({"protect": True})) == {"permanentid": PERMANENT_ID}
     user = resource(Kind.USER, "corp", "a", {"protect": True})
     assert single(user) == {"identity": {"name": "a", "type": "USER"}}
 
@@ -241,6 +256,21 @@ def test_deleting_identities_and_aliases() -> None:
     assert orjson.loads(WIRE.single_entry(group, Verb.DELETE, None).head) == {
         "identity": {"name": "g", "type": "GROUP", "additionalInfo": {"k": "v"}}
     }
+    user = Address.of(Kind.USER, "corp", "u")
+    deleted = WIRE.single_entry(user, Verb.DELETE, None)
+    assert orjson.loads(deleted.head) == {"identity": {"name": "u", "type": "USER"}}
+    assert WIRE.batch_entry(user, Verb.DELETE, None) == deleted
+
+
+def test_withdrawing_a_user() -> None:
+    user = resource(Kind.USER, "corp", 'u?info={"k":"v"}', {})
+    expected = {"identity": {"name": "u", "type": "USER", "additionalInfo": {"k": "v"}}}
+    assert single(user, Verb.WITHDRAW) == expected
+    assert orjson.loads(WIRE.batch_entry(user.address, Verb.WITHDRAW, user).head) == expected
+    for verb, section in ((Verb.WITHDRAW, Section.MEMBERS), (Verb.DELETE, Section.DELETED)):
+        assert section_of(user.address, verb) is section
+    with pytest.raises(ValueError, match="bug in reconciler"):
+        WIRE.single_entry(user.address, Verb.WITHDRAW, None)
 
 
 @pytest.mark.parametrize("key", ["permissions", "data", "documentid", "parentid", "orderingid", "title"])
@@ -281,7 +311,9 @@ def test_many_permission_models_do_not_pile_up() -> None:
 
 def test_sizes_are_exact_without_a_body_and_bounded_with_one() -> None:
     plain = item({"title": "é"})
-    assert entry_size(plain, CONTEXT) == len(b'{"documentId":"file://folder/mytext.txt","title":"\xc3\xa9"}')
+    assert entry_size(plain, CONTEXT) == len(
+        b'{"permanentid":"%b","documentId":"file://folder/mytext.txt","title":"\xc3\xa9"}' % PERMANENT_ID.encode()
+    )
     body = {"encoding": "text", "sha256": EMPTY, "size": 1000}
     assert entry_size(item({"title": "é", "body": body}), CONTEXT) == entry_size(plain, CONTEXT) + 1484
 

@@ -126,7 +126,7 @@ def test_a_damaged_row_is_none(path: Path, column: str, value: object, remains: 
     fill(path)
     connection = sqlite3.connect(path)
     connection.execute(f"UPDATE file SET {column} = ? WHERE path = 'a.yaml'", (value,))
-    connection.execute(f"UPDATE project SET value = substr(value, 1, 20)")
+    connection.execute("UPDATE project SET value = substr(value, 1, 20)")
     connection.commit()
     connection.close()
     rows, records = kept(path)

@@ -45,7 +45,8 @@ def test_names_in_every_section_and_form(tmp_path: Path) -> None:
         "defaults: {provider: corp}\n"
         "groups: [{name: A, members: ['virtualGroup:No']}]\n"
         "users: [{name: u, wellKnowns: ['group:No']}]\n"
-        "permissions:\n  m: {levels: [[{denied: ['GROUP:No']}]]}\n  w: [{PermissionSets: [{DeniedPermissions: [{Identity: No, IdentityType: Group}]}]}]\n"
+        "permissions:\n  m: {levels: [[{denied: ['GROUP:No']}]]}\n"
+        "  w: [{PermissionSets: [{DeniedPermissions: [{Identity: No, IdentityType: Group}]}]}]\n"
         "aliases: [{of: 'group:No', is: [{provider: Email, identity: 'user:x'}]}]\n"
         "items: [{uri: 'x:1', permissions: {allowed: ['group:${team}']}}]\n"
     )
@@ -60,10 +61,14 @@ def test_names_in_every_section_and_form(tmp_path: Path) -> None:
 
 
 def test_duplicates_of_every_kind(tmp_path: Path) -> None:
-    a = "defaults: {provider: corp}\ngroups: [{name: A, members: []}]\npermissions: {m: {anonymous: true}}\nusers: [{name: u}, {name: u}]\n"
+    a = (
+        "defaults: {provider: corp}\ngroups: [{name: A, members: []}]\n"
+        "permissions: {m: {anonymous: true}}\nusers: [{name: u}, {name: u}]\n"
+    )
     b = (
         "defaults: {provider: corp}\ngroups:\n  - name: A\n    members: []\npermissions:\n  m: {anonymous: true}\n"
-        "aliases:\n  - {of: 'user:u', is: [{provider: Email, identity: 'user:x'}]}\n  - {is: [{provider: Email, identity: 'user:y'}], of: {user: u}}\n"
+        "aliases:\n  - {of: 'user:u', is: [{provider: Email, identity: 'user:x'}]}\n"
+        "  - {is: [{provider: Email, identity: 'user:y'}], of: {user: u}}\n"
     )
     assert problems(tmp_path, a=a, b=b) == [
         "a.yaml:4:27 duplicate a.yaml:4:16",
@@ -83,5 +88,8 @@ def test_rows_that_clash_with_items_are_shown_at_the_set(tmp_path: Path) -> None
 
 
 def test_documents_and_whole_files(tmp_path: Path) -> None:
-    text = "groups:\n- {name: &n A, provider: corp, members: []}\n---\n{groups: [{name: A, provider: corp, members: ['group:Z']}]}\n"
+    text = (
+        "groups:\n- {name: &n A, provider: corp, members: []}\n---\n"
+        "{groups: [{name: A, provider: corp, members: ['group:Z']}]}\n"
+    )
     assert problems(tmp_path, a=text) == ["a.yaml:4:18 duplicate a.yaml:2:13", "a.yaml:4:47 unknown-group"]

@@ -56,7 +56,8 @@ def test_an_alias_for_each_member_once_and_those_spelled_out_win(tmp_path: Any) 
         "groups: [{name: A1, members: [user:a, user:b, group:B]}, {name: B, members: [user:c, unknown:d]}]",
         f"aliases: [{{ofEach: {{membersOf: 'A*', type: user}}, {IS}}}]",
         "aliases: [{of: user:a, is: [{provider: Email, identity: user:other}], protect: true}]",
-        "groups: [{name: A2, provider: other, members: [user:b, user:z]}]\nvirtualGroups: [{name: A3, members: [user:e]}]",
+        "groups: [{name: A2, provider: other, members: [user:b, user:z]}]\n"
+        "virtualGroups: [{name: A3, members: [user:e]}]",
     )
     aliases = {address: own for address, (own, _) in documents(found).items() if address.startswith("alias/")}
     assert aliases == {
@@ -70,16 +71,18 @@ def test_of_each_takes_other_types_and_all_groups(tmp_path: Any) -> None:
     text = "groups: [{name: A, members: [user:a, unknown:d, group:A]}]\n"
     found = desired(
         tmp_path,
-        text
-        + f"aliases: [{{ofEach: {{membersOf: '*', type: unknown}}, {IS}}}, {{ofEach: {{membersOf: '*', type: group}}, {IS}}}]",
+        text + f"aliases: [{{ofEach: {{membersOf: '*', type: unknown}}, {IS}}}, "
+        f"{{ofEach: {{membersOf: '*', type: group}}, {IS}}}]",
     )
     assert sorted(found.fingerprints) == ["alias/corp/group:A", "alias/corp/unknown:d", "group/corp/A"]
 
 
 def test_well_knowns_of_an_identity_are_those_of_its_alias(tmp_path: Any) -> None:
     texts = (
-        "users: [{name: a, wellKnowns: [group:E]}]\ngroups: [{name: E, members: []}, {name: G, members: [user:a], wellKnowns: [group:E]}]",
-        f"aliases: [{{ofEach: {{membersOf: '*'}}, {IS}}}, {{of: group:G, {IS.replace('{name}', 'g')}}}, {{of: user:x, {IS.replace('{name}', 'x')}}}]",
+        "users: [{name: a, wellKnowns: [group:E]}]\n"
+        "groups: [{name: E, members: []}, {name: G, members: [user:a], wellKnowns: [group:E]}]",
+        f"aliases: [{{ofEach: {{membersOf: '*'}}, {IS}}}, {{of: group:G, {IS.replace('{name}', 'g')}}},"
+        f" {{of: user:x, {IS.replace('{name}', 'x')}}}]",
     )
     found = desired(tmp_path, *texts)
     shared = {"wellKnowns": ["group/corp/E"]}
@@ -111,9 +114,8 @@ def test_the_digest_follows_content_not_files(tmp_path: Any) -> None:
 def test_doubts_are_noted_by_file(tmp_path: Any) -> None:
     found = desired(
         tmp_path,
-        "items: [{uri: 'x:1', permissions: gone}, {uri: 'x:2', permissions: {allowed: [group:No]}}]\npermissions: {m: {}}".replace(
-            "{}", "{anonymous: true}"
-        ),
+        "items: [{uri: 'x:1', permissions: gone}, {uri: 'x:2', permissions: {allowed: [group:No]}}]\n"
+        "permissions: {m: {}}".replace("{}", "{anonymous: true}"),
         "items: [{uri: 'x:1'}, {uri: 'x:1'}]\npermissions: {m: {denied: [{group: Far, provider: Email}]}}",
     )
     assert sorted(found.suspicions, key=str) == [

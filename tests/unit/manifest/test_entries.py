@@ -247,7 +247,8 @@ def test_an_item_whole(tmp_path: Path) -> None:
         "    permanentId: stable\n"
         "    protect: true\n"
         "    permissions: staff\n"
-        "    metadata: {Author: Alice, date: 2017-11-08T12:18:41.666Z, language: [English], Size: 7, ok: true, f: 1.5}\n"
+        "    metadata: {Author: Alice, date: 2017-11-08T12:18:41.666Z, language: [English], Size: 7,"
+        " ok: true, f: 1.5}\n"
         "    body: {text: 'costs $${base}: é'}\n"
         "  - {uri: 'x:file', body: {file: ./page.html}, source: blog}\n"
         "  - {uri: 'x:own', body: {file: page.html}, source: blog, fileExtension: .htm}\n"
@@ -452,7 +453,10 @@ def test_identities_and_other_entries_that_are_refused(tmp_path: Path, section: 
 
 def test_documents_sections_and_styles_mean_the_same(tmp_path: Path) -> None:
     block = HEAD + "items:\n  - uri: x:1\n    permissions: m\ngroups:\n  - name: A\n    members: [user:a]\nusers: []\n"
-    flow = "defaults: {source: handbook, provider: corp}\nitems: [{uri: 'x:1', permissions: m}]\nusers: []\ngroups: [{name: A, members: ['user:a']}]\n"
+    flow = (
+        "defaults: {source: handbook, provider: corp}\nitems: [{uri: 'x:1', permissions: m}]\n"
+        "users: []\ngroups: [{name: A, members: ['user:a']}]\n"
+    )
     documents = "items:\n- {uri: 'x:1', permissions: m}\n---\ngroups:\n- {name: A, members: [user:a]}\n---\n" + HEAD
     anchors = (
         HEAD + "groups: [{name: &a A, members: [&u 'user:a']}]\nitems: [{uri: 'x:1', permissions: m}]\nmoved: []\n"
@@ -496,7 +500,8 @@ def test_moved_and_of_each_are_kept_for_all_files(tmp_path: Path) -> None:
     record = read(
         tmp_path,
         HEAD + "moved:\n  - {from: '${base}/a', to: '${base}/b'}\n  - {from: x:1, to: x:2, source: blog}\n"
-        "aliases:\n  - {ofEach: {membersOf: 'A*'}, is: [{provider: Email Security Provider, identity: 'user:{name}@x'}]}\n",
+        "aliases:\n  - {ofEach: {membersOf: 'A*'}, "
+        "is: [{provider: Email Security Provider, identity: 'user:{name}@x'}]}\n",
     ).record
     assert [(entry.before, entry.after) for entry in record.moved] == [
         ("item/handbook/https://x.example/a", "item/handbook/https://x.example/b"),

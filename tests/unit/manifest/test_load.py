@@ -21,7 +21,8 @@ from reconciler.problems import ManifestError
 LATER = 10_000_000_000  # as if everything had been read long after it was written
 FILES = {
     "reconciler.yaml": "sources: {}\n",
-    "a.yaml": "groups:\n  - {name: A, members: [user:a]}\n  - {name: B, members: [group:A]}\npermissions: {m: {allowed: [group:A]}}\n",
+    "a.yaml": "groups:\n  - {name: A, members: [user:a]}\n  - {name: B, members: [group:A]}\n"
+    "permissions: {m: {allowed: [group:A]}}\n",
     "b.yaml": "items:\n  - {uri: 'x:1', permissions: m}\n  - {uri: 'x:2', body: {file: c/one.txt}}\n"
     "itemSets:\n  - from: {files: 'c/*.txt'}\n    item: {uri: 'x:{path}'}\n",
     "c/one.txt": "one",

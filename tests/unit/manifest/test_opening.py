@@ -65,7 +65,10 @@ def test_it_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path.write_text("vars: {v: 1}\nenvironments: {local: {target: emulator}, b: {organization: o}}\n")
     cache = ManifestCache(tmp_path / "cache.db", "1")
     folder = ProjectFolder(tmp_path)
-    later = lambda: time.time_ns() + 10**10
+
+    def later() -> int:
+        return time.time_ns() + 10**10
+
     first = open_project(folder, "reconciler.yaml", None, cache, later)
     other = open_project(folder, "reconciler.yaml", "b", cache, later)
     monkeypatch.setattr(opening, "read_text", None)

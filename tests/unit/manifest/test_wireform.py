@@ -66,7 +66,7 @@ def test_content_that_cannot_be_had_whole(compression: str | None, data: bytes, 
         "compressedBinaryData": base64.b64encode(data).decode(),
         "compressionType": compression,
     }
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         item_entry(body)
     assert str(caught.value) == said
 

@@ -159,10 +159,12 @@ def test_a_single_item_is_the_documented_request() -> None:
         "accept-encoding": "identity",
         "user-agent": "reconciler/test",
         "content-type": "application/json",
-        "content-length": "26",
+        "content-length": "103",
     }
-    assert request.content == b'{"a":1,"data":"some text"}'
-    assert accepted == Accepted(202, ("r-call",), 26)
+    assert request.content == (
+        b'{"a":1,"permanentid":"30315feb715d8bbed48324532306d5f2f4ef0af8204653b7b6d407416f56","data":"some text"}'
+    )
+    assert accepted == Accepted(202, ("r-call",), 103)
 
 
 def test_an_items_deletion_has_no_body() -> None:
@@ -185,6 +187,17 @@ def test_an_identitys_deletion_has_one() -> None:
     assert (request.method, request.content) == ("DELETE", b'{"identity":{"name":"g","type":"GROUP"}}')
     assert request.headers["content-type"] == "application/json"
     assert request.url.raw_path == (b"/push/v1/organizations/org/providers/pid/permissions?orderingId=1700000000000")
+
+
+@pytest.mark.parametrize(("reason", "method"), [("removed", "PUT"), ("destroy", "DELETE")])
+def test_a_removed_user_is_put_bare_and_a_destroyed_one_deleted(reason: str, method: str) -> None:
+    gone = Resource(Address("user/corp/u"), b"{}", canonical_json({"wellKnowns": ["group/corp/g"]}))
+    remote = Remote()
+    send(remote, [Change(gone.address, Action.DELETE, reason, gone, None)])
+    [request] = remote.requests
+    assert (request.method, request.content) == (method, b'{"identity":{"name":"u","type":"USER"}}')
+    assert request.headers["content-type"] == "application/json"
+    assert request.url.raw_path == b"/push/v1/organizations/org/providers/pid/permissions?orderingId=1700000000000"
 
 
 def test_a_batch_is_three_requests_and_storage_never_sees_the_key() -> None:

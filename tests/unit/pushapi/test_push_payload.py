@@ -22,7 +22,7 @@ from reconciler.calls.compile import compile_calls, payload_resources
 from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.wire import Body, body_bound
 from reconciler.model.address import Address, Kind
-from reconciler.model.canonical import canonical_json
+from reconciler.model.canonical import canonical_json, permanent_id
 from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change
 from reconciler.problems import ManifestError
@@ -112,14 +112,20 @@ def test_a_batch_of_items() -> None:
     assert len(raw) == payload.size <= call.size
     assert orjson.loads(raw) == {
         "addOrUpdate": [
-            {"documentId": "https://x/a", "title": "A", "data": 'say "hi"\n'},
             {
+                "permanentid": "3a1b40c4e355413d36e35a7d1cd47a8641f359d3f846628e2f58b7d1e6b1",
+                "documentId": "https://x/a",
+                "title": "A",
+                "data": 'say "hi"\n',
+            },
+            {
+                "permanentid": permanent_id("https://x/b"),
                 "documentId": "https://x/b",
                 "compressionType": "ZLIB",
                 "compressedBinaryData": base64.b64encode(zlib.compress(binary, content.LEVEL)).decode(),
             },
-            {"documentId": "https://x/c", "data": ""},
-            {"documentId": "https://x/d", "title": "D"},
+            {"permanentid": permanent_id("https://x/c"), "documentId": "https://x/c", "data": ""},
+            {"permanentid": permanent_id("https://x/d"), "documentId": "https://x/d", "title": "D"},
         ],
         "delete": [{"documentId": "https://x/e", "deleteChildren": False}],
     }
@@ -152,19 +158,88 @@ def test_a_batch_of_identities() -> None:
         }
 
 
-def test_a_batch_of_deleted_identities() -> None:
-    gone = [Resource(Address.of(Kind.USER, "corp", name), b"{}") for name in "abc"]
-    call, _ = compiled([Change(each.address, Action.DELETE, "removed", each, None) for each in gone])
+def removed(kind: Kind, name: str, reason: str = "removed", **own: Any) -> Change:
+    """The deletion of an identity or an alias that had well-knowns."""
+    known = canonical_json({"wellKnowns": ["group/corp/Everyone"]})
+    resource = Resource(Address.of(kind, "corp", name), canonical_json(own), known)
+    return Change(resource.address, Action.DELETE, reason, resource, None)
+
+
+def sent(changes: list[Change]) -> list[tuple[str, str, bytes]]:
+    """Method, last part of the path and payload of every call, in order."""
+    resources = payload_resources(changes)
+    sent = []
+    for call in compile_calls(changes, CONTEXT).calls:
+        given = [resources[covered.address] for covered in call.covers]
+        if call.is_batch:
+            with batch_payload(call, given, Bodies({}), CONTEXT) as payload:
+                raw = payload.file.read()
+        else:
+            raw = single_payload(call, given, Bodies({}), CONTEXT)
+        assert len(raw) <= call.size
+        sent.append((call.method, call.path.rpartition("/")[2], raw))
+    return sent
+
+
+def test_a_batch_of_destroyed_users() -> None:
+    changes = [removed(Kind.USER, name, "destroy") for name in "abc"]
+    call, _ = compiled(changes)
     with batch_payload(call, [None, None, None], Bodies({}), CONTEXT) as payload:
         assert orjson.loads(payload.file.read()) == {
             "deleted": [{"identity": {"name": name, "type": "USER"}} for name in "abc"]
         }
 
 
+def test_a_batch_of_withdrawn_users() -> None:
+    [(method, end, raw)] = sent([removed(Kind.USER, name, protect=True) for name in "abc"])
+    assert (method, end) == ("PUT", "batch")
+    assert orjson.loads(raw) == {"members": [{"identity": {"name": name, "type": "USER"}} for name in "abc"]}
+
+
+def test_a_batch_of_withdrawn_users_and_deleted_identities_has_each_list_once() -> None:
+    changes = [
+        removed(Kind.GROUP, "g", members=["user/corp/a"]),
+        removed(Kind.USER, "a"),
+        removed(Kind.USER, "b", "destroy"),
+        removed(Kind.USER, "c"),
+        removed(Kind.VIRTUAL_GROUP, "v", members=[]),
+    ]
+    expected = (
+        b'{"members":[{"identity":{"name":"a","type":"USER"}},{"identity":{"name":"c","type":"USER"}}],'
+        b'"deleted":[{"identity":{"name":"g","type":"GROUP"}},{"identity":{"name":"b","type":"USER"}},'
+        b'{"identity":{"name":"v","type":"VIRTUAL_GROUP"}}]}'
+    )
+    assert sent(changes) == sent(changes[::-1]) == [("PUT", "batch", expected)]
+
+
+def test_an_alias_goes_with_its_users_declaration_and_brings_no_well_knowns_back() -> None:
+    mapping = b'{"identity":{"name":"u","type":"USER"},"mappings":[]}'
+    identity = b'{"identity":{"name":"u","type":"USER"}}'
+    for reason, method in (("removed", "PUT"), ("destroy", "DELETE")):
+        changes = [
+            removed(Kind.USER, "u", reason),
+            removed(Kind.ALIAS, "user:u", reason, mappings=["user/Email Security Provider/u@x"]),
+        ]
+        assert sent(changes) == [("PUT", "mappings", mapping), (method, "permissions", identity)]
+
+
+def test_an_alias_that_goes_alone_keeps_the_well_knowns_of_its_identity() -> None:
+    changes = [removed(Kind.ALIAS, "user:u", mappings=["user/Email Security Provider/u@x"])]
+    [(method, end, raw)] = sent(changes)
+    assert (method, end) == ("PUT", "mappings")
+    assert orjson.loads(raw) == {
+        "identity": {"name": "u", "type": "USER"},
+        "mappings": [],
+        "wellKnowns": [{"name": "Everyone", "type": "GROUP"}],
+    }
+
+
 def test_single_payloads() -> None:
     call, resources = compiled([item("https://x/a", promised(b"text"))])
     bodies = Bodies({promised(b"text").sha256: b"text"})
-    assert single_payload(call, resources, bodies, CONTEXT) == b'{"data":"text"}'
+    assert single_payload(call, resources, bodies, CONTEXT) == (
+        b'{"permanentid":"3a1b40c4e355413d36e35a7d1cd47a8641f359d3f846628e2f58b7d1e6b1","data":"text"}'
+    )
     gone = Resource(ADDRESS, b"{}")
     call, resources = compiled([Change(ADDRESS, Action.DELETE, "removed", gone, None)])
     assert single_payload(call, resources, bodies, CONTEXT) == b""
