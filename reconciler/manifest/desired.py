@@ -14,9 +14,8 @@ from fnmatch import fnmatchcase
 
 import orjson
 
-from reconciler.manifest.entries import Emitted, named_marker
 from reconciler.manifest.normalize import alias_of
-from reconciler.manifest.record import FileRecord, OfEach
+from reconciler.manifest.record import Emitted, FileRecord, OfEach, named_marker
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED
 from reconciler.model.identity import parse_identity
 

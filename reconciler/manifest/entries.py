@@ -8,17 +8,16 @@ documents. Files are read by the caller; content files through the project's fol
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 import orjson
 
 from reconciler.manifest import messages
-from reconciler.manifest.content import ContentInfo, hash_file
+from reconciler.manifest.filebase import FileBase
 from reconciler.manifest.inputs import found_digest, set_inputs
-from reconciler.manifest.normalize import Finding, Normal, Path, Scope
+from reconciler.manifest.normalize import Finding, Normal, Path
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
@@ -26,17 +25,16 @@ from reconciler.manifest.record import (
     ENTRY_DIGEST,
     FINGERPRINT,
     SEPARATOR,
+    Emitted,
     FileRecord,
-    Input,
-    Leans,
     Moved,
     OfEach,
     Pattern,
+    empty_record,
 )
 from reconciler.manifest.sections import LIST_SECTIONS, PROJECT_SECTIONS, SECTIONS
-from reconciler.manifest.sets import FileFacts, SetFault, expand_set
+from reconciler.manifest.sets import SetFault, expand_set
 from reconciler.manifest.shapes import SHAPES, fast_check, fast_check_all
-from reconciler.manifest.template import substitute
 from reconciler.manifest.wireform import (
     alias_entry,
     identity_entry,
@@ -46,40 +44,11 @@ from reconciler.manifest.wireform import (
     permission_entry,
 )
 from reconciler.model.address import Kind
-from reconciler.model.canonical import NO_SHARED
 from reconciler.model.identity import identity_type
-from reconciler.problems import ManifestError, Position, Problem, did_you_mean
+from reconciler.problems import Position, Problem
 
 # Above this many identities the memory of their texts starts afresh.
 KNOWN_IDENTITIES = 200_000
-
-_ITEM_SECTIONS = frozenset({"items", "itemSets"})
-_sha256 = hashlib.sha256
-_MARKER = b"permission model named "
-
-
-@cache
-def named_marker(name: str) -> bytes:
-    """Return what stands for a permission model in a fingerprint until all files are known."""
-    return hashlib.sha256(_MARKER + name.encode()).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """A resource that is not as recorded, with its documents and the body that it needs.
-
-    `named` is its permission model where it gives only a name. `body` is the content that the
-    manifest itself holds, when it was asked for.
-    """
-
-    address: str
-    doc: bytes
-    shared: bytes
-    named: str | None = None
-    body_sha256: str = ""
-    body_size: int = 0
-    content_path: str | None = None
-    body: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +95,7 @@ class Reader:
         """Read one file; `old` is what an earlier text of it came to, save for the entries `anew`."""
         parts, problems = parts_of(text, file)
         if not problems and not parts and not is_project:
-            problems = [_empty_file().at(Position(file, 1, 1))]
+            problems = [messages.empty_file().at(Position(file, 1, 1))]
         if not problems:
             try:
                 return _FileReader(self, text, file, parts, is_project=is_project, old=old, anew=anew).run()
@@ -137,46 +106,8 @@ class Reader:
         return _FileReader(self, text, file, parts, is_project=is_project, old=None).run()
 
 
-def empty_record(context: bytes) -> FileRecord:
-    """Return the record of a file that says nothing, or that could not be read."""
-    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], Leans([], []), [], False)
-
-
-class _FileReader:
+class _FileReader(FileBase):
     """Reads one file; lives as long as that takes."""
-
-    def __init__(
-        self,
-        reader: Reader,
-        text: bytes,
-        file: str,
-        parts: Sequence[Part],
-        *,
-        is_project: bool,
-        old: FileRecord | None,
-        anew: Collection[int] = (),
-    ) -> None:
-        self.reader = reader
-        self.text = text
-        self.file = file
-        self.parts = parts
-        self.is_project = is_project
-        self.problems: list[Problem] = []
-        self.emitted: list[Emitted] = []
-        self.addresses: list[str] = []
-        self.fingerprints: list[bytes] = []
-        self.recorded = reader.recorded
-        # Also as an escape: what an entry means must not depend on the entries around it.
-        self.has_variables = b"$" in text or b"\\x24" in text or b"0024" in text
-        self.record = empty_record(reader.context)
-        self.first = 0  # the number of the first entry of the section at hand
-        self.old_addresses: list[str] = []
-        self.contents: dict[str, ContentInfo] = {}
-        self.scope = Scope(reader.project, self._content)
-        self.old = old
-        self.anew = anew
-        self.known: dict[str, dict[bytes, int]] = {}  # by section: an entry's digest, its resource in `old`
-        self.facts = _facts_of(old)
 
     def run(self) -> Reading:
         """Read every section and return what they come to."""
@@ -198,7 +129,7 @@ class _FileReader:
                 continue
             count = part.entries
             if count is None:
-                self._report(part, _not_a_list(part.name, part.whole()))
+                self._report(part, messages.not_a_list(part.name, part.whole()))
                 continue
             digest = part.digests()
             self.record.reusable = self.record.reusable and digest is not None
@@ -227,7 +158,7 @@ class _FileReader:
         context = hashlib.sha256(self.reader.context)
         for number, part in enumerate([part for part in self.parts if part.name == "defaults"]):
             if number:
-                self._report(part, _repeated_defaults())
+                self._report(part, messages.repeated_defaults())
                 continue
             value = self._substituted(part, None, part.whole(), ())
             self._take_defaults(part, value)
@@ -276,53 +207,11 @@ class _FileReader:
             return True
         if part.name in PROJECT_SECTIONS:
             if not self.is_project:
-                self._report(part, _misplaced(part.name))
+                self._report(part, messages.misplaced(part.name))
             return False
         known = (*SECTIONS, *(PROJECT_SECTIONS if self.is_project else ()))
-        self._report(part, _unknown_section(part.name, known))
+        self._report(part, messages.unknown_section(part.name, known))
         return False
-
-    def _report(self, part: Part, problem: Problem) -> None:
-        self._add(problem, part.locate_name())
-
-    def _add(self, problem: Problem, position: Any) -> None:
-        from reconciler.manifest.locate import excerpt
-
-        self.problems.append(problem.at(position, excerpt(self.text, position)))
-
-    def _place(self, part: Part, entry: int | None, prefix: Path = ()) -> bool:
-        """Turn what the scope found in an entry into problems with positions; return whether any is an error."""
-        scope = self.scope
-        errors = bool(scope.findings)
-        for found in (*scope.findings, *scope.warnings):
-            self._add(found.problem, part.locate(entry, (*prefix, *found.path), on_key=found.on_key))
-        scope.findings.clear()
-        scope.warnings.clear()
-        return errors
-
-    def _validated(self, part: Part, entry: int | None, value: Any, model: str, prefix: Path = ()) -> Any:
-        """Return the value as the pydantic model of that name, or None with its mistakes noted."""
-        from pydantic import ValidationError
-
-        from reconciler.manifest import schema
-        from reconciler.manifest.complaints import findings_of
-
-        kind = getattr(schema, model)
-        try:
-            return kind.model_validate(value)
-        except ValidationError as error:
-            for found in findings_of(error, value, kind):
-                self.scope.findings.append(found)
-            self._place(part, entry, prefix)
-            return None
-
-    def _substituted(self, part: Part, entry: int | None, value: Any, prefix: Path) -> Any:
-        """Return the value with `${...}` replaced in every text."""
-        if not self.has_variables:
-            return value
-        out = _substitute_in(value, dict(self.reader.project.variables), (), self.scope.findings)
-        self._place(part, entry, prefix)
-        return out
 
     # -- resources -----------------------------------------------------------------------------
 
@@ -430,56 +319,6 @@ class _FileReader:
             self.scope.found((), messages.bad_wire(str(error)))
         return value
 
-    def _keep(self, normal: Normal, section: str) -> None:
-        own = _sha256(normal.doc).digest()
-        if normal.named is not None:
-            shared = named_marker(normal.named)
-        else:
-            shared = _sha256(normal.shared).digest() if normal.shared else NO_SHARED
-        if section not in _ITEM_SECTIONS:
-            self.record.docs[len(self.addresses)] = normal.doc
-            if normal.shared:
-                self.record.shared[len(self.addresses)] = normal.shared
-        fingerprint = own + shared
-        address = normal.address
-        self.addresses.append(address)
-        self.fingerprints.append(fingerprint)
-        if self.recorded is None:
-            return
-        recorded = self.recorded.get(address)
-        if recorded == fingerprint or (normal.named is not None and recorded is not None and recorded[:32] == own):
-            return
-        self.emitted.append(
-            Emitted(
-                address,
-                normal.doc,
-                normal.shared,
-                normal.named,
-                normal.body_sha256,
-                normal.body_size,
-                normal.content_path,
-                normal.body if self.reader.keep_bodies else None,
-            )
-        )
-
-    def _content(self, path: str) -> ContentInfo | Problem:
-        """Return what is known of a content file, and note that the entry at hand needs it."""
-        known = self.contents.get(path)
-        if known is None:
-            fact = self.facts.get(path)
-            now = self.reader.folder.resolve(path) if fact else None
-            if fact is not None and not isinstance(now, Problem) and now is not None and now.stat == fact.stat:
-                known = ContentInfo(fact.sha256, fact.size, fact.stat)
-            else:
-                info = hash_file(self.reader.folder, path)
-                if isinstance(info, Problem):
-                    return info
-                known = info
-            self.contents[path] = known
-        self.record.leans.inputs.append(Input(len(self.record.counts), path, known.stat, known.sha256, known.size, {}))
-        self.record.reusable = False
-        return known
-
     # -- the other sections --------------------------------------------------------------------
 
     def _item_sets(self, part: Part) -> None:
@@ -511,12 +350,6 @@ class _FileReader:
                     ]
                 self._place(part, index)
 
-    def _remember(self, path: str, facts: FileFacts) -> None:
-        self.contents[path] = ContentInfo(facts.sha256, facts.size, facts.stat)
-        self.record.leans.inputs.append(
-            Input(len(self.record.counts), path, facts.stat, facts.sha256, facts.size, dict(facts.fields))
-        )
-
     def _of_each(self, part: Part, index: int, value: dict[str, Any]) -> None:
         spec = self._validated(part, index, value, "AliasSpec")
         if spec is None:
@@ -532,7 +365,7 @@ class _FileReader:
     def _permissions(self, part: Part) -> None:
         value = part.whole()
         if not isinstance(value, dict):
-            self._report(part, _not_a_mapping(part.name, value))
+            self._report(part, messages.not_a_mapping(part.name, value))
             return
         for name, entry in value.items():
             entry = self._substituted(part, None, entry, (name,))
@@ -580,79 +413,5 @@ _MODELS = {
 }
 
 
-def _facts_of(old: FileRecord | None) -> dict[str, FileFacts]:
-    if old is None:
-        return {}
-    return {entry.path: FileFacts(entry.stat, entry.sha256, entry.size, entry.fields) for entry in old.leans.inputs}
-
-
-def _substitute_in(value: Any, variables: Mapping[str, str], path: Path, findings: list[Finding]) -> Any:
-    if isinstance(value, str):
-        try:
-            return substitute(value, variables)
-        except ManifestError as error:
-            findings += [Finding(path, problem) for problem in error.problems]
-            return value
-    if isinstance(value, dict):
-        return {key: _substitute_in(entry, variables, (*path, key), findings) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_substitute_in(entry, variables, (*path, index), findings) for index, entry in enumerate(value)]
-    return value
-
-
 def _from_member(problem: Problem, origin: str) -> Problem:
     return replace(problem, what=f"{origin}: {problem.what}") if origin else problem
-
-
-def _empty_file() -> Problem:
-    return Problem(
-        "empty-file",
-        "the file holds no section",
-        why="a file that was cut off looks the same, and what it declared would be deleted.",
-        fix="delete the file if nothing belongs in it, or say so with an empty section, for example `items: []`.",
-    )
-
-
-def _repeated_defaults() -> Problem:
-    return Problem(
-        "repeated-defaults",
-        "the file has a second `defaults` section",
-        why="defaults hold for the whole file, all its documents, so two of them contradict each other.",
-        fix="join the two, or put the documents into files of their own.",
-    )
-
-
-def _misplaced(name: str) -> Problem:
-    return Problem(
-        "misplaced-section",
-        f'section "{name}" belongs in reconciler.yaml',
-        why="what the project is made of stands in one place, whatever manifests come and go.",
-        fix="move it there.",
-    )
-
-
-def _unknown_section(name: str, known: Iterable[str]) -> Problem:
-    known = sorted(known)
-    return Problem(
-        "unknown-section",
-        f'unknown section "{name}"',
-        why="a section that is not read would silently not be applied.",
-        fix=did_you_mean(name, known) or f"known here: {', '.join(known)}.",
-    )
-
-
-def _not_a_list(name: str, value: Any) -> Problem:
-    shown = "empty" if value is None else "a mapping" if isinstance(value, dict) else "a single value"
-    return Problem(
-        "wrong-type",
-        f'section "{name}" is {shown}; it should be a list',
-        why='empty is never taken for "none": a list that was cut off looks the same.' if value is None else "",
-        fix=f"write its entries, each after a dash, or `{name}: []`.",
-    )
-
-
-def _not_a_mapping(name: str, value: Any) -> Problem:
-    shown = "empty" if value is None else "a list" if isinstance(value, list) else "a single value"
-    return Problem(
-        "wrong-type", f'section "{name}" is {shown}; it should be a mapping', fix="write `name: ...` for each entry."
-    )

@@ -16,12 +16,12 @@ import msgspec
 
 from reconciler.manifest.cache import CachedFile, ManifestCache
 from reconciler.manifest.desired import Desired, assemble
-from reconciler.manifest.entries import Emitted, Reader
+from reconciler.manifest.entries import Reader
 from reconciler.manifest.files import read_text
 from reconciler.manifest.manyfiles import Done, Job, run_jobs
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
-from reconciler.manifest.record import FileRecord
+from reconciler.manifest.record import Emitted, FileRecord
 from reconciler.manifest.survey import Survey, Surveyed, context_of, key_of, survey
 from reconciler.model.address import Address
 from reconciler.model.states import Resource

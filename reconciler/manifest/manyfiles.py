@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.manifest.cache import CachedFile, row_context
-from reconciler.manifest.entries import Emitted, Reader, empty_record
+from reconciler.manifest.entries import Reader
 from reconciler.manifest.files import read_text
 from reconciler.manifest.paths import FileStat
-from reconciler.manifest.record import FileRecord, Leans, decode_record, encode_record
+from reconciler.manifest.record import Emitted, FileRecord, Leans, decode_record, empty_record, encode_record
 from reconciler.problems import ManifestError, Position, Problem
 
 # Below this many bytes of text a second process costs more than it saves.

@@ -199,3 +199,63 @@ def bad_wire(what: str) -> Problem:
         why="the entry has the shape of a Push API body, and as such it is not clear what it means.",
         fix="correct it, or write the entry in the form of the manifest language.",
     )
+
+
+def empty_file() -> Problem:
+    """Return the problem of a file without sections."""
+    return Problem(
+        "empty-file",
+        "the file holds no section",
+        why="a file that was cut off looks the same, and what it declared would be deleted.",
+        fix="delete the file if nothing belongs in it, or say so with an empty section, for example `items: []`.",
+    )
+
+
+def repeated_defaults() -> Problem:
+    """Return the problem of a second `defaults`."""
+    return Problem(
+        "repeated-defaults",
+        "the file has a second `defaults` section",
+        why="defaults hold for the whole file, all its documents, so two of them contradict each other.",
+        fix="join the two, or put the documents into files of their own.",
+    )
+
+
+def misplaced(name: str) -> Problem:
+    """Return the problem of a section that only reconciler.yaml may hold."""
+    return Problem(
+        "misplaced-section",
+        f'section "{name}" belongs in reconciler.yaml',
+        why="what the project is made of stands in one place, whatever manifests come and go.",
+        fix="move it there.",
+    )
+
+
+def unknown_section(name: str, known: Iterable[str]) -> Problem:
+    """Return the problem of a section that does not exist."""
+    known = sorted(known)
+    return Problem(
+        "unknown-section",
+        f'unknown section "{name}"',
+        why="a section that is not read would silently not be applied.",
+        fix=did_you_mean(name, known) or f"known here: {', '.join(known)}.",
+    )
+
+
+def not_a_list(name: str, value: Any) -> Problem:
+    """Return the problem of a section that is no list."""
+    shown = "empty" if value is None else "a mapping" if isinstance(value, dict) else "a single value"
+    return Problem(
+        "wrong-type",
+        f'section "{name}" is {shown}; it should be a list',
+        why='empty is never taken for "none": a list that was cut off looks the same.' if value is None else "",
+        fix=f"write its entries, each after a dash, or `{name}: []`.",
+    )
+
+
+def not_a_mapping(name: str, value: Any) -> Problem:
+    """Return the problem of a section that is no mapping."""
+    shown = "empty" if value is None else "a list" if isinstance(value, list) else "a single value"
+    return Problem(
+        "wrong-type", f'section "{name}" is {shown}; it should be a mapping', fix="write `name: ...` for each entry."
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ ENTRY_DIGEST = 16  # bytes of an entry's SHA-256 that are kept
 FINGERPRINT = 64
 
 SEPARATOR = "\0"
+_MARKER = b"permission model named "
 
 
 class Input(Struct, array_like=True, frozen=True, gc=False):
@@ -135,3 +138,32 @@ def encode_record(record: FileRecord) -> bytes:
 def decode_record(data: bytes) -> FileRecord:
     """Return the record that `encode_record` made. Raises msgspec.DecodeError for anything else."""
     return _DECODER.decode(data)
+
+
+def empty_record(context: bytes) -> FileRecord:
+    """Return the record of a file that says nothing, or that could not be read."""
+    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], Leans([], []), [], False)
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A resource that is not as recorded, with its documents and the body that it needs.
+
+    `named` is its permission model where it gives only a name. `body` is the content that the
+    manifest itself holds, when it was asked for.
+    """
+
+    address: str
+    doc: bytes
+    shared: bytes
+    named: str | None = None
+    body_sha256: str = ""
+    body_size: int = 0
+    content_path: str | None = None
+    body: bytes | None = None
+
+
+@cache
+def named_marker(name: str) -> bytes:
+    """Return what stands for a permission model in a fingerprint until all files are known."""
+    return hashlib.sha256(_MARKER + name.encode()).digest()

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, Stage, Verb
 from reconciler.calls.compile import (
-    Compiled,
     alters_wire,
     compile_calls,
     naive_calls,

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from reconciler.manifest import content, entries, load, manyfiles, sets, survey
+from reconciler.manifest import content, filebase, load, manyfiles, sets, survey
 from reconciler.manifest.cache import ManifestCache
 from reconciler.manifest.load import Loaded, load_manifests
 from reconciler.manifest.paths import ProjectFolder
@@ -49,7 +49,7 @@ class Place:
         self.cache = ManifestCache(root / ".reconciler" / "cache.db", "1")
         for module in (manyfiles, load, survey):
             self._note(module, "read_text", monkeypatch)
-        for module in (entries, sets, content):
+        for module in (filebase, sets, content):
             self._note(module, "hash_file", monkeypatch)
         for name, text in FILES.items():
             self.write(name, text)
