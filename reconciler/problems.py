@@ -115,7 +115,12 @@ class UsageError(ReconcilerError):
 
 
 class ManifestError(ReconcilerError):
-    """Manifests, data files or content files cannot be used."""
+    """Manifests, data files or content files cannot be used.
+
+    `folder` is the project's folder, which positions are relative to, once somebody knows it.
+    """
+
+    folder: str | None = None
 
 
 class StateError(ReconcilerError):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import getpass
 import os
-import platform
 import shlex
 import signal
 import sys
@@ -28,9 +26,11 @@ from reconciler.applying.events import Event, RunFinished
 from reconciler.bodies import BodyStore, ProjectBodies
 from reconciler.calls.call import Compiled
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
+from reconciler.cli.files import read_plan_file
+from reconciler.cli.identify import iso, lock_info, this_command
 from reconciler.cli.options import is_interactive
-from reconciler.cli.planning import bodies_store, refuse_hazards
-from reconciler.cli.session import Planned, Session, check_target
+from reconciler.cli.planning import refuse_hazards
+from reconciler.cli.session import Planned, Session, bodies_store, check_target
 from reconciler.planning.plan import Plan
 from reconciler.problems import Interrupted, ManifestError, Problem, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
@@ -57,15 +57,7 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
     """Read a saved plan and hold it against the project. Raises StateError for one that does not fit."""
     from reconciler.planfile import load_plan
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            Problem(
-                "no-plan", f'the plan "{path}" cannot be read: {os.strerror(error.errno or 0)}', fix="check the path."
-            )
-        ) from None
-    saved = load_plan(data, str(path))
+    saved = load_plan(read_plan_file(path), str(path))
     plan = saved.plan
     if plan.environment != session.project.environment.name or plan.target != session.target:
         raise StateError(
@@ -115,7 +107,7 @@ def apply_planned(
     _check_bodies(session, planned)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
-    return _run(session, planned, lock_timeout, go_on or _this_command())
+    return _run(session, planned, lock_timeout, go_on or this_command())
 
 
 def _approve(approval: Approval) -> None:
@@ -189,7 +181,7 @@ def _run(session: Session, planned: Planned, lock_timeout: float, go_on: str) ->
 
     plan = planned.plan
     now = datetime.now(UTC)
-    lock = _lock_info(now)
+    lock = lock_info(iso(now))
     stop = _Stop()
     run = Run(
         info=_run_info(plan, planned.digest, lock),
@@ -320,17 +312,6 @@ class _Stop:
                 signal.signal(number, handler)
 
 
-def _lock_info(now: datetime) -> LockInfo:
-    return LockInfo(
-        id=uuid.uuid4().hex[:12],
-        command=_this_command(),
-        since=_iso(now),
-        host=platform.node(),
-        user=_user(),
-        pid=os.getpid(),
-    )
-
-
 def _run_info(plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
     return RunInfo(
         id=uuid.uuid4().hex[:12],
@@ -344,29 +325,13 @@ def _run_info(plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
     )
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
-
-
-def _this_command() -> str:
-    """Return the command line, which holds no secret: keys are never given there."""
-    return shlex.join(["reconciler", *sys.argv[1:]])
-
-
 def _waiting(holder: LockInfo | None, seconds: float) -> None:
     who = f"{holder.user} on {holder.host} since {holder.since}" if holder else "another run"
     click.echo(f"waiting for the lock held by {who} ({seconds:.0f} s)", err=True)
 
 
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 _CLOCK = Clock(
-    now=lambda: _iso(datetime.now(UTC)),
+    now=lambda: iso(datetime.now(UTC)),
     milliseconds=lambda: time.time_ns() // 1_000_000,
     seconds=time.monotonic,
     wait=time.sleep,

@@ -41,7 +41,7 @@ def body_diffs_of(planned: Planned, session: Session) -> dict[str, list[str]]:
     Raises nothing for a body that cannot be read: it has no entry.
     """
     from reconciler.bodies import ProjectBodies
-    from reconciler.cli.planning import bodies_store
+    from reconciler.cli.session import bodies_store
 
     plan = planned.plan
     deleted = {change.address: change.before for change in plan.changes if change.after is None}

@@ -97,10 +97,12 @@ def run(args: list[str] | None = None) -> int:
 
 
 def _report(error: ReconcilerError) -> None:
-    from reconciler.cli.options import wants_color
-    from reconciler.rendering.problems import render_problems
+    from pathlib import Path
 
-    click.echo(render_problems(error.problems, color=wants_color(sys.stderr)), err=True, nl=False)
+    from reconciler.cli.output import show_problems
+
+    folder = getattr(error, "folder", None)
+    show_problems(error.problems, Path(folder) if folder else None)
 
 
 if __name__ == "__main__":

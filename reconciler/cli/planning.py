@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.bodies import BodyStore
-from reconciler.cli.session import Planned, Session, make_project_plan
+from reconciler.cli.files import write_whole
+from reconciler.cli.session import Planned, Session, bodies_store, make_project_plan
 from reconciler.planning.plan import Plan
 from reconciler.planning.wish import Wish
-from reconciler.problems import ManifestError, Problem, StateError, UsageError
+from reconciler.problems import ManifestError, Problem, StateError
 
 if TYPE_CHECKING:
     from reconciler.calls.compile import Batching
@@ -26,7 +24,7 @@ def plan_or_report(
     Raises ManifestError, its problems placed relative to the working directory. With JSON output
     they are printed as the document that was asked for.
     """
-    from reconciler.cli.output import from_here, write
+    from reconciler.cli.output import write
 
     try:
         planned = make_project_plan(
@@ -37,18 +35,11 @@ def plan_or_report(
             from reconciler.rendering.problems import render_problems_json
 
             write(render_problems_json(error.problems))
-        raise ManifestError(*from_here(error.problems, session.folder.root)) from None
+        error.folder = str(session.folder.root)
+        raise
     if keep_bodies:
         _store_bodies(planned, session)
     return planned
-
-
-def bodies_store(session: Session) -> BodyStore:
-    """Return the store of those bodies that stand in manifests.
-
-    One for each environment: an apply forgets the bodies that its environment needs no more.
-    """
-    return BodyStore(session.work_folder / f"{session.project.environment.name}.bodies.db")
 
 
 def _store_bodies(planned: Planned, session: Session) -> None:
@@ -69,25 +60,7 @@ def save_plan(planned: Planned, path: Path) -> None:
     from reconciler.planfile import dump_plan
 
     data = dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UsageError(
-            Problem(
-                "cannot-write",
-                f'the plan cannot be written to "{path}": {os.strerror(error.errno or 0)}',
-                fix="choose another file for --out.",
-            )
-        ) from None
+    write_whole(path, data, "plan")
 
 
 def refuse_hazards(plan: Plan) -> None:

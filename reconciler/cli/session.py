@@ -25,6 +25,7 @@ from reconciler.problems import ManifestError, Problem, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from reconciler.bodies import BodyStore
     from reconciler.calls.call import Compiled
     from reconciler.calls.compile import Batching
     from reconciler.calls.context import WireContext
@@ -98,10 +99,22 @@ def open_session(directory: str | None, environment: str | None, *, use_cache: b
             _ignore_in_git(work)
         project = open_project(folder, file, environment, cache)
         store = SqliteStore(folder.root / project.environment.state)
-    except BaseException:
+    except BaseException as error:
         cache.close()
+        if isinstance(error, ManifestError):
+            error.folder = str(folder.root)
         raise
     return Session(folder, file, project, store, cache)
+
+
+def bodies_store(session: Session) -> BodyStore:
+    """Return the store of those bodies that stand in manifests.
+
+    One for each environment: an apply forgets the bodies that its environment needs no more.
+    """
+    from reconciler.bodies import BodyStore
+
+    return BodyStore(session.work_folder / f"{session.project.environment.name}.bodies.db")
 
 
 def _ignore_in_git(work: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import format_option, wants_color
-from reconciler.problems import Problem, UsageError
 
 if TYPE_CHECKING:
     from reconciler.planfile import SavedPlan
@@ -37,25 +35,15 @@ def command(plan_file: Path, output: str, detail: str) -> int:
         reconciler plan --out plan.json
         reconciler show plan.json --format markdown
     """
+    from reconciler.cli.files import read_plan_file
     from reconciler.cli.output import write
     from reconciler.planfile import load_plan
 
-    data = _read(plan_file)
+    data = read_plan_file(plan_file)
     saved = load_plan(data, str(plan_file))
     # The file is the document, and so it is shown: made anew it would bear this version's name.
     write(data.decode() if output == "json" else _rendered(saved, output, detail))
     return 0
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            Problem(
-                "no-plan", f'the plan "{path}" cannot be read: {os.strerror(error.errno or 0)}', fix="check the path."
-            )
-        ) from None
 
 
 def _rendered(saved: SavedPlan, output: str, detail: str) -> str:

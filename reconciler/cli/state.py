@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from bisect import bisect
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +110,9 @@ def pull_command(directory: str | None, environment: str | None, out: Path | Non
     if out is None:
         click.echo(text, nl=False)
     else:
-        _save(out, text)
+        from reconciler.cli.files import write_whole
+
+        write_whole(out, text, "state")
     return 0
 
 
@@ -300,26 +300,3 @@ def _around(entries: list[str], word: str) -> list[str]:
 
 
 # -- pull ------------------------------------------------------------------------------------------
-
-
-def _save(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone: a state names people."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UsageError(
-            Problem(
-                "cannot-write",
-                f'the state cannot be written to "{path}": {os.strerror(error.errno or 0)}',
-                fix="choose another file for --out.",
-            )
-        ) from None

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from reconciler.cli.session import Session
     from reconciler.state.rows import Verification
-    from reconciler.state.store import LockInfo
     from reconciler.verifying.events import Event, Report
     from reconciler.verifying.scope import Scope
 
@@ -246,6 +245,7 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
     """Write what was learned into the state, in a run of its own; nothing if nothing is new."""
     import uuid
 
+    from reconciler.cli.identify import iso, lock_info
     from reconciler.state.journal import RunInfo
     from reconciler.verifying.scope import COMMAND, DONE
 
@@ -253,7 +253,7 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
     if not learned and not (scope.deletions and not report.problems):
         return
     assert scope.target is not None
-    lock = _lock_info()
+    lock = lock_info(iso())
     run = RunInfo(
         id=uuid.uuid4().hex[:12],
         command=COMMAND,
@@ -270,34 +270,10 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
         # The remote that the rows speak of is the one that the last run spoke to.
         writer.begin_run(run, session.store.target() or scope.target, lambda: str(uuid.uuid4()))
         writer.record_verified(learned.values())
-        writer.end_run(at=_now(), result=DONE if whole else "failed")
-
-
-def _lock_info() -> LockInfo:
-    import getpass
-    import os
-    import platform
-    import shlex
-    import sys
-    import uuid
-
-    from reconciler.state.store import LockInfo
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = ""
-    command_line = shlex.join(["reconciler", *sys.argv[1:]])
-    return LockInfo(uuid.uuid4().hex[:12], command_line, _now(), platform.node(), user, os.getpid())
+        writer.end_run(at=iso(), result=DONE if whole else "failed")
 
 
 def _version() -> str:
     from reconciler import __version__
 
     return __version__
-
-
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -19,7 +19,33 @@ environments:
 guardrails: {deletes: 100%}
 """
 
-WORDS = ["policy", "travel", "expense", "office", "remote", "security", "handbook", "quarterly", "review", "budget", "hiring", "team", "lead", "process", "release", "incident", "customer", "support", "contract", "legal", "finance", "payroll", "benefit", "training", "plan"]
+WORDS = [  # fmt: skip
+    "policy",
+    "travel",
+    "expense",
+    "office",
+    "remote",
+    "security",
+    "handbook",
+    "quarterly",
+    "review",
+    "budget",
+    "hiring",
+    "team",
+    "lead",
+    "process",
+    "release",
+    "incident",
+    "customer",
+    "support",
+    "contract",
+    "legal",
+    "finance",
+    "payroll",
+    "benefit",
+    "training",
+    "plan",
+]
 
 
 def item_text(number: int, rng: random.Random, *, groups: int, words: int = 12) -> str:

@@ -143,7 +143,8 @@ def ten_thousand(folder: Path) -> None:
         seconds = re.search(r"not started; ([\d.]+) s", first.output)
         assert "no call is needed" in again.output
         print(
-            f"  {name:10} first {first.seconds:5.2f} s (calls {seconds[1] if seconds else '?'} s), {first.memory:3.0f} MB"
+            f"  {name:10} first {first.seconds:5.2f} s (calls {seconds[1] if seconds else '?'} s),"
+            f" {first.memory:3.0f} MB"
             f"   again {again.seconds:5.2f} s, {again.memory:3.0f} MB"
         )
 
@@ -160,7 +161,8 @@ def growth(folder: Path, rounds: int) -> None:
         cold, warm = median(results["cold"]), median(results["warm"])
         ratio = f"{cold / before:5.2f} x the one before" if before else ""
         print(
-            f"  {files * 1000:7,} items   cold {cold:6.2f} s   warm {warm:5.2f} s   {peak(results['cold']):4.0f} MB   {ratio}"
+            f"  {files * 1000:7,} items   cold {cold:6.2f} s   warm {warm:5.2f} s"
+            f"   {peak(results['cold']):4.0f} MB   {ratio}"
         )
         before = cold
 

@@ -1,0 +1,49 @@
+"""Reading and writing the files that are named on the command line."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from reconciler.problems import Problem, UsageError
+
+
+def read_plan_file(path: Path) -> bytes:
+    """Return the bytes of a saved plan. Raises UsageError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            Problem("no-plan", f'the plan "{path}" cannot be read: {_reason(error)}', fix="check the path.")
+        ) from None
+
+
+def write_whole(path: Path, data: bytes, what: str) -> None:
+    """Write a file whole or not at all, readable by its owner alone: plans and states name people.
+
+    Raises UsageError when it cannot be written.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UsageError(
+            Problem(
+                "cannot-write",
+                f'the {what} cannot be written to "{path}": {_reason(error)}',
+                fix="choose another file for --out.",
+            )
+        ) from None
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno or 0)
