@@ -19,7 +19,7 @@ environments:
 guardrails: {deletes: 100%}
 """
 
-WORDS = [  # fmt: skip
+WORDS = [
     "policy",
     "travel",
     "expense",
