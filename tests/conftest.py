@@ -67,10 +67,31 @@ def _guard(name: str, original: Callable[..., Any]) -> None:
     setattr(socket.socket, name, guarded)
 
 
+NOBODY = 65534
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """An empty project folder; write files into it and run commands on it."""
     return Folder(tmp_path / "project")
+
+
+@pytest.fixture
+def plain_user() -> Iterator[Path]:
+    """A folder of a user without privileges, whom this process is for the length of the test.
+
+    Permissions mean nothing to root, and machines that run tests are often root.
+    """
+    with tempfile.TemporaryDirectory(prefix="reconciler-plain-") as name:
+        if os.geteuid() != 0:
+            yield Path(name)
+            return
+        os.chown(name, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
 
 
 @pytest.fixture(scope="module")

@@ -254,11 +254,17 @@ def _hold(data: Path | None) -> Iterator[None]:
         return
     from filelock import FileLock, Timeout
 
+    lock = FileLock(data / "emulator.lock")
     try:
-        with FileLock(data / "emulator.lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise _unusable(data, "another emulator serves it") from None
+    except OSError as error:
+        raise _unusable(data, os.strerror(error.errno or 0)) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _unusable(data: Path | None, reason: str) -> UsageError:

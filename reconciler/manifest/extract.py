@@ -164,17 +164,15 @@ def markdown_fields(head: bytes, *, whole: bool = True) -> tuple[dict[str, Any],
 
 
 def _front_matter(source: str) -> tuple[dict[str, Any], Problem | None]:
-    from yaml_rs import YAMLDecodeError, loads
+    from reconciler.manifest.read import read_documents
 
-    try:
-        values: Any = loads(source, parse_datetime=False)
-    except (YAMLDecodeError, ValueError) as error:
-        # The parser shows the place below its first line; only the words fit into a sentence.
-        lines = str(error).splitlines()
-        reason = lines[-1] if len(lines) > 1 else lines[0] if lines else "bad YAML"
-        place = re.search(r"at line (\d+)", lines[0] if lines else "")
-        after = f" (line {int(place[1]) + 1} of the file)" if place else ""
-        return {}, _front_problem(f"cannot be read: {reason}{after}", "correct the YAML between the `---` lines.")
+    # One line behind the opening `---`, so that its problems name lines of the file.
+    documents, problems = read_documents(source.encode(), "", line=2)
+    if problems:
+        problem = problems[0]
+        place = f" (line {problem.position.line} of the file)" if problem.position else ""
+        return {}, _front_problem(f"cannot be read: {problem.what}{place}", problem.fix or "correct the YAML.")
+    values: Any = documents[0] if documents else None
     if values is None:
         return {}, None
     if not isinstance(values, dict):

@@ -21,6 +21,8 @@ from reconciler.problems import ManifestError, Problem
 if TYPE_CHECKING:
     from reconciler.manifest.entries import Reader
 
+# A dollar sign as it may stand in a YAML text.
+_DOLLARS = (b"$", b"\\x24", b"\\u0024", b"\\U00000024")
 _ITEM_SECTIONS = frozenset({"items", "itemSets"})
 _sha256 = hashlib.sha256
 
@@ -50,7 +52,7 @@ class FileBase:
         self.fingerprints: list[bytes] = []
         self.recorded = reader.recorded
         # Also as an escape: what an entry means must not depend on the entries around it.
-        self.has_variables = b"$" in text or b"\\x24" in text or b"0024" in text
+        self.has_variables = any(sign in text for sign in _DOLLARS)
         self.record = empty_record(reader.context)
         self.first = 0  # the number of the first entry of the section at hand
         self.old_addresses: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import select
 import signal
@@ -184,10 +183,9 @@ def test_unusable_folders(tmp_path: Path) -> None:
     assert "error[data-unusable]" in refused("--source", "x", "--data", str(tmp_path / "odd"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_read_only_folder(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    assert "error[data-unusable]" in refused("--source", "x", "--data", str(tmp_path / "locked"))
+def test_read_only_folder(plain_user: Path) -> None:
+    (plain_user / "locked").mkdir(mode=0o500)
+    assert "error[data-unusable]" in refused("--source", "x", "--data", str(plain_user / "locked"))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ date: 2024-05-01
 tags: [a, b]
 draft: no
 owner: {team: {name: Docs}}
-7: seven
+"7": seven
 ---
 # Heading
 """
@@ -146,8 +146,14 @@ def test_markdown(text: bytes, fields: dict[str, Any]) -> None:
         (b"---\nkey: 1\n", "the front matter is not closed by a line `---`"),
         (b"---\n- a\n---\n", "the front matter is not a mapping"),
         (b"---\ntext\n---\n", "the front matter is not a mapping"),
-        (b"---\na: 1\na: 2\n---\n", "the front matter cannot be read: duplicate mapping key: 'a'"),
-        (b"---\nk: v\na: [\n---\n", "the front matter cannot be read: unclosed bracket '[' (line 3 of the file)"),
+        (
+            b"---\na: 1\na: 2\n---\n",
+            'the front matter cannot be read: the key "a" stands twice in one mapping (line 3 of the file)',
+        ),
+        (
+            b"---\nk: v\na: [\n---\n",
+            "the front matter cannot be read: the text ends where a bracket is still open (line 3 of the file)",
+        ),
         (b"---\na: \xff\n---\n", "the front matter is not UTF-8"),
         (b"---\na: \x00\n---\n", "the front matter holds a control character"),
     ],

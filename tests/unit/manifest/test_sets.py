@@ -264,7 +264,12 @@ def test_a_bad_file_is_named_and_the_others_are_read(tmp_path: Path, monkeypatch
             'the field "front.list" is a list, which has no place inside a text',
             "c.md",
         ),
-        (("item", "metadata"), "bad-value", 'the field "front.n" is a number that cannot be pushed exactly', "d.md"),
+        (
+            ("from",),
+            "front-matter",
+            'the front matter cannot be read: the number ".inf" cannot be kept exactly (line 2 of the file)',
+            "d.md",
+        ),
         (("item", "uri"), "no-uri", 'the uri of the item from "e.md" needs a field that is absent there', "e.md"),
         (("from",), "front-matter", "the front matter is longer than 262144 bytes", "huge.md"),
     ]

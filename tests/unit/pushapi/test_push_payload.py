@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import random
-import time
 import tracemalloc
 import zlib
 from collections.abc import Iterable
@@ -393,13 +392,11 @@ def many(count: int, size: int) -> tuple[list[Change], Bodies]:
 
 
 @pytest.mark.slow
-def test_ten_thousand_small_items_are_quick() -> None:
+def test_ten_thousand_small_items_fill_one_payload() -> None:
     changes, bodies = many(10_000, 1000)
     call, resources = compiled(changes)
-    started = time.perf_counter()
     with batch_payload(call, resources, bodies, CONTEXT) as payload:
-        assert payload.size > 10_000_000
-    assert time.perf_counter() - started < 2
+        assert 10_000_000 < payload.size <= call.size
 
 
 def test_a_spool_takes_back_what_it_wrote() -> None:
