@@ -39,6 +39,7 @@ nav a { color: var(--accent); margin-right: 1rem; }
 caption { text-align: left; color: var(--soft); padding: .25rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; white-space: nowrap; } td { overflow-wrap: anywhere; }
+th:first-child, td:first-child { min-width: 16rem; }
 code { font: .9em ui-monospace, monospace; } .yes { color: var(--yes); } .no { color: var(--no); }
 small, .soft { color: var(--soft); } ul { margin: 0; padding: 0; list-style: none; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
