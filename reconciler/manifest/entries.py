@@ -50,6 +50,10 @@ from reconciler.problems import Position, Problem
 # Above this many identities the memory of their texts starts afresh.
 KNOWN_IDENTITIES = 200_000
 
+# So many entries are parsed, checked and normalised before the next: a section of any length takes
+# the memory of one block, and a block's values are still in the processor's cache when they are used.
+BLOCK = 256
+
 
 @dataclass(slots=True)
 class Reading:
@@ -218,13 +222,12 @@ class _FileReader(FileBase):
     def _resources(self, part: Part, digests: bytes | None) -> None:
         known = self.known.get(part.name)
         if not known or digests is None:
-            values = part.values()
-            specs = None if self.has_variables else fast_check_all(values, part.name)
-            if specs is None:
-                for index, value in enumerate(values):
-                    self._resource(part, index, value)
-            else:
-                self._specs(part, specs)
+            if digests is None:
+                self._entries(part, 0, part.values())
+                return
+            count = len(digests) // ENTRY_DIGEST
+            for start in range(0, count, BLOCK):
+                self._entries(part, start, part.values(range(start, min(start + BLOCK, count))))
             return
         known_at = known.get
         places = [known_at(digests[start : start + ENTRY_DIGEST]) for start in range(0, len(digests), ENTRY_DIGEST)]
@@ -243,12 +246,21 @@ class _FileReader(FileBase):
             self._take_over(part.name, place, end - index)
             index = end
 
-    def _specs(self, part: Part, specs: list[Any]) -> None:
+    def _entries(self, part: Part, start: int, values: list[Any]) -> None:
+        """Read consecutive entries from number `start` on, together where all are surely of the right shape."""
+        specs = None if self.has_variables else fast_check_all(values, part.name)
+        if specs is not None:
+            self._specs(part, start, specs)
+            return
+        for index, value in enumerate(values, start):
+            self._resource(part, index, value)
+
+    def _specs(self, part: Part, start: int, specs: list[Any]) -> None:
         """Normalise entries that are surely of the right shape: the way that bulk takes."""
         scope, section, keep = self.scope, part.name, self._keep
         findings, warnings = scope.findings, scope.warnings
         normalise = self._normaliser(section)
-        for index, spec in enumerate(specs):
+        for index, spec in enumerate(specs, start):
             normal = normalise(spec)
             if normal is not None:
                 keep(normal, section)
