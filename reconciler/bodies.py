@@ -111,7 +111,7 @@ class BodyStore:
         if not self._exists():
             if not create:
                 return None
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
         connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(_SCHEMA)
@@ -120,6 +120,12 @@ class BodyStore:
             raise
         self._connection = connection
         return connection
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(_store_problem(self.path, error.strerror or str(error))) from None
 
     def _exists(self) -> bool:
         """Say whether the file is there. Raises StateError for a link or FIFO that a project may bring along."""

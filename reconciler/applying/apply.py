@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,8 +118,7 @@ def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Cal
     tally = _Tally(len(calls), clock.seconds())
     yield RunStarted(run.info.id, len(calls), len(run.plan.changes))
     writer.begin_run(run.info, run.plan.target, run.new_lineage)
-    result = "failed"
-    try:
+    with _ended(writer, clock, tally):
         changes = {change.address: change for change in run.plan.changes}
         payloads = payload_resources(run.plan.changes)
         writer.record_state_only(_effect_of(run.state_only, changes), at=clock.now())
@@ -127,7 +127,7 @@ def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Cal
             yield StageStarted(stage.name, len(stage.calls))
             for call in stage.calls:
                 if stop():
-                    result = "interrupted"
+                    tally.result = "interrupted"
                     yield tally.finished(clock)
                     return
                 last = _next_ordering_id(last, clock)
@@ -136,10 +136,8 @@ def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Cal
                 if failed:
                     yield tally.finished(clock)
                     return
-        result = "done"
+        tally.result = "done"
         yield tally.finished(clock)
-    finally:
-        writer.end_run(at=clock.now(), result=result)
 
 
 @dataclass(slots=True)
@@ -149,10 +147,24 @@ class _Tally:
     done: int = 0
     failed: int = 0
     unknown: int = 0
+    result: str = "failed"
 
     def finished(self, clock: Clock) -> RunFinished:
         rest = self.total - self.done - self.failed - self.unknown
         return RunFinished(self.done, self.failed, self.unknown, rest, clock.seconds() - self.began)
+
+
+@contextmanager
+def _ended(writer: Writer, clock: Clock, tally: _Tally) -> Iterator[None]:
+    """Record the end of the run when the block ends, however it ends."""
+    try:
+        yield
+    except BaseException:
+        # What stopped the run is to be told, not that a state which just failed fails once more.
+        with suppress(StateError):
+            writer.end_run(at=clock.now(), result=tally.result)
+        raise
+    writer.end_run(at=clock.now(), result=tally.result)
 
 
 def _run_call(
@@ -224,7 +236,7 @@ def _intent(call: Call, ordering_id: int, resources: Sequence[Resource | None], 
 
 
 def _next_ordering_id(last: int, clock: Clock) -> int:
-    """Return the time in milliseconds, later than `last` and never in the future (push-api.md 5.4)."""
+    """Return a number above `last`: the time in milliseconds, unless our clock is behind `last` (push-api.md 5.4)."""
     now = clock.milliseconds()
     while now <= last < now + 5:
         clock.wait(0.001)

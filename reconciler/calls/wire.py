@@ -17,7 +17,7 @@ import orjson
 from reconciler.calls.call import Verb
 from reconciler.calls.context import WireContext
 from reconciler.model.address import Address, Kind
-from reconciler.model.canonical import permanent_id
+from reconciler.model.canonical import RESERVED_KEYS, permanent_id
 from reconciler.model.identity import Identity, parse_identity
 from reconciler.model.states import Resource
 from reconciler.problems import ManifestError, Problem
@@ -25,23 +25,8 @@ from reconciler.problems import ManifestError, Problem
 COMPRESSION = "ZLIB"
 
 # As item permissions spell a type, and as identity calls do (push-api.md 3.4, 3.5 and 7 no. 16).
-_PERMISSION_TYPES = {"user": "User", "group": "Group", "virtual-group": "VirtualGroup", "unknown": "Unknown"}
+PERMISSION_TYPES = {"user": "User", "group": "Group", "virtual-group": "VirtualGroup", "unknown": "Unknown"}
 _IDENTITY_TYPES = {"user": "USER", "group": "GROUP", "virtual-group": "VIRTUAL_GROUP", "unknown": "UNKNOWN"}
-
-# Keys of the item's envelope, in lower case because the wire ignores case (push-api.md 3 and 3.1).
-_ENVELOPE = frozenset(
-    {
-        "compressedbinarydata",
-        "compressedbinarydatafileid",
-        "compressiontype",
-        "data",
-        "documentid",
-        "fileextension",
-        "orderingid",
-        "parentid",
-        "permissions",
-    }
-)
 
 _CACHED_MODELS = 4096
 _BODY_OVERHEAD = 128
@@ -220,7 +205,7 @@ class Wire:
     def _permission_identity(self, identity: Identity, own: str | None) -> dict[str, Any]:
         doc: dict[str, Any] = {
             "identity": identity.name,
-            "identityType": _PERMISSION_TYPES[identity.type],
+            "identityType": PERMISSION_TYPES[identity.type],
         }
         provider = self.context.provider_ref(identity.provider)
         if provider != own:
@@ -283,7 +268,7 @@ def _needed(address: Address, resource: Resource | None) -> Resource:
 
 def _check_metadata(address: Address, own: dict[str, Any], metadata: dict[str, Any]) -> None:
     # A metadata key `permissions` would be read as the item's permissions: never let one through.
-    taken = _ENVELOPE & metadata.keys()
+    taken = RESERVED_KEYS & metadata.keys()
     if "title" in metadata and "title" in own:
         taken |= {"title"}
     if "clickableuri" in metadata and "clickableUri" in own:

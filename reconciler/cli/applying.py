@@ -69,6 +69,17 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
                 where=str(path),
             )
         )
+    settled = {covered.address for stage in saved.stages for call in stage.calls for covered in call.covers}
+    if unknown := settled.union(saved.state_only) - {change.address for change in plan.changes}:
+        raise StateError(
+            Problem(
+                "plan-altered",
+                f'the plan would settle "{min(unknown)}", of which no change speaks',
+                why="what was reviewed is what is applied, and nobody reviewed this.",
+                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+                where=str(path),
+            )
+        )
     hazards = tuple(
         replace(
             hazard, allowed=hazard.allowed or hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
@@ -102,12 +113,21 @@ def apply_planned(
     if not planned.plan.changes:
         return DONE
     refuse_hazards(planned.plan)
-    check_base(planned.plan, session.store)
+    _check_base(session, planned.plan, lock_timeout)
     _approve(approval)
     _check_bodies(session, planned)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
     return _run(session, planned, lock_timeout, go_on or this_command())
+
+
+def _check_base(session: Session, plan: Plan, lock_timeout: float) -> None:
+    """Refuse a plan of another state; while the run that moved the state is still at work, say who that is."""
+    try:
+        check_base(plan, session.store)
+    except StateError:
+        with session.store.lock(lock_info(iso()), timeout=lock_timeout, waiting=_waiting):
+            raise
 
 
 def _approve(approval: Approval) -> None:

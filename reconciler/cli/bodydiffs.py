@@ -109,8 +109,8 @@ def _bytes(bodies: ProjectBodies, sha256: str) -> bytes | None:
     try:
         with bodies.open(sha256) as file:
             return file.read()
-    except (KeyError, ManifestError, StateError):
-        return None  # never kept, or the file has changed since the plan was made
+    except (KeyError, OSError, ManifestError, StateError):
+        return None  # never kept, unreadable, or the file has changed since the plan was made
 
 
 def _bounded(old: str, new: str) -> list[str]:

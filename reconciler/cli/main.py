@@ -73,10 +73,7 @@ def run(args: list[str] | None = None) -> int:
     except ReconcilerError as error:
         _report(error)
         return error.exit_code
-    except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
-        return 130
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except click.ClickException as error:

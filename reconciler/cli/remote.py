@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.cli.session import Session
+from reconciler.problems import Problem, StateError
 from reconciler.settings import Secret, find_api_key
 
 if TYPE_CHECKING:
@@ -49,15 +50,30 @@ def connect(session: Session) -> Iterator[Remote]:
 @contextmanager
 def _emulator(session: Session) -> Iterator[Remote]:
     import secrets
+    import sqlite3
     from dataclasses import replace
 
+    from reconciler.emulator.database import UnreadableDatabase
     from reconciler.emulator.server import BackgroundEmulator
     from reconciler.pushapi.hosts import hosts_at
 
     # Nobody else is to speak to it while it runs, so each run has a key of its own.
     key = secrets.token_urlsafe(24)
     options = replace(emulator_options(session.project), api_key=key, data_dir=session.work_folder / EMULATOR)
-    with BackgroundEmulator(options) as emulator:
+    with ExitStack() as stack:
+        try:
+            emulator = stack.enter_context(BackgroundEmulator(options))
+        except (UnreadableDatabase, sqlite3.Error, OSError) as error:
+            raise StateError(
+                Problem(
+                    "emulator-data",
+                    f"the embedded emulator cannot start: {error}",
+                    why="it keeps what was pushed in this folder, which it must be able to write.",
+                    fix="make the folder writable; if its files are damaged, move it away together with the state, "
+                    "which speaks of what it held.",
+                    where=str(options.data_dir),
+                )
+            ) from None
         yield Remote(hosts_at(emulator.url), Secret(key))
 
 

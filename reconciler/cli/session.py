@@ -6,10 +6,11 @@ This is where the pure parts are wired to files; it prints nothing.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
-from reconciler.problems import ManifestError, Problem, StateError, errors_in
+from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Session:
     project: Project
     store: SqliteStore
     cache: ManifestCache
+    options: tuple[str, ...] = ()  # the -C and -e that were given
 
     @property
     def work_folder(self) -> Path:
@@ -85,8 +87,15 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self.close()
+        if isinstance(error, ReconcilerError):
+            error.problems = tuple(self.placed(problem) for problem in error.problems)
+
+    def placed(self, problem: Problem) -> Problem:
+        """Return the problem with commands to copy that mean this project and this environment."""
+        command = shlex.join(["reconciler", *self.options])
+        return replace(problem, fix=problem.fix.replace("\n    reconciler ", f"\n    {command} "))
 
 
 def open_session(directory: str | None, environment: str | None, *, use_cache: bool = True) -> Session:
@@ -104,7 +113,8 @@ def open_session(directory: str | None, environment: str | None, *, use_cache: b
         if isinstance(error, ManifestError):
             error.folder = str(folder.root)
         raise
-    return Session(folder, file, project, store, cache)
+    options = [*(("-C", directory) if directory else ()), *(("-e", environment) if environment else ())]
+    return Session(folder, file, project, store, cache, tuple(options))
 
 
 def bodies_store(session: Session) -> BodyStore:
@@ -181,7 +191,7 @@ def make_project_plan(
         if known is not None and not (keep_bodies and known.plan.changes):
             return known
         recorded = _read_state(session, seen)
-    planned, manifests_key = _fresh_plan(session, wish, surveyed, recorded, keep_bodies, digest, batching)
+    planned, manifests_key, seen = _fresh_plan(session, wish, surveyed, recorded, keep_bodies, digest, batching)
     if not (keep_bodies and planned.plan.changes):
         _remember_plan(session, _plan_key(manifests_key, seen, wish, batching, digest=digest), planned)
     return planned
@@ -195,30 +205,34 @@ def _fresh_plan(
     keep_bodies: bool,
     digest: bool,
     batching: Batching,
-) -> tuple[Planned, bytes | None]:
-    """Return the plan made from files and state, and the key of what the files said."""
+) -> tuple[Planned, bytes | None, _Glance]:
+    """Return the plan made from files and state, the key of what the files said, and what was seen of the state."""
     from reconciler.manifest.load import load_surveyed
     from reconciler.planning.make import Side, make_plan
 
     loaded = load_surveyed(surveyed, recorded=recorded.fingerprints, cache=session.cache, keep_bodies=keep_bodies)
     if errors_in(loaded.problems):
         raise ManifestError(*loaded.problems)
-    check_target(session, recorded.glance.target)
-    plan = make_plan(
-        environment=session.project.environment.name,
-        target=session.target,
-        base=recorded.glance.base,
-        desired=Side(loaded.desired.fingerprints, loaded.resources),
-        recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
-        unsettled=recorded.glance.unsettled,
-        moved=loaded.desired.moved,
-        limits=_limits(session.project),
-        wish=wish,
-        problems=loaded.problems,
-        bodies=lambda addresses: _bodies(loaded, addresses),
-        manifest_digest=loaded.desired.digest() if digest else "",
-    )
-    return Planned(plan, _compile(session, plan, batching), loaded), loaded.key
+    with session.store.reading():
+        # Another run may have written while the files were read: all that a plan says of the state is of one moment.
+        if session.store.base() != recorded.glance.base:
+            recorded = _read_state(session, _glance(session.store))
+        check_target(session, recorded.glance.target)
+        plan = make_plan(
+            environment=session.project.environment.name,
+            target=session.target,
+            base=recorded.glance.base,
+            desired=Side(loaded.desired.fingerprints, loaded.resources),
+            recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
+            unsettled=recorded.glance.unsettled,
+            moved=loaded.desired.moved,
+            limits=_limits(session.project),
+            wish=wish,
+            problems=loaded.problems,
+            bodies=lambda addresses: _bodies(loaded, addresses),
+            manifest_digest=loaded.desired.digest() if digest else "",
+        )
+    return Planned(plan, _compile(session, plan, batching), loaded), loaded.key, recorded.glance
 
 
 def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batching, *, digest: bool) -> bytes | None:
@@ -261,19 +275,19 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
 
     with session.store.reading():
         recorded = _read_state(session, _glance(session.store))
-    check_target(session, recorded.glance.target)
-    plan = make_plan(
-        environment=session.project.environment.name,
-        target=session.target,
-        base=recorded.glance.base,
-        desired=Side({}, lambda _addresses: {}),
-        recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
-        unsettled=recorded.glance.unsettled,
-        moved={},
-        limits=Limits(),
-        wish=wish,
-        bodies=lambda _addresses: (),
-    )
+        check_target(session, recorded.glance.target)
+        plan = make_plan(
+            environment=session.project.environment.name,
+            target=session.target,
+            base=recorded.glance.base,
+            desired=Side({}, lambda _addresses: {}),
+            recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
+            unsettled=recorded.glance.unsettled,
+            moved={},
+            limits=Limits(),
+            wish=wish,
+            bodies=lambda _addresses: (),
+        )
     return Planned(plan, _compile(session, plan, batching), None)
 
 

@@ -297,6 +297,3 @@ def _nearest(address: str, known: list[str]) -> str:
 def _around(entries: list[str], word: str) -> list[str]:
     place = bisect(entries, word)
     return entries[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
-
-
-# -- pull ------------------------------------------------------------------------------------------

@@ -154,9 +154,9 @@ def _show(report: Report, session: Session, output: str) -> None:
     from reconciler.cli.output import write
 
     if output == "json":
-        _write_json(session, _document(report))
+        _write_json(session, _document(report, session))
     else:
-        write(_text(report))
+        write(_text(report, session))
 
 
 def _write_json(session: Session, document: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ def _write_json(session: Session, document: dict[str, Any]) -> None:
     write(orjson.dumps(head | document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def _document(report: Report) -> dict[str, Any]:
+def _document(report: Report, session: Session) -> dict[str, Any]:
     from reconciler.rendering.jsondoc import problem_document
     from reconciler.verifying.findings import Status, problem_of
 
@@ -184,7 +184,7 @@ def _document(report: Report) -> dict[str, Any]:
                 "address": finding.address,
                 "status": finding.status.value,
                 "deleted": finding.deletion,
-                **problem_document(problem_of(finding)),
+                **problem_document(session.placed(problem_of(finding))),
             }
             for finding in report.problems
         ],
@@ -193,7 +193,7 @@ def _document(report: Report) -> dict[str, Any]:
     }
 
 
-def _text(report: Report) -> str:
+def _text(report: Report, session: Session) -> str:
     import sys
     from collections import Counter
 
@@ -210,7 +210,7 @@ def _text(report: Report) -> str:
     ]
     told: Counter[str] = Counter()
     for finding in report.problems:
-        problem = problem_of(finding)
+        problem = session.placed(problem_of(finding))
         told[problem.code] += 1
         if told[problem.code] <= SHOWN:
             lines += ["", *problem_lines(problem, color=wants_color(sys.stdout))]

@@ -24,8 +24,8 @@ from reconciler.model.identity import parse_identity
 class Suspicion:
     """Something to look at in a file: an unknown group or model, or an address that stands twice.
 
-    `kind` is `unknown-group`, `unknown-permissions` or `duplicate`; `name` the identity, the model's
-    name or the address.
+    `kind` is `unknown-group`, `unknown-permissions`, `duplicate` or `duplicate-permissions`; `name` the
+    identity, the model's name or the address.
     """
 
     kind: str

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from reconciler.manifest.read import BOM, MAX_EXPANDED, Plain
+from reconciler.manifest.plain import BOM, MAX_EXPANDED, Plain
 from reconciler.problems import Position, Problem, Related, did_you_mean
 
 Path = tuple[str | int, ...]

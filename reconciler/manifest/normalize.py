@@ -20,7 +20,7 @@ from msgspec import Struct
 from reconciler.manifest import messages
 from reconciler.manifest.project import Project, Source
 from reconciler.model.address import GROUP_KINDS, Address, Kind
-from reconciler.model.canonical import canonical_json
+from reconciler.model.canonical import RESERVED_KEYS, canonical_json
 from reconciler.model.identity import INFO_MARK, Identity, identity_type
 from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
 from reconciler.problems import Problem, Severity
@@ -32,20 +32,6 @@ FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}")
 TYPE_WORD = re.compile(r"user|group|virtual[-_]?group|unknown", re.IGNORECASE)
 # A NUL as JSON writes it, and not a backslash with "u0000" behind it.
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-# Keys of the envelope itself (push-api.md 3.1): as metadata they would overwrite it.
-RESERVED_KEYS = frozenset(
-    {
-        "compressedbinarydata",
-        "compressedbinarydatafileid",
-        "compressiontype",
-        "data",
-        "documentid",
-        "fileextension",
-        "orderingid",
-        "parentid",
-        "permissions",
-    }
-)
 _PERMISSIONS: Path = ("permissions",)
 SCALARS = frozenset({str, int, float, bool})
 

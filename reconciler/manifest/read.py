@@ -12,20 +12,13 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from typing import Any
 
 import orjson
 import yaml_rs
 
+from reconciler.manifest.plain import BOM, MAX_EXPANDED, Plain
 from reconciler.problems import ManifestError, Problem
 
-# None, bool, int, float, str, list of these, dict of str to these.
-Plain = Any
-
-BOM = b"\xef\xbb\xbf"
-
-# No anchor expands to more than this many nodes in one document, the fast way and the exact one.
-MAX_EXPANDED = 100_000
 _ALIAS_LIMITS = yaml_rs.AliasLimits(max_total_replayed_events=MAX_EXPANDED)
 
 # One table sorts bytes for two searches: characters that YAML forbids become NUL, and what may stand

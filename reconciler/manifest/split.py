@@ -23,7 +23,8 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Literal
 
-from reconciler.manifest.read import BOM, Doubt, Plain, anchors_and_aliases, needs_exact, read_documents, read_fast
+from reconciler.manifest.plain import BOM, Plain
+from reconciler.manifest.read import Doubt, anchors_and_aliases, needs_exact, read_documents, read_fast
 from reconciler.problems import ManifestError, Position, Problem
 
 # Parsing is quickest, and bounded in memory, in texts of about this many bytes.

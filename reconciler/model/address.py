@@ -19,7 +19,6 @@ class Kind(StrEnum):
     ITEM = "item"
 
 
-IDENTITY_KINDS = (Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
 GROUP_KINDS = (Kind.GROUP, Kind.VIRTUAL_GROUP)
 
 

@@ -32,6 +32,22 @@ import orjson
 DIGEST_SIZE = 32
 NO_SHARED = bytes(DIGEST_SIZE)
 
+# Keys of an item's envelope (push-api.md 3.1), in lower case because the wire ignores case: as metadata
+# they would take the envelope's place.
+RESERVED_KEYS = frozenset(
+    {
+        "compressedbinarydata",
+        "compressedbinarydatafileid",
+        "compressiontype",
+        "data",
+        "documentid",
+        "fileextension",
+        "orderingid",
+        "parentid",
+        "permissions",
+    }
+)
+
 
 def canonical_json(doc: Any) -> bytes:
     """Return the one JSON text of a document of JSON values. Integers must fit 64 bits."""

@@ -22,9 +22,10 @@ from reconciler.calls.call import Call
 from reconciler.calls.context import WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.model.states import Resource
+from reconciler.pushapi.content import BodySource
 from reconciler.pushapi.failures import CallFailed, Failure
 from reconciler.pushapi.http import Http, Reply, Timeouts, with_query
-from reconciler.pushapi.payload import BodySource, Payload, batch_payload, single_payload
+from reconciler.pushapi.payload import Payload, batch_payload, single_payload
 from reconciler.pushapi.retry import RetryPolicy
 from reconciler.pushapi.session import Again, Final, Progress, Retried, Session
 

@@ -61,9 +61,13 @@ class Reply:
     def json(self) -> Any:
         """Return the body as JSON values, or None when it is none."""
         try:
-            return json.loads(self.body)
+            value = json.loads(self.body)
+            if b"\\ud" in self.body.lower() or b"\xed" in self.body:
+                # Half a character, as a text cut in its middle ends in, can be neither stored nor printed.
+                value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError):
             return None
+        return value
 
 
 class NoReply(Exception):

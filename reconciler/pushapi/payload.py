@@ -11,31 +11,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, BinaryIO, Protocol, Self
+from typing import IO, Self
 
 from reconciler.calls.call import Call, Covered, Verb
 from reconciler.calls.context import WireContext
 from reconciler.calls.wire import Entry, Section, Wire, section_of
 from reconciler.model.states import Resource
-from reconciler.pushapi.content import write_content
+from reconciler.pushapi.content import BodySource, write_content
 
 PIECE = 1024 * 1024
 IN_MEMORY = 4 * 1024 * 1024
-
-_ITEM_SECTIONS = (Section.ADD_OR_UPDATE, Section.DELETE)
-_IDENTITY_SECTIONS = (Section.MEMBERS, Section.MAPPINGS, Section.DELETED)
-
-
-class BodySource(Protocol):
-    """Where the bytes of bodies are."""
-
-    def open(self, sha256: str, /) -> BinaryIO:
-        """Return a stream of the body with this digest (hex), which the caller closes.
-
-        Raises KeyError when there is none, or ManifestError when it is there and of no use. The
-        bytes need no check: whoever reads them compares the digest. A stream's `name`, when it is
-        a string, is used in messages.
-        """
 
 
 class Spool:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import orjson
 
+from reconciler.calls.wire import PERMISSION_TYPES
 from reconciler.model.identity import Identity
 from reconciler.pushapi.client import USER_AGENT
 from reconciler.pushapi.failures import Effort, Failure, call_failed
@@ -38,8 +39,6 @@ LOG_RANGE = timedelta(days=7)
 # A reply of a search is cut after 1 MiB: whole results of long items would not fit a hundred at once.
 _SEARCH_FIELDS = ("uri", "source", "permanentid", "title", "clickableuri", "topparentid")
 _MAX_PAGES = 100_000
-
-_MEMBER_TYPES = {"user": "User", "group": "Group", "virtual-group": "VirtualGroup", "unknown": "Unknown"}
 
 
 class Reader:
@@ -134,7 +133,7 @@ class Reader:
                     # The index's own name of the item: a uri may be in several sources.
                     document["uniqueId"] = result["uniqueId"]
                 uri = document.get("uri") or result.get("uri")
-                if uri in known:
+                if isinstance(uri, str) and uri in known:
                     found[uri] = document
         return found
 
@@ -182,7 +181,10 @@ class Reader:
                 pairs = (*span, ("page", str(page)), ("perPage", str(ENTRIES_PER_PAGE)))
                 reply = self._read("POST", with_query(url, pairs), body)
                 entries = _entries(reply, "documentLogEntries")
-                yield from (entry for entry in entries if entry.get("sourceId") in wanted)
+                for entry in entries:
+                    source = entry.get("sourceId")
+                    if isinstance(source, str) and source in wanted:
+                        yield entry
                 if not entries or not reply.get("hasNextPage"):
                     break
             start = end
@@ -269,7 +271,7 @@ def _member(provider_id: str, identity: Identity) -> Document:
     return {
         "name": identity.name,
         "provider": provider_id,
-        "type": _MEMBER_TYPES[identity.type],
+        "type": PERMISSION_TYPES[identity.type],
         "infos": infos,
     }
 

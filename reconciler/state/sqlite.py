@@ -73,13 +73,13 @@ class SqliteStore:
             if self._moments:
                 yield
                 return
-            with self._read() as connection:
-                if connection is not None:
-                    connection.execute("BEGIN")
-                    read.base(connection)  # the first read, not BEGIN, fixes the moment
-            self._absent = connection is None
-            self._moments = 1
             try:
+                with self._read() as connection:
+                    if connection is not None:
+                        connection.execute("BEGIN")
+                        read.base(connection)  # the first read, not BEGIN, fixes the moment
+                self._absent = connection is None
+                self._moments = 1
                 yield
             finally:
                 self._moments, self._absent = 0, False

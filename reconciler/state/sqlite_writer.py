@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import astuple
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import orjson
 
@@ -30,9 +31,6 @@ from reconciler.state.journal import (
 from reconciler.state.packing import pack_covers, target_doc
 from reconciler.state.rows import Verification
 from reconciler.state.store import LockInfo
-
-if TYPE_CHECKING:
-    from reconciler.state.sqlite import SqliteStore
 
 _UPSERT = """
 INSERT OR REPLACE INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
@@ -59,10 +57,19 @@ DELETE FROM shared_docs WHERE digest NOT IN (SELECT substr(fingerprint, 33) FROM
 _TIDY_SHARE = 10  # tidy when at least one row in so many was replaced since the last time
 
 
+class Transactions(Protocol):
+    """What the writer asks of the store whose lock is held."""
+
+    def base(self) -> StateBase: ...
+    def writing(self, *, create: bool = False) -> AbstractContextManager[sqlite3.Connection]: ...
+    def sense(self) -> AbstractContextManager[None]: ...
+    def stop_writing(self) -> None: ...
+
+
 class SqliteWriter:
     """Fulfils `state.store.Writer` for a `SqliteStore` whose lock is held."""
 
-    def __init__(self, store: SqliteStore, abandoned_by: LockInfo | None) -> None:
+    def __init__(self, store: Transactions, abandoned_by: LockInfo | None) -> None:
         self._store = store
         self._abandoned_by = abandoned_by
         self._run: str | None = None

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 
 from reconciler.calls.wire import alias_identity
 from reconciler.model.address import GROUP_KINDS, Address, Kind
-from reconciler.model.identity import parse_identity
+from reconciler.model.identity import Identity, parse_identity
 from reconciler.state.rows import RecordedRow
 from reconciler.verifying.seen import Ref, Who, recorded_who, who_of
 
@@ -20,8 +20,13 @@ GROUP_TYPES = ("group", "virtual-group")
 
 
 def subject_of(address: Address, ref: Ref) -> Who:
-    """Return the identity that a resource, other than an item, is about."""
-    return who_of(alias_identity(address) if address.kind is Kind.ALIAS else parse_identity(address), ref)
+    """Return the identity that a resource, other than an item, is about, as the remote knows it."""
+    return who_of(identity_of(address), ref)
+
+
+def identity_of(address: Address) -> Identity:
+    """Return the identity that the address of a resource, other than an item, is about."""
+    return alias_identity(address) if address.kind is Kind.ALIAS else parse_identity(address)
 
 
 class Relations:

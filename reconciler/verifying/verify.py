@@ -14,9 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 from reconciler.calls.context import WireContext
-from reconciler.calls.wire import alias_identity
 from reconciler.model.address import Address, Kind
-from reconciler.model.identity import Identity, parse_identity
 from reconciler.problems import RemoteError
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
 from reconciler.verifying.compare import (
@@ -30,7 +28,7 @@ from reconciler.verifying.events import Clock, Event, Looked, Report, Started, W
 from reconciler.verifying.findings import RESEND, Finding, Status, rejected
 from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
-from reconciler.verifying.relations import Relations, subject_of
+from reconciler.verifying.relations import Relations, identity_of, subject_of
 from reconciler.verifying.scope import Scope
 from reconciler.verifying.seen import Levels, SeenIdentity, Who, recorded_levels
 
@@ -198,7 +196,7 @@ class _Work:
         self, page: Sequence[RecordedRow], relations: Relations, listed: dict[Who, SeenIdentity]
     ) -> Iterator[Finding]:
         rows = [row for row in page if row.address.kind is not Kind.ITEM]
-        near = self.look.relations([_identity(row.address) for row in rows], self.context.provider_ref)
+        near = self.look.relations([identity_of(row.address) for row in rows], self.context.provider_ref)
         for row, neighbours in zip(rows, near, strict=True):
             seen = listed.get(subject_of(row.address, self.context.provider_ref))
             yield judge_identity(row, seen, neighbours, relations, self.context.provider_ref)
@@ -208,7 +206,7 @@ class _Work:
     ) -> Iterator[Finding]:
         here = [address for address in addresses if address.kind is not Kind.ITEM]
         ref = self.context.provider_ref
-        near = self.look.relations([_identity(address) for address in here], ref)
+        near = self.look.relations([identity_of(address) for address in here], ref)
         for address, neighbours in zip(here, near, strict=True):
             yield judge_deleted_identity(address, listed.get(subject_of(address, ref)), neighbours, relations, ref)
 
@@ -257,10 +255,6 @@ class _Work:
             notes=tuple(self.notes),
             seconds=seconds,
         )
-
-
-def _identity(address: Address) -> Identity:
-    return alias_identity(address) if address.kind is Kind.ALIAS else parse_identity(address)
 
 
 def _by_scope(rows: Iterable[RecordedRow]) -> Iterator[tuple[str, list[RecordedRow]]]:

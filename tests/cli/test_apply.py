@@ -195,6 +195,15 @@ def test_the_embedded_emulator_needs_no_key(folder: Folder) -> None:
     assert folder.run("destroy", "--auto-approve", key=None).code == 0
 
 
+def test_an_embedded_emulator_that_cannot_keep_its_data_is_no_bug(folder: Folder) -> None:
+    folder.write("all.yaml", MANIFEST)
+    folder.write(".reconciler/emulator/emulator.db", "no database " * 100)
+
+    ran = folder.ok("apply", "--auto-approve", code=1)
+    assert "error[emulator-data]" in ran.err
+    assert "bug in reconciler" not in ran.err
+
+
 def test_destroy_deletes_what_is_recorded_and_nothing_else(ready: Folder, remote: Remote) -> None:
     ready.ok("apply", "--auto-approve")
     (ready.root / "all.yaml").write_text("no: manifest")
@@ -302,6 +311,8 @@ def test_a_plan_that_does_not_fit_is_refused_by_its_own_code(ready: Folder, remo
         assert remote.total == total
 
     with altered(plan, lambda document: document["changes"].pop()):
+        refused("plan-altered")
+    with altered(plan, lambda document: document["changes"].pop(), sign=True):
         refused("plan-altered")
     with altered(plan, lambda document: document.update(environment="prod"), sign=True):
         refused("foreign-plan")
@@ -481,6 +492,43 @@ def test_a_held_lock_names_its_holder(ready: Folder, remote: Remote) -> None:
     assert "error[state-locked]" in ran.err
     assert "somebody on somehost" in ran.err
     assert remote.total == total
+
+
+def test_a_plan_that_a_run_at_work_made_stale_names_that_run(ready: Folder, tmp_path: Path) -> None:
+    from reconciler.state.store import LockInfo
+
+    saved = str(tmp_path / "plan.json")
+    ready.ok("plan", "--out", saved)
+    ready.ok("apply", "--auto-approve")
+    with open_session(str(ready.root), None) as session:
+        holder = LockInfo("id-1", "reconciler apply", "2026-01-01T00:00:00Z", "somehost", "somebody", os.getpid())
+        with session.store.lock(holder):
+            ran = ready.ok("apply", saved, "--auto-approve", code=1)
+    assert "error[state-locked]" in ran.err
+    assert "somebody on somehost" in ran.err
+    ran = ready.ok("apply", saved, "--auto-approve", "-e", "local", code=1)
+    assert "error[stale-plan]" in ran.err
+    assert f"      reconciler -C {ready.root} -e local plan --out plan.json\n" in ran.err
+
+
+def test_a_plan_made_while_another_run_writes_is_of_one_moment(ready: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other run ends between the first look at the state and the look at what changes."""
+    from reconciler.manifest import load
+
+    ready.ok("apply", "--auto-approve")
+    ready.write("all.yaml", MANIFEST.replace("title: B", "title: C"))
+    real = load.load_surveyed
+
+    def meanwhile(*arguments: Any, **options: Any) -> load.Loaded:
+        monkeypatch.setattr(load, "load_surveyed", real)
+        loaded = real(*arguments, **options)
+        ready.ok("apply", "--auto-approve")
+        return loaded
+
+    monkeypatch.setattr(load, "load_surveyed", meanwhile)
+    ran = ready.ok("plan")
+    assert "No changes." in ran.out
+    assert load.load_surveyed is real, "nothing was written meanwhile"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -127,7 +127,7 @@ def test_show_unknown_address(applied: Folder, address: str) -> None:
 
 
 def test_show_address_like_no_other(applied: Folder) -> None:
-    assert "reconciler state list" in applied.ok("state", "show", "%%%", code=2).err
+    assert f"reconciler -C {applied.root} state list" in applied.ok("state", "show", "%%%", code=2).err
 
 
 def test_nearest_of_very_many_is_found_at_once() -> None:

@@ -267,7 +267,7 @@ def test_a_rejected_item_is_pending_again(folder: Folder) -> None:
             "  why: the remote accepts first and checks later; its log says that it dropped this. "
             "The next plan sends it again.\n"
             "  fix: correct the cause, then:\n"
-            "      reconciler apply\n"
+            f"      reconciler -C {folder.root} apply\n"
             "\n"
             "Verified: 0 of 1 resources; 0 missing, 1 rejected, 0 different.\n"
         )

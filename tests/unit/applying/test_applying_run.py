@@ -256,6 +256,17 @@ def test_an_intent_that_cannot_be_written_keeps_the_call_from_being_sent() -> No
     assert book.lines[-1] == ("end", "t", "failed", "")
 
 
+def test_what_stopped_a_run_is_told_although_its_end_cannot_be_written_either() -> None:
+    class Full(Book):
+        def end_run(self, *, at: str, result: str, detail: str = "") -> None:
+            raise StateError(Problem("state-read-only", "cannot be written"))
+
+    with pytest.raises(StateError) as caught:
+        list(run_calls(run_of(), writer=Full(fail_at="settle"), send=Wire(), clock=Ticks().clock(), stop=lambda: False))
+
+    assert caught.value.problems[0].code == "state-disk-full"
+
+
 def test_the_writer_stands_between_call_and_call() -> None:
     """P2: when a call is sent, its intent is written; when the next one is, so is its outcome."""
     book = Book()

@@ -71,9 +71,17 @@ def test_a_quote_cannot_leave_its_string() -> None:
     assert remote.seen[0][2]["aq"] == '@source==("sid") @uri==("https://x/ ) OR @uri=( y")'
 
 
-@pytest.mark.parametrize("reply", [{}, {"results": 1}, {"results": [1, {"raw": 2}, {"uri": 3}]}])
+@pytest.mark.parametrize(
+    "reply", [{}, {"results": 1}, {"results": [1, {"raw": 2}, {"uri": 3}, {"uri": ["https://x"]}]}]
+)
 def test_strange_results_are_no_results(reply: Any) -> None:
     assert read(Remote(reply), lambda reader: reader.find_items("sid", ["https://x"])) == {}
+
+
+def test_half_a_character_is_replaced() -> None:
+    """A text that was cut in the middle of one can be neither stored nor printed."""
+    cut = httpx.Response(200, content=b'{"name":"x\\ud83d \\ud83d\\ude00"}')
+    assert read(Remote(cut), lambda reader: reader.source("sid")) == {"name": "x? \U0001f600"}
 
 
 @pytest.mark.parametrize("reply", [httpx.Response(200, text="<html>"), httpx.Response(200, json=[1])])

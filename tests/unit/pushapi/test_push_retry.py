@@ -49,6 +49,8 @@ def test_what_is_permanent(status: int) -> None:
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
         ("Thu, 01 Jan 2026 12:01:00 -0000", 60.0),
         ("Thu, 99 Jan 2026 12:01:00 GMT", None),
+        ("Thu, 01 Jan 99999999999 12:01:00 GMT", None),
+        ("Thu, 01 Jan 2026 12:01:00 +99999999999999", None),
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
