@@ -65,7 +65,7 @@ class BodyStore:
                     connection.execute("BEGIN IMMEDIATE")
                     connection.executemany(_PUT, (_checked(sha256, data) for sha256, data in bodies))
             except sqlite3.Error as error:
-                raise StateError(_store_problem(self.path, str(error))) from None
+                raise StateError(_sqlite_problem(self.path, error)) from None
 
     def open(self, sha256: str) -> BinaryIO:
         """Return the body of that digest. Raises KeyError when it is not kept, StateError when damaged."""
@@ -95,7 +95,7 @@ class BodyStore:
                     connection.executemany("DELETE FROM body WHERE sha256 = ?", gone)
                 return len(gone)
             except sqlite3.Error as error:
-                raise StateError(_store_problem(self.path, str(error))) from None
+                raise StateError(_sqlite_problem(self.path, error)) from None
 
     def _query(self, sql: str, sha256: str) -> list[tuple[bytes]]:
         with self._lock:
@@ -103,7 +103,7 @@ class BodyStore:
                 connection = self._open(create=False)
                 return [] if connection is None else connection.execute(sql, (_key(sha256),)).fetchall()
             except sqlite3.Error as error:
-                raise StateError(_store_problem(self.path, str(error))) from None
+                raise StateError(_sqlite_problem(self.path, error)) from None
 
     def _open(self, *, create: bool) -> sqlite3.Connection | None:
         if self._connection is not None:
@@ -216,6 +216,19 @@ def _key(sha256: str) -> bytes:
         return bytes.fromhex(sha256)
     except ValueError:
         return b""
+
+
+def _sqlite_problem(path: Path, error: sqlite3.Error) -> Problem:
+    # Only a damaged file is mended by deleting it; one that cannot be written is as good as ever.
+    if isinstance(error, sqlite3.OperationalError):
+        return Problem(
+            "bodies-unusable",
+            f"the bodies that manifests hold cannot be kept: {error}",
+            why="a saved plan and an apply need them, since plans hold digests only.",
+            fix="make the folder writable, or see whether the disk is full.",
+            where=str(path),
+        )
+    return _store_problem(path, str(error))
 
 
 def _store_problem(path: Path, reason: str) -> Problem:
