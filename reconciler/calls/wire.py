@@ -18,7 +18,7 @@ from reconciler.calls.call import Verb
 from reconciler.calls.context import WireContext
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, permanent_id
-from reconciler.model.identity import Identity, parse_identity
+from reconciler.model.identity import Identity, aliased_identity, parse_identity
 from reconciler.model.states import Resource
 from reconciler.problems import ManifestError, Problem
 
@@ -249,8 +249,7 @@ def entry_size(resource: Resource, context: WireContext) -> int:
 
 def alias_identity(address: Address) -> Identity:
     """Return the identity that an alias's address is about."""
-    kind, _, name = address.name.partition(":")
-    return parse_identity(f"{kind}/{address.scope}/{name}")
+    return parse_identity(aliased_identity(address))
 
 
 def _identity_doc(identity: Identity) -> dict[str, Any]:

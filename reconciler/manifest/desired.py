@@ -17,7 +17,7 @@ import orjson
 from reconciler.manifest.normalize import alias_of
 from reconciler.manifest.record import Emitted, FileRecord, OfEach, named_marker
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED
-from reconciler.model.identity import parse_identity
+from reconciler.model.identity import alias_address, parse_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +176,7 @@ def _members(entry: OfEach, groups: Sequence[tuple[str, list[str]]]) -> list[str
 
 def _share_well_knowns(desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes]) -> None:
     for identity, shared in _documents(records, shared=True):
-        kind, provider, name = identity.split("/", 2)
-        address = f"alias/{provider}/{kind}:{name}"
+        address = alias_address(identity)
         fingerprint = desired.fingerprints.get(address)
         if fingerprint is None:
             continue

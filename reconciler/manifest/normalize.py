@@ -21,7 +21,7 @@ from reconciler.manifest import messages
 from reconciler.manifest.project import Project, Source
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, canonical_json
-from reconciler.model.identity import INFO_MARK, Identity, identity_type
+from reconciler.model.identity import INFO_MARK, Identity, alias_address, identity_type
 from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
 from reconciler.problems import Problem, Severity
 
@@ -497,8 +497,7 @@ def _is_scalar_list(value: Any) -> bool:
 
 def alias_of(of: str, mappings: list[str], *, protect: bool = False) -> Normal:
     """Return the canonical alias of an identity given in canonical form."""
-    kind, provider, name = of.split("/", 2)
     doc: dict[str, Any] = {"mappings": mappings}
     if protect:
         doc["protect"] = True
-    return Normal(f"alias/{provider}/{kind}:{name}", canonical_json(doc))
+    return Normal(alias_address(of), canonical_json(doc))

@@ -57,6 +57,19 @@ def parse_identity(text: str) -> Identity:
     return Identity(kind, provider, name, pairs)
 
 
+def alias_address(identity: str) -> str:
+    """Return the address of the alias of an identity; both are canonical strings."""
+    kind, provider, name = identity.split("/", 2)
+    return f"alias/{provider}/{kind}:{name}"
+
+
+def aliased_identity(address: str) -> str:
+    """Return the identity that an alias's address is about; both are canonical strings."""
+    _, provider, alias = address.split("/", 2)
+    kind, _, name = alias.partition(":")
+    return f"{kind}/{provider}/{name}"
+
+
 def identity_type(word: str) -> str | None:
     """Return the canonical type for any spelling that the wire accepts, or None.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.model.address import Address
+from reconciler.model.identity import aliased_identity
 from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change
 
@@ -124,19 +125,13 @@ def _with_present_well_knowns(
     gone = [address for address in differences.deleted if address.startswith("alias/") and address in before]
     if not gone:
         return before
-    identities = {address: _identity_of(address) for address in gone}
+    identities = {address: aliased_identity(address) for address in gone}
     known = recorded(sorted(set(identities.values())))
     present = dict(before)
     for address, identity in identities.items():
         shared = known[identity].shared if identity in known else b""
         present[address] = replace(before[address], shared=shared)
     return present
-
-
-def _identity_of(alias: str) -> str:
-    _, scope, name = alias.split("/", 2)
-    kind, _, identity = name.partition(":")
-    return f"{kind}/{scope}/{identity}"
 
 
 def _reason(address: str, differences: Differences, otherwise: str) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from reconciler.model.address import Kind
+from reconciler.model.identity import alias_address
 from reconciler.model.permission import PermissionModel
 from reconciler.planning.change import Action, Change
 from reconciler.problems import Problem, UsageError
@@ -110,6 +111,5 @@ def _needs(change: Change) -> Iterable[str]:
     else:
         identities = (*doc.get("members", ()), *shared.get("wellKnowns", ()))
     for identity in identities:
-        kind, provider, name = identity.split("/", 2)
         yield identity
-        yield f"alias/{provider}/{kind}:{name}"
+        yield alias_address(identity)
