@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reconciler.planning.wish import Wish
 
 # What a cached reading depends on beside the texts; raise it when reading comes to mean something else.
-CACHE_EDITION = f"{__version__}/2"
+CACHE_EDITION = f"{__version__}/3"
 WORK_FOLDER = ".reconciler"
 
 # A plan of more changes than this is not kept for next time.

@@ -9,25 +9,39 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Visibility = Literal["secured", "shared", "private"]
+SourceKind = Literal["push", "catalog"]
+FieldsMode = Literal["check", "create", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source: the project's name, the remote's id, who may see it, and its security provider's name."""
+    """A source: the project's name, the remote's id, who may see it, and its security provider's name.
+
+    `exclusive` says that nobody else feeds it, `compression` how binary content travels
+    (push-api.md 4.5), `status` whether a run tells its activity (push-api.md 5.5).
+    """
 
     name: str
     id: str
     visibility: Visibility = "secured"
     provider: str | None = None
+    kind: SourceKind = "push"
+    exclusive: bool = False
+    compression: str = "ZLIB"
+    status: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A security identity provider and the ids of those it cascades to (push-api.md 2.4)."""
+    """A security identity provider and the ids of those it cascades to (push-api.md 2.4).
+
+    `exclusive` says that nobody else feeds it.
+    """
 
     name: str
     id: str
     cascades_to: tuple[str, ...] = ()
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +63,24 @@ class Guardrails:
 
 
 @dataclass(frozen=True, slots=True)
+class Quotas:
+    """What the licence allows, as far as the project says; None where it does not.
+
+    `burst_calls` within `burst_seconds`, the rest a day (push-api.md 4.2).
+    """
+
+    calls_per_day: int | None = None
+    burst_calls: int | None = None
+    burst_seconds: int | None = None
+    items_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """One environment: where calls go, where its state lives, and what differs there.
 
-    `target` is `emulator`, a base URL, or empty for the public hosts of `region`. `state` is a path
-    relative to the project's folder.
+    `target` is `emulator`, a base URL, or empty for the public hosts of `region`. `state` and
+    `ca_file` are paths relative to the project's folder, `retry_for` is seconds.
     """
 
     name: str
@@ -62,6 +89,9 @@ class Environment:
     state: str
     region: str = "us"
     api_key: ApiKey = field(default_factory=ApiKey)
+    proxy: str | None = None
+    ca_file: str | None = None
+    retry_for: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +107,8 @@ class Project:
     providers: tuple[Provider, ...]
     variables: tuple[tuple[str, str], ...] = ()
     guardrails: Guardrails = field(default_factory=Guardrails)
+    quotas: Quotas = field(default_factory=Quotas)
+    fields: FieldsMode = "check"
 
     def source(self, name: str) -> Source | None:
         """Return the source of that name, or None."""

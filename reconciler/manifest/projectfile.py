@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from reconciler.manifest.normalize import Finding, Path
 from reconciler.manifest.paths import check_pattern
-from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
-from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, Scalar
+from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Quotas, Source
+from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, QuotasSpec, Scalar
 from reconciler.problems import Problem, UsageError, did_you_mean
 
 DEFAULT_ENVIRONMENT = "local"
@@ -31,6 +31,8 @@ def resolve(sections: ProjectSections, environment: str | None) -> tuple[Project
         providers=_providers(sections, spec),
         variables=_variables({**sections.vars, **spec.vars}),
         guardrails=_guardrails(sections.guardrails, spec.guardrails),
+        quotas=_quotas(sections.quotas, spec.quotas),
+        fields=sections.fields,
     )
     return project, tuple(_findings(sections, name, spec, project))
 
@@ -69,6 +71,9 @@ def _environment(name: str, spec: EnvironmentSpec) -> Environment:
         state=spec.state or f".reconciler/{name}.state.db",
         region=spec.region,
         api_key=ApiKey(key.env, key.file, tuple(key.command or ())) if key else ApiKey(env="COVEO_API_KEY"),
+        proxy=spec.proxy,
+        ca_file=spec.ca_file,
+        retry_for=spec.retry_for,
     )
 
 
@@ -82,6 +87,10 @@ def _sources(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Source, 
                 id=(override and override.id) or source.id,
                 visibility=(override and override.visibility) or source.visibility,
                 provider=source.provider or _only_provider(sections),
+                kind=source.kind,
+                exclusive=source.exclusive,
+                compression=source.compression,
+                status=source.status,
             )
         )
     return tuple(out)
@@ -98,7 +107,14 @@ def _providers(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Provid
         cascades = provider.cascades_to
         if override is not None and override.cascades_to is not None:
             cascades = override.cascades_to
-        out.append(Provider(name=name, id=(override and override.id) or provider.id, cascades_to=tuple(cascades)))
+        out.append(
+            Provider(
+                name=name,
+                id=(override and override.id) or provider.id,
+                cascades_to=tuple(cascades),
+                exclusive=provider.exclusive,
+            )
+        )
     return tuple(out)
 
 
@@ -121,6 +137,14 @@ def _guardrails(*specs: GuardrailsSpec | None) -> Guardrails:
         updates = _share(spec.updates) if spec.updates is not None else updates
         max_changes = spec.max_changes if spec.max_changes is not None else max_changes
     return Guardrails(deletes, updates, max_changes)
+
+
+def _quotas(*specs: QuotasSpec | None) -> Quotas:
+    merged: dict[str, int] = {}
+    for spec in specs:
+        if spec is not None:
+            merged |= spec.model_dump(exclude_none=True)
+    return Quotas(**merged)
 
 
 def _share(percent: str) -> float:

@@ -248,12 +248,27 @@ class DefaultsSpec(Spec):
     )
 
 
+Compression = Literal["ZLIB", "GZIP", "DEFLATE", "LZMA", "UNCOMPRESSED"]
+
+
 class SourceSpec(Spec):
-    """A Push source of the organization."""
+    """A Push or Catalog source of the organization."""
 
     id: Text
+    kind: Literal["push", "catalog"] = Field(
+        default="push",
+        description="A catalog source is fed through the Stream API: loads, updates and partial updates.",
+    )
     visibility: Literal["secured", "shared", "private"] = "secured"
     provider: LocalName | None = Field(default=None, description="The provider of the source's permissions.")
+    exclusive: bool = Field(
+        default=False,
+        description="Nobody else feeds this source, so that one call may delete by age, by uri prefix or by a full load.",
+    )
+    compression: Compression = Field(default="ZLIB", description="How content that is no text travels.")
+    status: bool = Field(
+        default=True, description="Tell the source's activity: REBUILD, REFRESH or INCREMENTAL, and IDLE at the end."
+    )
 
 
 class ProviderSpec(Spec):
@@ -261,6 +276,9 @@ class ProviderSpec(Spec):
 
     id: Text
     cascades_to: list[Text] = Field(default=[], alias="cascadesTo")
+    exclusive: bool = Field(
+        default=False, description="Nobody else feeds this provider, so that one call may disable all that is old."
+    )
 
 
 class SourceOverride(Spec):
@@ -303,12 +321,36 @@ class GuardrailsSpec(Spec):
     widened_access: Literal["allow", "confirm", "deny"] | None = Field(default=None, alias="widenedAccess")
 
 
+class QuotasSpec(Spec):
+    """How many calls and items the organization's licence allows; what is not given is as published."""
+
+    calls_per_day: Annotated[int, Field(ge=1)] | None = Field(default=None, alias="callsPerDay")
+    burst_calls: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, alias="burstCalls", description="The most calls within `burstSeconds`."
+    )
+    burst_seconds: Annotated[int, Field(ge=1)] | None = Field(default=None, alias="burstSeconds")
+    items_per_day: Annotated[int, Field(ge=1)] | None = Field(default=None, alias="itemsPerDay")
+
+
 class EnvironmentSpec(Spec):
     """Where an environment's calls go and what differs there."""
 
     target: Text | None = Field(default=None, description="`emulator`, a base URL, or nothing for the region's hosts.")
     organization: Text | None = None
-    region: Literal["us", "eu", "au", "ca", "hipaa"] = "us"
+    region: Literal["us", "eu", "au", "ca", "hipaa", "legacy"] = Field(
+        default="us", description="Where the organization lives; `legacy` is the push.cloud.coveo.com of old."
+    )
+    proxy: Text | None = Field(
+        default=None,
+        description="An HTTP proxy's URL without credentials; by default the environment's HTTPS_PROXY and NO_PROXY.",
+    )
+    ca_file: Text | None = Field(
+        default=None, alias="caFile", description="Certificates to trust in place of the usual ones (PEM)."
+    )
+    retry_for: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
+        default=None, alias="retryFor", description="Seconds for which a failing call is tried again."
+    )
+    quotas: QuotasSpec | None = None
     api_key: ApiKeySpec | None = Field(default=None, alias="apiKey")
     state: Text | None = None
     sources: dict[LocalName, SourceOverride] = {}
@@ -326,6 +368,11 @@ class ProjectSections(Spec):
     environments: dict[LocalName, EnvironmentSpec] = {}
     vars: dict[str, Scalar] = {}
     guardrails: GuardrailsSpec | None = None
+    quotas: QuotasSpec | None = None
+    fields: Literal["check", "create", "ignore"] = Field(
+        default="check",
+        description="Metadata that no field takes: told when the organization is asked, given fields by apply, or left.",
+    )
 
 
 class ManifestSections(Spec):
