@@ -9,15 +9,29 @@ from reconciler.model.address import Address
 
 
 class CallKind(StrEnum):
-    """The calls that we make (push-api.md 2.1 and 2.3)."""
+    """The calls that we make (push-api.md 2.1, 2.3 and 2.5)."""
 
     ITEM_PUT = "item-put"
     ITEM_DELETE = "item-delete"
     ITEM_BATCH = "item-batch"
+    ITEM_OLDER_THAN = "item-older-than"
     IDENTITY_PUT = "identity-put"
     IDENTITY_DELETE = "identity-delete"
     MAPPING_PUT = "mapping-put"
     IDENTITY_BATCH = "identity-batch"
+    IDENTITY_OLDER_THAN = "identity-older-than"
+    STREAM_LOAD = "stream-load"
+    STREAM_UPDATE = "stream-update"
+
+
+BATCHES = frozenset({CallKind.ITEM_BATCH, CallKind.IDENTITY_BATCH, CallKind.STREAM_UPDATE})
+"""The kinds whose payload travels in one file container that the call then names."""
+
+STREAMS = frozenset({CallKind.STREAM_LOAD, CallKind.STREAM_UPDATE})
+"""The kinds that take no ordering id of ours and answer with one of their own (push-api.md 2.5)."""
+
+OLDER_THAN = frozenset({CallKind.ITEM_OLDER_THAN, CallKind.IDENTITY_OLDER_THAN})
+"""The kinds that remove whatever was last pushed under a lower ordering id than theirs (push-api.md 5.4)."""
 
 
 class Verb(StrEnum):
@@ -28,6 +42,16 @@ class Verb(StrEnum):
     WITHDRAW = "withdraw"
     """Of a user: what was declared of them is taken back, and the person stays. Deleting would disable the
     identity (push-api.md 5.3), and lock out whom an alias, a group or an item still names."""
+    PATCH = "patch"
+    """Of a catalog item: only the fields that changed are sent (push-api.md 2.5)."""
+    DELETE_TREE = "delete-tree"
+    """Of an item: it goes together with every item whose uri begins with its own and a slash (push-api.md 2.1)."""
+    SWEPT = "swept"
+    """Deleted by what the same call does to others: nothing is written of this one."""
+
+
+REMOVALS = frozenset({Verb.DELETE, Verb.DELETE_TREE, Verb.SWEPT})
+"""The verbs after which the resource is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +64,17 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One logical call: a single request, or a container, its upload and the batch that names it.
+    """One logical call: a single request, or containers, their uploads and the request that names them.
 
     `number` counts from 1 over the whole plan. `path` is relative to the Push API base and already
     percent-encoded; `query` holds decoded pairs, without `orderingId` and `fileId`, which are
     chosen when it is sent. `size` is the payload in bytes, an upper bound that is the same on every
     machine (`calls.wire.body_bound`): exact but for the content of bodies, which are escaped or
     compressed while they are sent, and for the few bytes around a batch's entries.
+
+    `after` are the numbers of those calls of the same stage that must be accepted first. `containers`
+    counts the covered bodies that are too large to stand in the payload and travel in a file container
+    each. `chunks` says, for a load (push-api.md 2.5), how many of `covers` each of its containers holds.
     """
 
     number: int
@@ -57,28 +85,41 @@ class Call:
     scope: str
     covers: tuple[Covered, ...]
     size: int
+    after: tuple[int, ...] = ()
+    containers: int = 0
+    chunks: tuple[int, ...] = ()
 
     @property
     def is_batch(self) -> bool:
-        """Whether the payload travels in a file container."""
-        return self.kind in (CallKind.ITEM_BATCH, CallKind.IDENTITY_BATCH)
+        """Whether the payload travels in a file container that the call then names."""
+        return self.kind in BATCHES
 
     @property
     def api_calls(self) -> int:
-        """How many calls the API counts: the upload to storage is none (push-api.md 4.2)."""
-        return 2 if self.is_batch else 1
+        """How many calls the API counts: an upload to storage is none (push-api.md 4.2)."""
+        if self.kind is CallKind.STREAM_LOAD:
+            # Opening, a request for every further container, closing.
+            return 1 + len(self.chunks)
+        return (2 if self.is_batch else 1) + self.containers
+
+    @property
+    def uploads(self) -> int:
+        """How many uploads to storage belong to it."""
+        if self.kind is CallKind.STREAM_LOAD:
+            return len(self.chunks)
+        return (1 if self.is_batch else 0) + self.containers
 
     @property
     def requests(self) -> int:
-        """How many HTTP requests travel, the upload included."""
-        return 3 if self.is_batch else 1
+        """How many HTTP requests travel, uploads included."""
+        return self.api_calls + self.uploads
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Calls that may run once every call of the stage before is accepted.
 
-    Calls of one scope run in the order of their numbers; those of different scopes are independent.
+    Within a stage calls are independent but for what `Call.after` says.
     """
 
     name: str
@@ -86,11 +127,25 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What the remote is told of a source's activity while a run lasts (push-api.md 5.5).
+
+    `status` is REBUILD when everything of the source is sent, REFRESH when all of it was compared, and
+    INCREMENTAL when the plan was narrowed; IDLE follows when the run ends. `path` as in `Call`.
+    """
+
+    source: str
+    status: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
-    """The calls of a plan by stage, and the addresses that change in the state alone, sorted."""
+    """The calls of a plan by stage, the addresses that change in the state alone, sorted, and what sources are told."""
 
     stages: tuple[Stage, ...] = ()
     state_only: tuple[Address, ...] = ()
+    statuses: tuple[SourceStatus, ...] = ()
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -99,13 +154,13 @@ class Compiled:
 
     @property
     def api_calls(self) -> int:
-        """How many calls the API counts."""
-        return sum(call.api_calls for call in self.calls)
+        """How many calls the API counts, those that tell the activity of sources included."""
+        return sum(call.api_calls for call in self.calls) + 2 * len(self.statuses)
 
     @property
     def requests(self) -> int:
         """How many HTTP requests travel, uploads included."""
-        return sum(call.requests for call in self.calls)
+        return sum(call.requests for call in self.calls) + 2 * len(self.statuses)
 
     @property
     def size(self) -> int:
