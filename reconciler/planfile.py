@@ -8,7 +8,6 @@ say: its paths stay inside the project and on the host that the environment name
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import orjson
 
 from reconciler import __version__
-from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
@@ -35,21 +34,20 @@ _REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan file as read: the plan, its calls, what only the state records, and the file's checksum.
+    """A plan file as read: the plan, its calls, and the file's checksum.
 
     `digest` names the plan: equal digests mean equal plans. `tool_version` made it.
     """
 
     plan: Plan
-    stages: tuple[Stage, ...]
-    state_only: tuple[Address, ...]
+    compiled: Compiled
     digest: str
     tool_version: str = __version__
 
 
-def dump_plan(plan: Plan, compiled_stages: Sequence[Stage], state_only: Sequence[Address] = ()) -> bytes:
+def dump_plan(plan: Plan, compiled: Compiled) -> bytes:
     """Return the bytes of a plan file. `load_plan` returns equal values, but for excerpts of problems."""
-    return encode_plan(plan, compiled_stages, state_only)
+    return encode_plan(plan, compiled)
 
 
 def load_plan(data: bytes, where: str) -> SavedPlan:
@@ -156,7 +154,9 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
         )
     )
     state_only = tuple(_address(entry) for entry in document["state_only"])
-    return SavedPlan(plan, stages, state_only, digest, _text(document["tool_version"]))
+    # A plan of before there were statuses tells none.
+    statuses = tuple(_status(entry) for entry in document.get("statuses", ()))
+    return SavedPlan(plan, Compiled(stages, state_only, statuses), digest, _text(document["tool_version"]))
 
 
 def _text(value: Any) -> str:
@@ -215,21 +215,48 @@ def _resource(address: Address, entry: dict[str, Any] | None) -> Resource | None
 
 
 def _call(entry: dict[str, Any]) -> Call:
-    method, path = _text(entry["method"]), _text(entry["path"])
+    method, path = _text(entry["method"]), _path(_text(entry["path"]))
     if method not in _METHODS:
         raise ValueError(f"no call has the method {method!r}")
-    if not _CALL_PATH.fullmatch(path) or {"..", "."} & set(path.split("/")):
-        raise ValueError(f"no call goes to {path!r}")
-    return Call(
+    call = Call(
         number=_number(entry["number"]),
         kind=CallKind(entry["kind"]),
         method=method,
         path=path,
         query=tuple((_text(name), _text(value)) for name, value in entry["query"]),
         scope=_text(entry["scope"]),
-        covers=tuple(Covered(_address(cover["address"]), Verb(cover["verb"])) for cover in entry["covers"]),
+        covers=tuple(_covered(cover) for cover in entry["covers"]),
         size=_number(entry["size"]),
+        after=tuple(_number(number) for number in entry.get("after", ())),
+        containers=_number(entry.get("containers", 0)),
+        chunks=tuple(_number(count) for count in entry.get("chunks", ())),
     )
+    if any(number >= call.number for number in call.after):
+        raise ValueError(f"call {call.number} would wait for a later one")
+    if call.chunks and sum(call.chunks) > len(call.covers):
+        raise ValueError(f"call {call.number} would send more than it settles")
+    return call
+
+
+def _covered(cover: dict[str, Any]) -> Covered:
+    fields = tuple(_text(name) for name in cover.get("fields", ()))
+    return Covered(_address(cover["address"]), Verb(cover["verb"]), fields)
+
+
+def _status(entry: dict[str, Any]) -> SourceStatus:
+    return SourceStatus(_text(entry["source"]), _status_type(_text(entry["status"])), _path(_text(entry["path"])))
+
+
+def _status_type(text: str) -> str:
+    if text not in ("REBUILD", "REFRESH", "INCREMENTAL"):
+        raise ValueError(f"no source can be {text!r}")
+    return text
+
+
+def _path(path: str) -> str:
+    if not _CALL_PATH.fullmatch(path) or {"..", "."} & set(path.split("/")):
+        raise ValueError(f"no call goes to {path!r}")
+    return path
 
 
 def _hazard(entry: dict[str, Any]) -> Hazard:

@@ -7,6 +7,7 @@ when a command is about to speak to a remote.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from reconciler.manifest.project import ApiKey
 from reconciler.problems import Problem, UsageError
 
 COMMAND_SECONDS = 60
+
+# What a header takes: visible ASCII (push-api.md 1.2).
+_KEY = re.compile(r"[\x21-\x7e]+\Z")
 
 
 class Secret:
@@ -61,13 +65,13 @@ def _checked(value: str, empty: str) -> Secret:
     key = value.strip()
     if not key:
         raise UsageError(Problem("api-key-needed", empty, fix="put the key there."))
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not _KEY.match(key):
         raise UsageError(
             Problem(
-                "api-key-broken",
-                "the API key holds characters that no key has",
-                why="it could not be sent in a header.",
-                fix="check how it was stored; it is one word of letters, digits and dashes.",
+                "api-key-unusable",
+                "the API key holds spaces, line breaks or characters that no key has",
+                why="it cannot be sent in an HTTP header.",
+                fix="copy it again; it is one word of letters, digits and dashes.",
             )
         )
     return Secret(key)

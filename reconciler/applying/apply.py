@@ -1,14 +1,18 @@
-"""Runs a plan's calls: intent, call, outcome, one after the other, and says what happens as events.
+"""Runs a plan's calls: intent, call, outcome, several at once where order permits, and yields what happens as events.
 
-Each accepted call is recorded, with the resources that it settles, before the next one starts; so
-whatever stops a run, the state says exactly what was accepted. It prints nothing and asks nobody.
+Threads only send. Everything else is decided, written down and told by the one thread that asks for
+events: what starts next, its ordering id, its intent, its outcome. So whatever stops a run, the state
+says exactly what was accepted, and with one call at a time a run is the same each time. It prints
+nothing and asks nobody.
 """
 
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,33 +22,51 @@ from reconciler.applying.events import (
     CallRetried,
     CallStarted,
     Event,
+    Noted,
     RunFinished,
     RunStarted,
     StageStarted,
+    StatusTold,
+    Stopping,
 )
-from reconciler.calls.call import Call, Stage
+from reconciler.applying.failing import hits_everyone, outcome_of
+from reconciler.applying.ordering import OrderingIds
+from reconciler.applying.schedule import Schedule
+from reconciler.calls.call import OLDER_THAN, REMOVALS, STREAMS, Call, SourceStatus, Stage
 from reconciler.calls.compile import payload_resources
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import Plan
-from reconciler.problems import Interrupted, Problem, ReconcilerError, StateError
+from reconciler.problems import Problem, ReconcilerError, StateError
 from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
 from reconciler.state.store import StateReader, Writer
 
+IDLE = "IDLE"
+LARGEST_ORDERING_ID = 2**63 - 1  # of an int64 (push-api.md 2.1)
+
+# Seconds between two looks at whether to stop, while calls are in flight.
+_GLANCE = 0.2
+
 
 class Sent(Protocol):
-    """What is known of an accepted call."""
+    """What is known of an accepted call. `ordering_id` is the one that the remote chose, if it did."""
 
     @property
     def status(self) -> int: ...
     @property
     def bytes_sent(self) -> int: ...
+    @property
+    def ordering_id(self) -> int | None: ...
 
 
 class Sender(Protocol):
-    """Sends one call; raises RemoteError, whose `outcome` says whether it may have been accepted."""
+    """Sends one call; raises RemoteError, whose `outcome` says whether it may have been accepted.
+
+    Called from several threads. `ordering_id` means nothing to the kinds in `STREAMS`, for which the
+    remote chooses one.
+    """
 
     def __call__(
         self,
@@ -57,9 +79,18 @@ class Sender(Protocol):
     ) -> Sent: ...
 
 
+class Teller(Protocol):
+    """Tells the remote what a source is doing, in few attempts, and returns the remote's time.
+
+    The time is in epoch milliseconds, None when the answer says nothing of it. Raises ReconcilerError.
+    """
+
+    def __call__(self, source: SourceStatus, status: str) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time, as two functions: ISO-8601 text and epoch milliseconds, and a way to wait."""
+    """The time, as functions: ISO-8601 text, epoch milliseconds, seconds that only grow, and a way to wait."""
 
     now: Callable[[], str]
     milliseconds: Callable[[], int]
@@ -71,8 +102,10 @@ class Clock:
 class Run:
     """All that one apply needs to know.
 
-    `above` is the highest ordering id that is recorded of what will be sent: a clock that is behind
+    `above` is the highest ordering id that was ever used for what will be sent: a clock that is behind
     must not give a lower one, which the remote would accept and then drop (push-api.md 5.4).
+    `statuses` are what sources are told before the first call; `left_open` are those that an earlier
+    run left active, told to be idle when this one ends.
     """
 
     info: RunInfo
@@ -81,6 +114,8 @@ class Run:
     state_only: tuple[Address, ...]
     new_lineage: Callable[[], str]
     above: int = 0
+    statuses: tuple[SourceStatus, ...] = ()
+    left_open: tuple[SourceStatus, ...] = ()
 
 
 def check_base(plan: Plan, store: StateReader) -> None:
@@ -108,111 +143,284 @@ def check_base(plan: Plan, store: StateReader) -> None:
         )
 
 
-def run_calls(run: Run, *, writer: Writer, send: Sender, clock: Clock, stop: Callable[[], bool]) -> Iterator[Event]:
-    """Run every call in order and yield what happens; stop at the first one that is not accepted.
-
-    `stop` is asked before each call: a call in flight is always finished and recorded. The caller
-    holds the lock and has checked the plan against the state.
-    """
-    calls = [call for stage in run.stages for call in stage.calls]
-    tally = _Tally(len(calls), clock.seconds())
-    yield RunStarted(run.info.id, len(calls), len(run.plan.changes))
-    writer.begin_run(run.info, run.plan.target, run.new_lineage)
-    with _ended(writer, clock, tally):
-        changes = {change.address: change for change in run.plan.changes}
-        payloads = payload_resources(run.plan.changes)
-        writer.record_state_only(_effect_of(run.state_only, changes), at=clock.now())
-        last = run.above
-        for stage in run.stages:
-            yield StageStarted(stage.name, len(stage.calls))
-            for call in stage.calls:
-                if stop():
-                    tally.result = "interrupted"
-                    yield tally.finished(clock)
-                    return
-                last = _next_ordering_id(last, clock)
-                yield CallStarted(call)
-                failed = yield from _run_call(call, last, len(calls), changes, payloads, writer, send, clock, tally)
-                if failed:
-                    yield tally.finished(clock)
-                    return
-        tally.result = "done"
-        yield tally.finished(clock)
-
-
-@dataclass(slots=True)
-class _Tally:
-    total: int
-    began: float
-    done: int = 0
-    failed: int = 0
-    unknown: int = 0
-    result: str = "failed"
-
-    def finished(self, clock: Clock) -> RunFinished:
-        rest = self.total - self.done - self.failed - self.unknown
-        return RunFinished(self.done, self.failed, self.unknown, rest, clock.seconds() - self.began)
-
-
-@contextmanager
-def _ended(writer: Writer, clock: Clock, tally: _Tally) -> Iterator[None]:
-    """Record the end of the run when the block ends, however it ends."""
-    try:
-        yield
-    except BaseException:
-        # What stopped the run is to be told, not that a state which just failed fails once more.
-        with suppress(StateError):
-            writer.end_run(at=clock.now(), result=tally.result)
-        raise
-    writer.end_run(at=clock.now(), result=tally.result)
-
-
-def _run_call(
-    call: Call,
-    ordering_id: int,
-    total: int,
-    changes: Mapping[Address, Change],
-    payloads: Mapping[Address, Resource | None],
+def run_calls(
+    run: Run,
+    *,
     writer: Writer,
     send: Sender,
     clock: Clock,
-    tally: _Tally,
-) -> Generator[Event, None, bool]:
-    """Run one call and yield its events; returns whether it failed."""
-    resources = [payloads[covered.address] for covered in call.covers]
-    ticket = writer.intent(_intent(call, ordering_id, resources, clock.now()))
-    began = clock.seconds()
-    where = f"call {call.number} of {total}, {call.method} {call.path}"
-    retries: list[CallRetried] = []
+    stop: Callable[[], bool],
+    tell: Teller | None = None,
+    parallelism: int = 1,
+) -> Iterator[Event]:
+    """Run the calls of every stage, at most `parallelism` at once, and yield what happens as it happens.
 
-    def retried(attempt: int, wait: float, reason: str) -> None:
-        retries.append(CallRetried(call, attempt, wait, reason))
+    A call starts once those in its `after` are accepted, a stage once all of the stage before are.
+    What one call alone is refused for stops what waits for it and the rest of its scope; what every
+    call would meet stops the run. `stop` is asked before each call: those in flight are always
+    finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. The caller holds
+    the lock and has checked the plan against the state.
+    """
+    return _Running(run, writer, send, clock, stop, tell, parallelism).events()
 
-    try:
-        sent = send(call, ordering_id=ordering_id, resources=resources, where=where, retried=retried)
-    except ReconcilerError as error:
-        # Only a remote can leave us in doubt, and who stops it between two attempts; a body that is
-        # not what the plan says was never sent.
-        in_doubt = Outcome.UNKNOWN if isinstance(error, Interrupted) else Outcome.REFUSED
-        outcome = Outcome(getattr(error, "outcome", in_doubt))
-        yield from retries
-        writer.settle(ticket, outcome, at=clock.now(), detail=str(error))
-        if outcome is Outcome.REFUSED:
-            tally.failed += 1
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A call that was sent and is not settled."""
+
+    call: Call
+    ticket: int
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """A call that came back: with an answer, or with what the sender raised."""
+
+    flight: _Flight
+    sent: Sent | None
+    error: BaseException | None
+    seconds: float
+
+
+class _Running:
+    """One run, from its beginning to its end; only `_fly` runs in other threads."""
+
+    def __init__(
+        self,
+        run: Run,
+        writer: Writer,
+        send: Sender,
+        clock: Clock,
+        stop: Callable[[], bool],
+        tell: Teller | None,
+        parallelism: int,
+    ) -> None:
+        self._run = run
+        self._writer = writer
+        self._send = send
+        self._clock = clock
+        self._stop = stop
+        self._tell = tell
+        self._parallelism = parallelism
+        self._total = sum(len(stage.calls) for stage in run.stages)
+        self._began = clock.seconds()
+        self._ids = OrderingIds(run.above, clock.milliseconds, clock.wait)
+        self._heard: queue.SimpleQueue[_Landed | CallRetried] = queue.SimpleQueue()
+        self._flights: dict[int, _Flight] = {}
+        self._oldest: dict[tuple[str, ...], int] = {}
+        self._done = 0
+        self._failures: list[CallFailed] = []
+        self._halted = False
+        self._stopping_told = False
+        self._told: tuple[SourceStatus, ...] = ()
+        self._result = "failed"
+        self._changes: Mapping[Address, Change] = {}
+        self._payloads: Mapping[Address, Resource | None] = {}
+
+    def events(self) -> Generator[Event, None, None]:
+        """Run it all."""
+        run = self._run
+        schedules = [(stage, Schedule(stage)) for stage in run.stages]
+        yield RunStarted(run.info.id, self._total, len(run.plan.changes))
+        self._writer.begin_run(run.info, run.plan.target, run.new_lineage)
+        try:
+            self._changes = {change.address: change for change in run.plan.changes}
+            self._payloads = payload_resources(run.plan.changes)
+            effect = _effect_of(run.state_only, self._changes)
+            self._writer.record_state_only(effect, at=self._clock.now())
+            yield from self._open_activities()
+            yield from self._stages(schedules)
+            yield from self._close_activities()
+        except BaseException as error:
+            self._break_off(at_once=isinstance(error, KeyboardInterrupt | SystemExit))
+            raise
+        self._writer.end_run(at=self._clock.now(), result=self._result)
+        yield self._finished()
+
+    def _stages(self, schedules: Sequence[tuple[Stage, Schedule]]) -> Generator[Event, None, None]:
+        for stage, schedule in schedules:
+            yield StageStarted(stage.name, len(stage.calls))
+            while True:
+                while self._may_start(schedule):
+                    yield self._start(schedule)
+                if not self._flights:
+                    break
+                yield from self._hear(schedule)
+            if not schedule.complete:
+                return
+        self._result = "done"
+
+    def _may_start(self, schedule: Schedule) -> bool:
+        if self._halted or len(self._flights) >= self._parallelism or not schedule.has_next():
+            return False
+        if self._stop():
+            self._halted = True
+            self._result = "interrupted"
+        return not self._halted
+
+    def _start(self, schedule: Schedule) -> CallStarted | CallFailed:
+        """Write down the intent of the next call and send it off."""
+        call = schedule.next()
+        ordering_id = self._ordering_id(call)
+        where = f"call {call.number} of {self._total}, {call.method} {call.path}"
+        if call.kind in OLDER_THAN and (problem := self._ids.too_high(call, ordering_id, where)):
+            return self._failed(call, schedule, problem, Outcome.REFUSED, everyone=False)
+        resources = [self._payloads[covered.address] for covered in call.covers]
+        ticket = self._writer.intent(_intent(call, ordering_id, resources, self._clock.now()))
+        flight = _Flight(call, ticket, self._clock.seconds())
+        self._flights[call.number] = flight
+        # A daemon: asked twice to stop, the process must not wait for an answer that may take minutes.
+        threading.Thread(target=self._fly, args=(flight, ordering_id, resources, where), daemon=True).start()
+        return CallStarted(call)
+
+    def _ordering_id(self, call: Call) -> int:
+        """Return the number that a call carries.
+
+        What removes whatever is older takes the lowest that this run gave to something of the same
+        source or provider that is to stay, so that it spares all of the run; a new one when there is none.
+        """
+        place = tuple(call.path.split("/")[:4])
+        if call.kind in OLDER_THAN and place in self._oldest:
+            return self._oldest[place]
+        chosen = self._ids.next()
+        if call.kind not in STREAMS and any(covered.verb not in REMOVALS for covered in call.covers):
+            self._oldest.setdefault(place, chosen)
+        return chosen
+
+    def _fly(self, flight: _Flight, ordering_id: int, resources: Sequence[Resource | None], where: str) -> None:
+        """Send a call and hand over how it ended, whatever that is."""
+        call = flight.call
+
+        def retried(attempt: int, wait: float, reason: str) -> None:
+            self._heard.put(CallRetried(call, attempt, wait, reason))
+
+        sent, failure = None, None
+        try:
+            sent = self._send(call, ordering_id=ordering_id, resources=resources, where=where, retried=retried)
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the thread that settles the call
+            failure = error
+        self._heard.put(_Landed(flight, sent, failure, self._clock.seconds() - flight.began))
+
+    def _hear(self, schedule: Schedule) -> Generator[Event, None, None]:
+        """Wait until something happens to a call in flight, and tell it."""
+        try:
+            heard = self._heard.get(timeout=_GLANCE)
+        except queue.Empty:
+            if not self._stopping_told and self._stop():
+                self._stopping_told = True
+                yield Stopping(len(self._flights))
+            return
+        yield heard if isinstance(heard, CallRetried) else self._landed(heard, schedule)
+
+    def _landed(self, landed: _Landed, schedule: Schedule) -> CallAccepted | CallFailed:
+        call, error = landed.flight.call, landed.error
+        self._settle(landed)
+        if landed.sent is not None:
+            self._done += 1
+            schedule.accepted(call)
+            return CallAccepted(call, landed.sent.status, landed.seconds, landed.sent.bytes_sent)
+        if not isinstance(error, ReconcilerError):
+            assert error is not None
+            raise error
+        return self._failed(call, schedule, error.problems[0], outcome_of(error), everyone=hits_everyone(error))
+
+    def _failed(
+        self, call: Call, schedule: Schedule, problem: Problem, outcome: Outcome, *, everyone: bool
+    ) -> CallFailed:
+        schedule.failed(call)
+        self._halted = self._halted or everyone
+        self._result = "failed"
+        failed = CallFailed(call, problem, "refused" if outcome is Outcome.REFUSED else "unknown")
+        self._failures.append(failed)
+        return failed
+
+    def _settle(self, landed: _Landed) -> None:
+        """Write down how a call ended; an accepted one together with what it changes."""
+        flight, sent, error = landed.flight, landed.sent, landed.error
+        del self._flights[flight.call.number]
+        at = self._clock.now()
+        if sent is not None:
+            effect = _effect_of([covered.address for covered in flight.call.covers], self._changes)
+            chosen = sent.ordering_id if flight.call.kind in STREAMS else None
+            if chosen is not None and chosen > LARGEST_ORDERING_ID:
+                chosen = None
+            self._writer.settle(flight.ticket, Outcome.ACCEPTED, at=at, effect=effect, ordering_id=chosen)
+        elif isinstance(error, ReconcilerError):
+            self._writer.settle(flight.ticket, outcome_of(error), at=at, detail=str(error))
         else:
-            tally.unknown += 1
-        yield CallFailed(call, error.problems[0], "refused" if outcome is Outcome.REFUSED else "unknown")
-        return True
-    except BaseException:
-        # Cut off in mid-air: nobody knows whether it arrived, so that is what is written down.
-        writer.settle(ticket, Outcome.UNKNOWN, at=clock.now(), detail="the run was cut off")
-        raise
-    yield from retries
-    addresses = tuple(covered.address for covered in call.covers)
-    writer.settle(ticket, Outcome.ACCEPTED, at=clock.now(), effect=_effect_of(addresses, changes))
-    tally.done += 1
-    yield CallAccepted(call, sent.status, clock.seconds() - began, sent.bytes_sent)
-    return False
+            # Cut off in mid-air: nobody knows whether it arrived, so that is what is written down.
+            self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=at, detail=_CUT_OFF)
+
+    def _break_off(self, *, at_once: bool) -> None:
+        """Bring a run to its end that an exception ends: with the calls in flight, or leaving them at once."""
+        # What ended the run is to be told, not that a state which just failed fails once more.
+        while self._flights:
+            try:
+                heard = self._heard.get(block=not at_once)
+            except queue.Empty:
+                break
+            if isinstance(heard, _Landed):
+                with suppress(StateError):
+                    self._settle(heard)
+        for flight in self._flights.values():
+            with suppress(StateError):
+                self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=self._clock.now(), detail=_CUT_OFF)
+        if not at_once:
+            with suppress(StateError):
+                for _ in self._close_activities():
+                    pass
+        with suppress(StateError):
+            self._writer.end_run(at=self._clock.now(), result="failed")
+
+    # -- what sources are told ---------------------------------------------------------------------
+
+    def _open_activities(self) -> Generator[Event, None, None]:
+        """Tell the sources what begins; written down before, so that a later run can close what stays open."""
+        if self._tell is None:
+            return
+        statuses = self._run.statuses if self._total else ()
+        self._told = (*statuses, *_others(self._run.left_open, statuses))
+        if statuses:
+            self._writer.record_activities(tuple((entry.source, entry.path) for entry in self._told))
+        for entry in statuses:
+            yield self._tell_one(self._tell, entry, entry.status)
+
+    def _close_activities(self) -> Generator[Event, None, None]:
+        """Tell the sources that it is over, however it ended, and forget those that heard it."""
+        if self._tell is None or not self._told:
+            return
+        told, self._told = self._told, ()
+        events = [self._tell_one(self._tell, entry, IDLE) for entry in told]
+        still = tuple(
+            (entry.source, entry.path) for entry, event in zip(told, events, strict=True) if isinstance(event, Noted)
+        )
+        self._writer.record_activities(still)
+        yield from events
+
+    def _tell_one(self, tell: Teller, entry: SourceStatus, status: str) -> StatusTold | Noted:
+        try:
+            remote = tell(entry, status)
+        except ReconcilerError as error:
+            return Noted(error.problems[0])
+        if remote is not None:
+            self._ids.ahead = self._clock.milliseconds() - remote
+        return StatusTold(entry.source, status)
+
+    def _finished(self) -> RunFinished:
+        unknown = sum(failure.outcome == "unknown" for failure in self._failures)
+        failed = len(self._failures) - unknown
+        rest = self._total - self._done - failed - unknown
+        seconds = self._clock.seconds() - self._began
+        return RunFinished(self._done, failed, unknown, rest, seconds, tuple(self._failures))
+
+
+_CUT_OFF = "the run was cut off"
+
+
+def _others(entries: Sequence[SourceStatus], known: Sequence[SourceStatus]) -> tuple[SourceStatus, ...]:
+    paths = {entry.path for entry in known}
+    return tuple(entry for entry in entries if entry.path not in paths)
 
 
 def _effect_of(addresses: Sequence[Address], changes: Mapping[Address, Change]) -> Effect:
@@ -233,12 +441,3 @@ def _intent(call: Call, ordering_id: int, resources: Sequence[Resource | None], 
         digest.update(resource.fingerprint if resource else b"-")
     covers = tuple((covered.address, covered.verb.value) for covered in call.covers)
     return Intent(call.number, call.kind.value, digest.hexdigest(), ordering_id, at, covers)
-
-
-def _next_ordering_id(last: int, clock: Clock) -> int:
-    """Return a number above `last`: the time in milliseconds, unless our clock is behind `last` (push-api.md 5.4)."""
-    now = clock.milliseconds()
-    while now <= last < now + 5:
-        clock.wait(0.001)
-        now = clock.milliseconds()
-    return max(now, last + 1)

@@ -24,6 +24,21 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusTold:
+    """The remote was told what a source is doing (push-api.md 5.5)."""
+
+    source: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something went wrong that stops nothing and changes nothing of what is applied."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
     """The calls of a stage begin; those of the stage before are all accepted."""
 
@@ -68,14 +83,33 @@ class CallFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopping:
+    """Somebody asked to stop: no further call starts, and those in flight are finished and recorded."""
+
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run is over; each of its calls is counted once."""
+    """A run is over; each of its calls is counted once. `failures` are the failed and unknown ones as they came."""
 
     done: int
     failed: int
     unknown: int
     not_started: int
     seconds: float
+    failures: tuple[CallFailed, ...] = ()
 
 
-Event: TypeAlias = RunStarted | StageStarted | CallStarted | CallRetried | CallAccepted | CallFailed | RunFinished
+Event: TypeAlias = (
+    RunStarted
+    | StatusTold
+    | Noted
+    | StageStarted
+    | CallStarted
+    | CallRetried
+    | CallAccepted
+    | CallFailed
+    | Stopping
+    | RunFinished
+)

@@ -56,10 +56,11 @@ REMOVALS = frozenset({Verb.DELETE, Verb.DELETE_TREE, Verb.SWEPT})
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """One resource that a call settles."""
+    """One resource that a call settles; `fields` are those that a patch sets, sorted."""
 
     address: Address
     verb: Verb
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

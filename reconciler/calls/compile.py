@@ -1,9 +1,10 @@
 """From changes to the fewest Push API calls that settle them, in a safe order.
 
-Pure and deterministic: the order of the changes given means nothing. Four stages, each begun when
-every call of the one before is accepted (push-api.md 5.2): identities (groups with their members
-first, then users, then aliases), items (puts with parents first, then deletions), aliases that go,
-identities that go. Within a stage each source or provider is packed on its own (`calls.packing`).
+Pure and deterministic: the order of the changes given means nothing. Stages, each begun when every
+call of the one before is accepted (push-api.md 5.2): identities (groups with their members first,
+then users, then aliases), items (puts with parents first, then deletions), what a source that is
+sent anew still holds of old, aliases that go, identities that go. Within a stage each source or
+provider is packed on its own (`calls.packing`).
 
 Readings of what the documents leave open:
 
@@ -11,39 +12,45 @@ Readings of what the documents leave open:
   says that deleting an identity takes its mappings along, and a later push of the name might revive
   them (push-api.md 2.3 and 5.3). It goes after the items, like every deletion, and in a call before
   the identity's deletion, because the order of the lists inside one batch is undefined.
-- Content above `Limits.inline_content` travels inside a batch; the documents advise a container of
-  its own for it (push-api.md 4.1), which is a call kind still to come.
+- Removal by uri prefix, by age and by a full load takes along what nobody declared, so it is only for
+  sources and providers that are declared `exclusive` (push-api.md 5.6, 7 no. 9).
+- What is old goes fifteen minutes after a source was sent anew, which is the API's own delay: at once
+  it might remove an item whose new version still waits in the queue (push-api.md 2.1, 5.4).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
-import orjson
-
-from reconciler.calls.call import Call, CallKind, Compiled, Covered, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, SourceStatus, Stage, Verb
 from reconciler.calls.context import WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
-from reconciler.calls.packing import Group, Load, pack
-from reconciler.calls.wire import COMPRESSION, Wire, alias_identity
-from reconciler.model.address import GROUP_KINDS, Address, Kind
-from reconciler.model.states import Resource
-from reconciler.planning.change import Action, Change
+from reconciler.calls.order import deletions_in_order, edges_between, identities_in_order, items_in_order
+from reconciler.calls.packing import Group, Load, pack, total_cost
+from reconciler.calls.removal import Standing, swept_by_uri
+from reconciler.calls.units import Unit, alters_wire, payload_resources, unit_of
+from reconciler.calls.wire import Wire
+from reconciler.model.address import Address, Kind
+from reconciler.planning.change import Change
 from reconciler.problems import ManifestError, Problem
+
+__all__ = ["Batching", "compile_calls", "payload_resources"]
 
 Batching = Literal["auto", "never"]
 
 IDENTITIES = "identities"
 ITEMS = "items"
+OLD_ITEMS = "old-items"
 ALIAS_DELETES = "alias-deletes"
 IDENTITY_DELETES = "identity-deletes"
-STAGES = (IDENTITIES, ITEMS, ALIAS_DELETES, IDENTITY_DELETES)
+STAGES = (IDENTITIES, ITEMS, OLD_ITEMS, ALIAS_DELETES, IDENTITY_DELETES)
 
 _FRAME = 64
-_KIND_ORDER = {Kind.GROUP: 0, Kind.VIRTUAL_GROUP: 0, Kind.USER: 1, Kind.ALIAS: 2, Kind.ITEM: 3}
+_AFTER_MINUTES = "15"
 _SINGLE = {
     Verb.PUT: ("PUT", CallKind.IDENTITY_PUT),
     Verb.DELETE: ("DELETE", CallKind.IDENTITY_DELETE),
@@ -51,14 +58,33 @@ _SINGLE = {
 }
 
 
-@dataclass(slots=True)
-class _Entry:
-    address: Address
-    verb: Verb
-    resource: Resource | None
-    kind: Kind
-    size: int
-    moved_from: Address | None = None
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A call without its number; `after` are indexes of drafts of the same source or provider."""
+
+    kind: CallKind
+    method: str
+    path: str
+    units: Sequence[Unit] = ()
+    size: int = 0
+    query: tuple[tuple[str, str], ...] = ()
+    after: tuple[int, ...] = ()
+    chunks: tuple[int, ...] = ()
+
+    def numbered(self, number: int, scope: str, first: int) -> Call:
+        return Call(
+            number=number,
+            kind=self.kind,
+            method=self.method,
+            path=self.path,
+            query=self.query,
+            scope=scope,
+            covers=tuple(covered for unit in self.units for covered in unit.covers),
+            size=self.size + sum(unit.apart for unit in self.units),
+            after=tuple(first + index for index in self.after),
+            containers=sum(1 for unit in self.units if unit.apart),
+            chunks=self.chunks,
+        )
 
 
 def compile_calls(
@@ -68,157 +94,106 @@ def compile_calls(
     *,
     batching: Batching = "auto",
     body_paths: Mapping[str, str] | None = None,
+    standing: Callable[[], Iterable[str]] | None = None,
+    narrowed: bool = False,
+    resent: Collection[str] = (),
 ) -> Compiled:
     """Return the fewest calls that settle `changes`, at most one change for each address.
 
     `batching="never"` gives one single call for each change instead, except for what is too large
-    for a single call. `body_paths` maps the SHA-256 of a body (hex) to its file, for messages.
-    Raises ManifestError with every change that no call can carry: `body-too-large` above a
-    container, `too-many-permissions`, `reserved-metadata-key`, `unknown-source` or `unknown-provider`.
+    for a single call, or has none. `body_paths` maps the SHA-256 of a body (hex) to its file, for
+    messages. `standing` gives the addresses that are recorded or desired and do not change; without
+    it nothing is taken to be gone that no change speaks of. `narrowed` says that the plan left out
+    changes that somebody did not select, `resent` names the sources of which everything is sent anew.
+
+    Raises ManifestError with every change that no call can carry: `body-too-large` above a container,
+    `catalog-item-too-large`, `too-many-permissions`, `reserved-metadata-key`, `unknown-source` or
+    `unknown-provider`.
     """
-    wire = Wire(context)
-    state_only: list[Address] = []
-    staged: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
-    problems: list[Problem] = []
-    resources = payload_resources(changes)
-    most = limits.container - _FRAME
-    for change in sorted(changes, key=lambda change: change.address):
-        if not alters_wire(change):
-            state_only.append(change.address)
-            continue
-        try:
-            entry = _entry(change, resources[change.address], wire)
-        except ManifestError as error:
-            problems.extend(error.problems)
-            continue
-        if entry.size > most or (entry.kind is Kind.ITEM and entry.verb is Verb.PUT):
-            problems.extend(_over_limits(entry, wire, limits, body_paths or {}))
-        staged[_stage_of(entry), entry.address.scope].append(entry)
-    if problems:
-        raise ManifestError(*sorted(set(problems), key=lambda problem: problem.sort_key))
+    state_only, staged = _staged(changes, context, limits, body_paths or {})
+    # What only the state records is not sent either, so it must not be swept away.
+    stays = None if standing is None else lambda: chain(standing(), state_only)
+    build = _Build(Wire(context, limits), limits, batching, stays)
     stages: list[Stage] = []
     number = 0
     for name in STAGES:
         calls: list[Call] = []
         for scope in sorted(scope for stage, scope in staged if stage == name):
-            ordered = _in_safe_order(name, staged[name, scope])
-            for group in _grouped(ordered, limits, batching):
+            first = number + 1
+            for draft in build.drafts(name, scope, staged[name, scope]):
                 number += 1
-                calls.append(_call(number, [ordered[index] for index in group.members], wire, group.batch))
+                calls.append(draft.numbered(number, scope, first))
+        if name == OLD_ITEMS:
+            for scope in sorted(source for source in resent if (ITEMS, source) in staged):
+                for draft in build.older(scope):
+                    number += 1
+                    calls.append(draft.numbered(number, scope, number))
         if calls:
             stages.append(Stage(name, tuple(calls)))
-    return Compiled(tuple(stages), tuple(state_only))
+    sources = sorted(scope for stage, scope in staged if stage == ITEMS)
+    return Compiled(tuple(stages), tuple(state_only), tuple(build.statuses(sources, narrowed=narrowed)))
 
 
-def payload_resources(changes: Iterable[Change]) -> dict[Address, Resource | None]:
-    """Return, for each address, the resource from which a call's payload is built.
-
-    What is put, or what is deleted, except for a user whose declaration is withdrawn, which is put
-    without well-knowns, and for an alias: its deletion is a mapping without entries,
-    which must repeat the well-knowns that its identity has *afterwards*, or it would bring back old
-    ones (push-api.md 5.3). They are those of the identity's own change when there is one, none when
-    the identity is deleted, and those recorded with the alias otherwise.
-    """
-    listed = list(changes)
-    resources: dict[Address, Resource | None] = {}
-    gone: list[Address] = []
-    for change in listed:
-        deleted = change.action is Action.DELETE
-        resources[change.address] = change.before if deleted else change.after
-        if deleted and change.address.kind is Kind.ALIAS:
-            gone.append(change.address)
-        if _verb(change) is Verb.WITHDRAW:
-            resources[change.address] = Resource(change.address, b"{}")
-    if gone:
-        identities = {change.address: change for change in listed if change.address.kind is not Kind.ITEM}
-        for address in gone:
-            before = resources[address]
-            shared = before.shared if before is not None else b""
-            change_of_identity = identities.get(Address(alias_identity(address)))
-            if change_of_identity is not None:
-                after = change_of_identity.after
-                shared = after.shared if after is not None else b""
-            resources[address] = Resource(address, b'{"mappings":[]}', shared)
-    return resources
+def _staged(
+    changes: Sequence[Change], context: WireContext, limits: Limits, paths: Mapping[str, str]
+) -> tuple[list[Address], dict[tuple[str, str], list[Unit]]]:
+    """Return what changes in the state alone, and the units of each stage and scope. Raises ManifestError."""
+    wire = Wire(context, limits)
+    state_only: list[Address] = []
+    staged: dict[tuple[str, str], list[Unit]] = defaultdict(list)
+    problems: list[Problem] = []
+    resources = payload_resources(changes)
+    for change in sorted(changes, key=lambda change: change.address):
+        if not alters_wire(change):
+            state_only.append(change.address)
+            continue
+        try:
+            unit = unit_of(change, resources[change.address], wire)
+        except ManifestError as error:
+            problems.extend(error.problems)
+            continue
+        problems.extend(_over_limits(unit, wire, limits, paths))
+        staged[_stage_of(unit), unit.address.scope].append(unit)
+    if problems:
+        raise ManifestError(*sorted(set(problems), key=lambda problem: problem.sort_key))
+    return state_only, staged
 
 
-def naive_calls(changes: Iterable[Change]) -> int:
-    """Return what one call for each change would cost."""
-    return sum(map(alters_wire, changes))
-
-
-def alters_wire(change: Change) -> bool:
-    """Whether settling the change takes a call: not when only `protect` differs.
-
-    A change whose earlier call has an unknown outcome always takes one.
-    """
-    before, after = change.before, change.after
-    if change.action is not Action.UPDATE or change.reason == "unconfirmed" or before is None or after is None:
-        return True
-    if before.shared != after.shared:
-        return True
-    if b'"protect"' not in before.doc and b'"protect"' not in after.doc:
-        return before.doc != after.doc
-    return _unprotected(before) != _unprotected(after)
-
-
-def _unprotected(resource: Resource) -> dict[str, object]:
-    own = resource.own()
-    own.pop("protect", None)
-    return own
-
-
-def _entry(change: Change, resource: Resource | None, wire: Wire) -> _Entry:
-    verb = _verb(change)
-    address, kind = change.address, change.address.kind
-    # An unknown scope is found here, while problems are gathered.
-    if kind is Kind.ITEM:
-        wire.context.source(address.scope)
-    else:
-        wire.context.provider_id(address.scope)
-    # Only the size is kept: a hundred thousand entries would cost more than the plan itself.
-    size = wire.batch_entry(address, verb, resource).size + 1
-    return _Entry(address, verb, resource, kind, size, change.moved_from)
-
-
-def _verb(change: Change) -> Verb:
-    if change.action is not Action.DELETE:
-        return Verb.PUT
-    # To destroy is to leave nothing; any other removal only says that we declare nothing of this user.
-    withdrawn = change.address.kind is Kind.USER and change.reason != "destroy"
-    return Verb.WITHDRAW if withdrawn else Verb.DELETE
-
-
-def _stage_of(entry: _Entry) -> str:
-    if entry.kind is Kind.ITEM:
+def _stage_of(unit: Unit) -> str:
+    if unit.kind is Kind.ITEM:
         return ITEMS
-    if entry.verb is Verb.PUT:
+    if unit.verb is Verb.PUT:
         return IDENTITIES
-    return ALIAS_DELETES if entry.kind is Kind.ALIAS else IDENTITY_DELETES
+    return ALIAS_DELETES if unit.kind is Kind.ALIAS else IDENTITY_DELETES
 
 
-def _over_limits(entry: _Entry, wire: Wire, limits: Limits, paths: Mapping[str, str]) -> list[Problem]:
+def _over_limits(unit: Unit, wire: Wire, limits: Limits, paths: Mapping[str, str]) -> list[Problem]:
+    catalog = unit.kind is Kind.ITEM and wire.context.source(unit.address.scope).catalog
+    room = limits.container - _FRAME
+    most = min(room, limits.catalog_item) if catalog and unit.verb is not Verb.DELETE else room
     problems = []
-    if entry.size > limits.container - _FRAME:
-        body = wire.batch_entry(entry.address, entry.verb, entry.resource).body
+    if unit.size > most or unit.apart > limits.container:
+        body = wire.batch_entry(unit.covers[0], unit.resource).body
         file = paths.get(body.sha256) if body else None
-        what = f'the body of "{entry.address}"' if body else f'"{entry.address}"'
+        what = f'the body of "{unit.address}"' if body else f'"{unit.address}"'
+        takes = unit.apart if unit.apart > limits.container else unit.size
+        limit = limits.catalog_item if catalog else limits.container
         problems.append(
             Problem(
-                code="body-too-large",
-                what=f"{what}{f' ({file})' if file else ''} may take {entry.size:,} bytes on the wire, "
-                f"more than the {limits.container:,} of a file container",
-                why="the Push API takes no larger piece (push-api.md 4.1).",
+                code="catalog-item-too-large" if catalog else "body-too-large",
+                what=f"{what}{f' ({file})' if file else ''} may take {takes:,} bytes on the wire, "
+                f"more than the {limit:,} of {'an item of a catalog source' if catalog else 'a file container'}",
+                why="the API takes no larger piece (push-api.md 4.1).",
                 fix="leave it out, or split it into several resources",
             )
         )
-    if entry.kind is Kind.ITEM and entry.verb is Verb.PUT and entry.resource is not None:
-        count = wire.permission_count(entry.resource)
+    if unit.kind is Kind.ITEM and unit.verb is Verb.PUT and unit.resource is not None:
+        count = wire.permission_count(unit.resource)
         if count > limits.permission_identities:
             problems.append(
                 Problem(
                     code="too-many-permissions",
-                    what=f'the permissions of "{entry.address}" name {count:,} identities, '
+                    what=f'the permissions of "{unit.address}" name {count:,} identities, '
                     f"more than {limits.permission_identities:,}",
                     why="the API would accept the item and then reject it (push-api.md 4.1).",
                     fix="gather the identities in a group and allow or deny that group",
@@ -227,119 +202,214 @@ def _over_limits(entry: _Entry, wire: Wire, limits: Limits, paths: Mapping[str, 
     return problems
 
 
-def _in_safe_order(stage: str, entries: list[_Entry]) -> list[_Entry]:
-    if stage == ITEMS:
-        puts = [entry for entry in entries if entry.verb is Verb.PUT]
-        deletes = [entry for entry in entries if entry.verb is Verb.DELETE]
-        return _dependent_last(puts, _parents) + _dependent_last(deletes, _parents)[::-1]
-    if stage == IDENTITY_DELETES:
-        # A batch holds each list once (`members`, then `deleted`), and addresses alternate between them.
-        return sorted(entries, key=lambda entry: entry.verb is Verb.DELETE)
-    if stage != IDENTITIES:
-        return entries
-    groups = [entry for entry in entries if entry.kind in GROUP_KINDS]
-    others = [entry for entry in entries if entry.kind not in GROUP_KINDS]
-    return _dependent_last(groups, _members) + sorted(others, key=lambda entry: _KIND_ORDER[entry.kind])
+class _Build:
+    """Chooses the calls of one stage and scope after the other."""
 
+    def __init__(
+        self, wire: Wire, limits: Limits, batching: Batching, standing: Callable[[], Iterable[str]] | None
+    ) -> None:
+        self._wire = wire
+        self._limits = limits
+        self._batching = batching
+        self._ask = standing
+        self._standing: Standing | None = None
 
-def _dependent_last(entries: list[_Entry], needs: Callable[[_Entry], Iterable[str]]) -> list[_Entry]:
-    """Return entries so that each follows those it needs; a cycle is cut where the walk meets itself.
-
-    Depth first from the first address on, without recursion: nesting may be as deep as it likes.
-    """
-    by_address: dict[str, _Entry] = {entry.address: entry for entry in entries}
-    seen: set[str] = set()
-    ordered: list[_Entry] = []
-    for entry in entries:
-        if entry.address in seen:
-            continue
-        seen.add(entry.address)
-        walk = [(entry, iter(needs(entry)))]
-        while walk:
-            current, rest = walk[-1]
-            for name in rest:
-                found = by_address.get(name)
-                if found is not None and name not in seen:
-                    seen.add(name)
-                    walk.append((found, iter(needs(found))))
-                    break
-            else:
-                ordered.append(current)
-                walk.pop()
-    return ordered
-
-
-def _parents(entry: _Entry) -> tuple[str, ...]:
-    if entry.resource is None or b'"parent"' not in entry.resource.doc:
-        return ()
-    parent = orjson.loads(entry.resource.doc).get("parent")
-    return (Address.of(Kind.ITEM, entry.address.scope, parent),) if parent else ()
-
-
-def _members(entry: _Entry) -> tuple[str, ...]:
-    if entry.resource is None or b"group/" not in entry.resource.doc:
-        return ()
-    return tuple(orjson.loads(entry.resource.doc).get("members", ()))
-
-
-def _grouped(ordered: list[_Entry], limits: Limits, batching: Batching) -> tuple[Group, ...]:
-    # A documentId in a single call stands in the query, so the entry's size is an upper bound.
-    alone = [entry.size <= limits.single_body for entry in ordered]
-    if batching == "never":
-        return tuple(Group((index,), batch=not fits) for index, fits in enumerate(alone))
-    sizes = [entry.size for entry in ordered]
-    room = limits.container - _FRAME
-    edges = _edges(ordered) if sum(sizes) > room else ()
-    return pack(Load(sizes, alone, room, edges))
-
-
-def _edges(ordered: list[_Entry]) -> list[tuple[int, int]]:
-    """Return what must not come before what: members, parents, and the new place of what moves."""
-    position = {entry.address: index for index, entry in enumerate(ordered)}
-    edges = []
-    for index, entry in enumerate(ordered):
-        names: Iterable[str] = ()
-        if entry.verb is Verb.PUT:
-            names = _parents(entry) if entry.kind is Kind.ITEM else _members(entry)
-        for name in names:
-            needed = position.get(Address(name))
-            if needed is not None and needed < index:
-                edges.append((needed, index))
-        if entry.moved_from is not None and position.get(entry.moved_from, -1) > index:
-            edges.append((index, position[entry.moved_from]))
-    return edges
-
-
-def _call(number: int, entries: list[_Entry], wire: Wire, batch: bool) -> Call:
-    first = entries[0]
-    scope = first.address.scope
-    covers = tuple(Covered(entry.address, entry.verb) for entry in entries)
-    if batch:
-        size = _FRAME + sum(entry.size for entry in entries)
-        if first.kind is Kind.ITEM:
-            path, kind = f"{wire.items_path(scope)}/batch", CallKind.ITEM_BATCH
+    def drafts(self, stage: str, scope: str, units: list[Unit]) -> list[_Draft]:
+        """Return the calls that settle these units, in order."""
+        if stage == ITEMS:
+            if self._wire.context.source(scope).catalog:
+                return self._catalog(scope, units)
+            return self._items(scope, units)
+        if stage == IDENTITIES:
+            ordered = identities_in_order(units)
+        elif stage == IDENTITY_DELETES:
+            ordered = deletions_in_order(units)
+            if self._may_disable_all(scope, ordered):
+                path = f"{self._wire.provider_path(scope)}/permissions/olderthan"
+                return [_Draft(CallKind.IDENTITY_OLDER_THAN, "DELETE", path, _swept(ordered))]
         else:
-            path, kind = f"{wire.provider_path(scope)}/permissions/batch", CallKind.IDENTITY_BATCH
-        return Call(number, kind, "PUT", path, (), scope, covers, size)
-    size = wire.single_entry(first.address, first.verb, first.resource).size
-    if first.kind is Kind.ITEM:
-        return _single_item(number, first, wire, covers, size)
-    if first.kind is Kind.ALIAS:
-        path = f"{wire.provider_path(scope)}/mappings"
-        return Call(number, CallKind.MAPPING_PUT, "PUT", path, (), scope, covers, size)
-    method, kind = _SINGLE[first.verb]
-    path = f"{wire.provider_path(scope)}/permissions"
-    return Call(number, kind, method, path, (), scope, covers, size)
+            ordered = units
+        drafts = self._batched(ordered, self._identity_batch, self._single_identity)
+        # One after the other: who belongs to what decides who sees what, at every moment.
+        return [_after(draft, (index - 1,) if index else ()) for index, draft in enumerate(drafts)]
+
+    def older(self, source: str) -> list[_Draft]:
+        """Return the call that removes what a source that was sent anew still holds of old, if it may be made."""
+        ref = self._wire.context.source(source)
+        if not ref.exclusive or ref.catalog or self._batching == "never":
+            return []
+        # Whatever was not sent in this run is old as well.
+        if self._ask is None or self._stays.items_of(source):
+            return []
+        path = f"{self._wire.items_path(source)}/olderthan"
+        return [_Draft(CallKind.ITEM_OLDER_THAN, "DELETE", path, query=(("queueDelay", _AFTER_MINUTES),))]
+
+    def statuses(self, sources: Iterable[str], *, narrowed: bool) -> list[SourceStatus]:
+        """Return what each source is told of its activity (push-api.md 5.5)."""
+        told = []
+        for source in sources:
+            if not self._wire.context.source(source).status:
+                continue
+            status = "INCREMENTAL" if narrowed else "REFRESH"
+            if self._ask is not None and not self._stays.items_of(source):
+                status = "REBUILD"
+            told.append(SourceStatus(source, status, f"{self._wire.source_path(source)}/status"))
+        return told
+
+    @property
+    def _stays(self) -> Standing:
+        if self._standing is None:
+            self._standing = Standing(self._ask() if self._ask is not None else ())
+        return self._standing
+
+    # Items
+
+    def _items(self, scope: str, units: list[Unit]) -> list[_Draft]:
+        ordered = items_in_order(units)
+        groups = self._grouped(ordered)
+        if self._ask is not None and self._wire.context.source(scope).exclusive and self._batching == "auto":
+            if total_cost(groups)[0] > 1 and _all_deleted(ordered) and not self._stays.items_of(scope):
+                path = f"{self._wire.items_path(scope)}/olderthan"
+                query = (("queueDelay", "0"),)
+                return [_Draft(CallKind.ITEM_OLDER_THAN, "DELETE", path, _swept(ordered), query=query)]
+            if sum(unit.verb is Verb.DELETE for unit in ordered) > 1:
+                fewer = items_in_order(swept_by_uri(ordered, self._stays, self._wire))
+                fewer_groups = self._grouped(fewer)
+                if total_cost(fewer_groups) < total_cost(groups):
+                    ordered, groups = fewer, fewer_groups
+        return self._drafted(ordered, groups, self._item_batch, self._single_item)
+
+    def _catalog(self, scope: str, units: list[Unit]) -> list[_Draft]:
+        """Return a full load where nothing stays that it would remove, and updates otherwise (push-api.md 2.5)."""
+        ordered = items_in_order(units)
+        source = self._wire.context.source(scope)
+        path = f"{self._wire.source_path(scope)}/stream"
+        if source.exclusive and self._ask is not None and self._batching == "auto":
+            puts = [unit for unit in ordered if unit.verb is Verb.PUT]
+            gone = [unit for unit in ordered if unit.verb is Verb.DELETE]
+            if len(puts) + len(gone) == len(ordered) and puts and not self._stays.items_of(scope):
+                groups = self._full(puts)
+                size = sum(unit.size for unit in puts) + _FRAME * len(groups)
+                chunks = tuple(len(group.members) for group in groups)
+                in_chunks = [puts[index] for group in groups for index in group.members]
+                load = [*in_chunks, *_swept(gone)]
+                return [_Draft(CallKind.STREAM_LOAD, "POST", f"{path}/open", load, size, chunks=chunks)]
+        # Partial updates, then whole items, then deletions: each list stands once in a file.
+        ordered.sort(key=lambda unit: (unit.verb is not Verb.PATCH, unit.verb is Verb.DELETE))
+        groups = (
+            tuple(Group((index,), batch=True) for index in range(len(ordered)))
+            if self._batching == "never"
+            else self._full(ordered)
+        )
+        return self._drafted(ordered, groups, self._stream_update, self._single_item)
+
+    def _full(self, units: Sequence[Unit]) -> tuple[Group, ...]:
+        """Return the fewest batches, none of them single calls."""
+        load = Load([unit.size for unit in units], [False] * len(units), self._limits.container - _FRAME)
+        return pack(load)
+
+    # Packing
+
+    def _batched(
+        self,
+        ordered: Sequence[Unit],
+        batch: Callable[[Sequence[Unit]], _Draft],
+        single: Callable[[Unit], _Draft],
+    ) -> list[_Draft]:
+        return self._drafted(ordered, self._grouped(ordered), batch, single)
+
+    def _grouped(self, ordered: Sequence[Unit]) -> tuple[Group, ...]:
+        # A documentId in a single call stands in the query, so the entry's size is an upper bound.
+        alone = [unit.size <= self._limits.single_body for unit in ordered]
+        if self._batching == "never":
+            return tuple(Group((index,), batch=not fits) for index, fits in enumerate(alone))
+        load = Load(
+            [unit.size for unit in ordered],
+            alone,
+            self._limits.container - _FRAME,
+            apart=[unit.apart for unit in ordered] if any(unit.apart for unit in ordered) else (),
+            apart_capacity=self._limits.containers_together,
+        )
+        if not load.fits(range(len(ordered))):
+            load = Load(load.sizes, alone, load.capacity, edges_between(ordered), load.apart, load.apart_capacity)
+        return pack(load)
+
+    def _drafted(
+        self,
+        ordered: Sequence[Unit],
+        groups: Sequence[Group],
+        batch: Callable[[Sequence[Unit]], _Draft],
+        single: Callable[[Unit], _Draft],
+    ) -> list[_Draft]:
+        """Return one draft for each group, each after those that hold what its units need."""
+        drafts = []
+        for group in groups:
+            units = [ordered[index] for index in group.members]
+            drafts.append(batch(units) if group.batch else single(units[0]))
+        if len(groups) == 1:
+            return drafts
+        home = {index: number for number, group in enumerate(groups) for index in group.members}
+        needed: dict[int, set[int]] = defaultdict(set)
+        for first, second in edges_between(ordered):
+            if home[first] != home[second]:
+                needed[home[second]].add(home[first])
+        return [_after(draft, tuple(sorted(needed.get(number, ())))) for number, draft in enumerate(drafts)]
+
+    # Single drafts
+
+    def _item_batch(self, units: Sequence[Unit]) -> _Draft:
+        path = f"{self._wire.items_path(units[0].address.scope)}/batch"
+        return _Draft(CallKind.ITEM_BATCH, "PUT", path, units, _size_of(units))
+
+    def _stream_update(self, units: Sequence[Unit]) -> _Draft:
+        path = f"{self._wire.source_path(units[0].address.scope)}/stream/update"
+        return _Draft(CallKind.STREAM_UPDATE, "PUT", path, units, _size_of(units))
+
+    def _identity_batch(self, units: Sequence[Unit]) -> _Draft:
+        path = f"{self._wire.provider_path(units[0].address.scope)}/permissions/batch"
+        return _Draft(CallKind.IDENTITY_BATCH, "PUT", path, units, _size_of(units))
+
+    def _single_identity(self, unit: Unit) -> _Draft:
+        size = self._wire.single_entry(unit.address, unit.verb, unit.resource).size
+        path = self._wire.provider_path(unit.address.scope)
+        if unit.kind is Kind.ALIAS:
+            return _Draft(CallKind.MAPPING_PUT, "PUT", f"{path}/mappings", (unit,), size)
+        method, kind = _SINGLE[unit.verb]
+        return _Draft(kind, method, f"{path}/permissions", (unit,), size)
+
+    def _single_item(self, unit: Unit) -> _Draft:
+        path = self._wire.items_path(unit.address.scope)
+        document = ("documentId", unit.address.name)
+        if unit.verb is not Verb.PUT:
+            tree = str(unit.verb is Verb.DELETE_TREE).lower()
+            return _Draft(CallKind.ITEM_DELETE, "DELETE", path, (unit,), 0, (document, ("deleteChildren", tree)))
+        entry = self._wire.single_entry(unit.address, unit.verb, unit.resource)
+        packed = entry.body is not None and (entry.apart or entry.body.encoding != "text")
+        query = (document, ("compressionType", entry.compression)) if packed else (document,)
+        return _Draft(CallKind.ITEM_PUT, "PUT", path, (unit,), entry.size, query)
+
+    def _may_disable_all(self, provider: str, units: Sequence[Unit]) -> bool:
+        return (
+            self._ask is not None
+            and self._batching == "auto"
+            and len(units) > 1
+            and provider in self._wire.context.exclusive_providers
+            and all(unit.verb is Verb.DELETE for unit in units)
+            and not self._stays.identities_of(provider)
+        )
 
 
-def _single_item(number: int, entry: _Entry, wire: Wire, covers: tuple[Covered, ...], size: int) -> Call:
-    scope = entry.address.scope
-    path = wire.items_path(scope)
-    document = ("documentId", entry.address.name)
-    if entry.verb is Verb.DELETE:
-        query: tuple[tuple[str, str], ...] = (document, ("deleteChildren", "false"))
-        return Call(number, CallKind.ITEM_DELETE, "DELETE", path, query, scope, covers, size)
-    body = wire.batch_entry(entry.address, entry.verb, entry.resource).body
-    binary = body is not None and body.encoding != "text"
-    query = (document, ("compressionType", COMPRESSION)) if binary else (document,)
-    return Call(number, CallKind.ITEM_PUT, "PUT", path, query, scope, covers, size)
+def _all_deleted(units: Sequence[Unit]) -> bool:
+    return all(unit.verb is Verb.DELETE for unit in units)
+
+
+def _swept(units: Iterable[Unit]) -> list[Unit]:
+    return [Unit(unit.address, Verb.SWEPT, None, unit.kind, 0) for unit in units]
+
+
+def _size_of(units: Iterable[Unit]) -> int:
+    return _FRAME + sum(unit.size for unit in units)
+
+
+def _after(draft: _Draft, after: tuple[int, ...]) -> _Draft:
+    return replace(draft, after=after) if after else draft

@@ -11,19 +11,32 @@ from reconciler.problems import ManifestError, Problem
 
 
 class SourceRef(NamedTuple):
-    """A source at the remote: its id, and the project's name of its security provider, if any."""
+    """A source at the remote: its id, and the project's name of its security provider, if any.
+
+    A `catalog` is fed through the Stream API (push-api.md 2.5), an `exclusive` source by nobody else.
+    `compression` is how binary content travels (push-api.md 4.5), `status` whether runs tell the
+    source's activity (push-api.md 5.5).
+    """
 
     id: str
     provider: str | None = None
+    catalog: bool = False
+    exclusive: bool = False
+    compression: str = "ZLIB"
+    status: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WireContext:
-    """The organization, and project names of sources and providers with what the remote calls them."""
+    """The organization, and project names of sources and providers with what the remote calls them.
+
+    `exclusive_providers` are the project's names of those that nobody else feeds.
+    """
 
     organization: str
     sources: Mapping[str, SourceRef] = field(default_factory=dict)
     providers: Mapping[str, str] = field(default_factory=dict)
+    exclusive_providers: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, target: Target, source_providers: Mapping[str, str | None]) -> WireContext:

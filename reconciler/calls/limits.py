@@ -20,7 +20,7 @@ class Limits:
     """Body of a single call: the API takes 6 MB, one client saw 500 above 5 MB (push-api.md 4.1)."""
 
     inline_content: int = 5_000_000
-    """`data` or `compressedBinaryData` of one item (push-api.md 4.1); see `calls.compile` for its use."""
+    """`data` or `compressedBinaryData` of one item (push-api.md 4.1); larger ones take a container."""
 
     container: int = 256 * MIB
     """What a file container holds (push-api.md 4.1)."""
@@ -28,8 +28,14 @@ class Limits:
     permission_identities: int = 5_000
     """Identities in the permissions of one item; more is accepted, then rejected (push-api.md 4.1)."""
 
+    catalog_item: int = 3_000_000
+    """One item of a catalog source (push-api.md 4.1)."""
+
     container_lifetime: float = 60 * 60.0
     """How long after its creation a container may be used (push-api.md 2.2)."""
+
+    containers_together: int = 3_000_000_000
+    """Bytes of containers that one batch may name: what a megabyte a second uploads before the first expires."""
 
 
 PUBLISHED = Limits()

@@ -1,10 +1,11 @@
 """Divides the changes of one scope into single calls and batches, for the fewest API calls.
 
 Pure arithmetic over sizes. A single call counts as one, a batch as two (a container and the batch;
-the upload to storage counts for nothing, push-api.md 4.2). All changes that fit one container are
-provably one batch, or one or two single calls. Beyond that it is bin packing: searched exhaustively
-for a few changes, and for many the better of two heuristics, whose distance from `lower_bound` is
-at most what the last container leaves empty.
+the upload to storage counts for nothing, push-api.md 4.2). A body that takes a container of its own
+costs the same one call wherever it stands, so it changes no comparison, except that the containers
+one batch names must all be filled before the first of them expires (push-api.md 2.2). All changes
+that fit one batch are provably one batch, or one or two single calls. Beyond that it is bin packing:
+searched exhaustively for a few changes, and for many the better of two heuristics.
 """
 
 from __future__ import annotations
@@ -40,13 +41,26 @@ class Load:
     """What is to be packed: sizes in bytes, which may go alone, and what must not come before what.
 
     `edges` are pairs of indexes, the first one not after the second; indexes already stand in such
-    an order. Every size is at most `capacity`.
+    an order. `apart` are the bytes of each one's own container, 0 for none, of which one batch takes
+    `apart_capacity`. Each one fits a batch by itself.
     """
 
     sizes: Sequence[int]
     alone: Sequence[bool]
     capacity: int
     edges: Edges = ()
+    apart: Sequence[int] = ()
+    apart_capacity: int = 0
+
+    def fits(self, indexes: Sequence[int]) -> bool:
+        """Whether one batch takes all of these."""
+        if sum(self.sizes[index] for index in indexes) > self.capacity:
+            return False
+        return not self.apart or sum(self.apart[index] for index in indexes) <= self.apart_capacity
+
+    def weight(self, index: int) -> tuple[int, int]:
+        """Return what one takes of the capacities."""
+        return self.sizes[index], self.apart[index] if self.apart else 0
 
 
 def pack(load: Load) -> tuple[Group, ...]:
@@ -54,7 +68,7 @@ def pack(load: Load) -> tuple[Group, ...]:
     count = len(load.sizes)
     if count <= 2 and all(load.alone):
         return tuple(Group((index,), batch=False) for index in range(count))
-    if sum(load.sizes) <= load.capacity:
+    if load.fits(range(count)):
         return (Group(tuple(range(count)), batch=True),)
     if count <= EXHAUSTIVE:
         return _search(load)
@@ -68,23 +82,6 @@ def pack(load: Load) -> tuple[Group, ...]:
 def total_cost(groups: Sequence[Group]) -> tuple[int, int]:
     """Return the API calls and the HTTP requests of these groups."""
     return (sum(group.cost[0] for group in groups), sum(group.cost[1] for group in groups))
-
-
-def lower_bound(load: Load) -> int:
-    """Return a number of API calls that no grouping can go below."""
-    total = sum(load.sizes)
-    alone = sorted((size for size, may in zip(load.sizes, load.alone, strict=True) if may), reverse=True)
-    best = len(load.sizes) if all(load.alone) else None
-    taken = 0
-    for singles in range(len(alone) + 1):
-        batches = -(-(total - taken) // load.capacity)
-        cost = singles + 2 * batches
-        best = cost if best is None else min(best, cost)
-        if singles < len(alone):
-            taken += alone[singles]
-        if singles >= best:
-            break
-    return best or 0
 
 
 def _search(load: Load) -> tuple[Group, ...]:
@@ -119,7 +116,7 @@ def _groups(partition: Sequence[Sequence[int]], load: Load) -> list[Group] | Non
     for block in partition:
         if len(block) == 1 and load.alone[block[0]]:
             groups.append(Group((block[0],), batch=False))
-        elif sum(load.sizes[index] for index in block) <= load.capacity:
+        elif load.fits(block):
             groups.append(Group(tuple(block), batch=True))
         else:
             return None
@@ -157,11 +154,13 @@ def _in_order(load: Load) -> tuple[Group, ...]:
     count = len(load.sizes)
     best: list[tuple[int, int]] = [(0, 0)] * (count + 1)
     cut: list[tuple[int, bool]] = [(0, False)] * (count + 1)
-    low, held = 0, 0
+    low, held, apart = 0, 0, 0
     for end in range(1, count + 1):
-        held += load.sizes[end - 1]
-        while held > load.capacity:
-            held -= load.sizes[low]
+        size, beside = load.weight(end - 1)
+        held, apart = held + size, apart + beside
+        while held > load.capacity or (load.apart and apart > load.apart_capacity):
+            size, beside = load.weight(low)
+            held, apart = held - size, apart - beside
             low += 1
         best[end] = (best[low][0] + BATCH_COST[0], best[low][1] + BATCH_COST[1])
         cut[end] = (low, True)
@@ -182,20 +181,26 @@ def _in_order(load: Load) -> tuple[Group, ...]:
 def _by_size(load: Load) -> tuple[Group, ...] | None:
     """Return groups by best fit, largest first, or None when what belongs together fits no container."""
     units = _units(len(load.sizes), load.edges)
-    weights = [sum(load.sizes[index] for index in unit) for unit in units]
-    if any(weight > load.capacity for weight in weights):
+    if not all(load.fits(unit) for unit in units):
         return None
+    weights = [sum(load.sizes[index] for index in unit) for unit in units]
+    beside = [sum(load.weight(index)[1] for index in unit) for unit in units]
     room: list[tuple[int, int]] = []
     bins: list[list[int]] = []
+    spare: list[int] = []
     for position in sorted(range(len(units)), key=lambda at: (-weights[at], at)):
         weight = weights[position]
         at = bisect.bisect_left(room, (weight, -1))
+        while at < len(room) and spare[room[at][1]] < beside[position]:
+            at += 1
         if at < len(room):
             left, number = room.pop(at)
         else:
             left, number = load.capacity, len(bins)
             bins.append([])
+            spare.append(load.apart_capacity)
         bins[number].extend(units[position])
+        spare[number] -= beside[position]
         bisect.insort(room, (left - weight, number))
     groups: list[Group] = []
     for members in sorted(sorted(held) for held in bins):

@@ -2,11 +2,14 @@
 
 Pure: it turns canonical documents (`model.canonical`) into the entries of push-api.md section 3 and
 knows nothing of files, batching or HTTP. The content of an item's body is not at hand here; the
-payload adds it (`pushapi.payload`), and `body_bound` says how large it may become.
+payload adds it (`pushapi.payload`). From its size alone follows how it travels: text as `data`,
+anything else compressed and in base64, and what may be too large for either in a file container of
+its own (push-api.md 3.1, 4.1); the bounds say how large each may become.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,29 +17,39 @@ from urllib.parse import quote
 
 import orjson
 
-from reconciler.calls.call import Verb
+from reconciler.calls.call import Covered, Verb
 from reconciler.calls.context import WireContext
+from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, permanent_id
 from reconciler.model.identity import Identity, aliased_identity, parse_identity
 from reconciler.model.states import Resource
 from reconciler.problems import ManifestError, Problem
 
-COMPRESSION = "ZLIB"
+ZLIB = "ZLIB"
+"""What the API takes binary content for when nothing is said (push-api.md 4.5)."""
 
 # As item permissions spell a type, and as identity calls do (push-api.md 3.4, 3.5 and 7 no. 16).
 PERMISSION_TYPES = {"user": "User", "group": "Group", "virtual-group": "VirtualGroup", "unknown": "Unknown"}
 _IDENTITY_TYPES = {"user": "USER", "group": "GROUP", "virtual-group": "VIRTUAL_GROUP", "unknown": "UNKNOWN"}
 
+# Properties of an item beside its metadata that are fields as well: a partial update can set them.
+PATCHED_PROPERTIES = ("title", "clickableUri")
+
 _CACHED_MODELS = 4096
 _BODY_OVERHEAD = 128
+_FILE_ID_OVERHEAD = 192  # the key, and a `fileId`, which is a UUID today
+
+# Bytes around the blocks of a compressed stream: its header, its end and its checksum (push-api.md 4.5).
+_FRAMES = {ZLIB: 11, "GZIP": 23, "DEFLATE": 5}
 
 
 class Section(StrEnum):
-    """The lists of a batch file (push-api.md 3.3 and 3.5)."""
+    """The lists of a batch file (push-api.md 2.5, 3.3 and 3.5)."""
 
     ADD_OR_UPDATE = "addOrUpdate"
     DELETE = "delete"
+    PARTIAL_UPDATE = "partialUpdate"
     MEMBERS = "members"
     MAPPINGS = "mappings"
     DELETED = "deleted"
@@ -53,40 +66,62 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a batch file, or a single call's body: a JSON object, its content still missing."""
+    """One entry of a batch file, or a single call's body: a JSON object, its content still missing.
+
+    `compression` is how binary content of it travels. With `apart` the body is in a file container
+    of its own, of at most `container_size` bytes, and the entry only names it.
+    """
 
     head: bytes
     body: Body | None = None
+    compression: str = ZLIB
+    apart: bool = False
 
     @property
     def size(self) -> int:
         """An upper bound of the bytes of the whole JSON object; exact without a body."""
-        return len(self.head) + (body_bound(self.body.size) if self.body else 0)
+        if self.body is None:
+            return len(self.head)
+        return len(self.head) + (_FILE_ID_OVERHEAD if self.apart else body_bound(self.body.size, self.compression))
+
+    @property
+    def container_size(self) -> int:
+        """An upper bound of the bytes that the body's own container holds; 0 when it has none."""
+        return packed_bound(self.body.size, self.compression) if self.body is not None and self.apart else 0
 
 
-def zlib_bound(size: int) -> int:
-    """Return how many bytes a ZLIB stream of `size` bytes may take.
+def packed_bound(size: int, compression: str) -> int:
+    """Return how many bytes `size` bytes may take when they are compressed in this way.
 
-    Five bytes for each started 16,383 and eleven for the frame. It is a promise, not a property of
-    some zlib build: the payload falls back to stored blocks when a compressor would exceed it.
+    For the deflating kinds five bytes for each started 16,383 and the frame. It is a promise, not a
+    property of some zlib build: the payload falls back to stored blocks when a compressor would
+    exceed it. LZMA has no such blocks; what it adds to noise is a hundredth, and a 32nd is kept free.
     """
-    return size + 5 * (size // 16_383 + 1) + 11
+    if compression == "UNCOMPRESSED":
+        return size
+    if compression == "LZMA":
+        return size + size // 32 + 4096
+    return size + 5 * (size // 16_383 + 1) + _FRAMES[compression]
 
 
-def body_bound(size: int) -> int:
+def body_bound(size: int, compression: str = ZLIB) -> int:
     """Return how many bytes a body of `size` bytes adds to its JSON entry at most, key included.
 
-    The same on every machine, whatever the content: base64 of the largest ZLIB stream. Escaped text
+    The same on every machine, whatever the content: base64 of the largest compressed form. Escaped text
     nearly always stays below it; text of which more than a third needs escapes travels compressed
     (`compressedBinaryData`), so that the bound holds without reading the text (push-api.md 3.1).
     """
-    return (zlib_bound(size) + 2) // 3 * 4 + _BODY_OVERHEAD
+    return (packed_bound(size, compression) + 2) // 3 * 4 + _BODY_OVERHEAD
 
 
-def section_of(address: Address, verb: Verb) -> Section:
-    """Return the list of a batch file in which this change stands."""
+def section_of(address: Address, verb: Verb) -> Section | None:
+    """Return the list of a batch file in which this change stands; None for one that is written nowhere."""
+    if verb is Verb.SWEPT:
+        return None
     kind = address.kind
     if kind is Kind.ITEM:
+        if verb is Verb.PATCH:
+            return Section.PARTIAL_UPDATE
         return Section.ADD_OR_UPDATE if verb is Verb.PUT else Section.DELETE
     if kind is Kind.ALIAS:
         return Section.MAPPINGS
@@ -96,31 +131,40 @@ def section_of(address: Address, verb: Verb) -> Section:
 class Wire:
     """Turns resources into entries for one context; permission models are turned once each."""
 
-    def __init__(self, context: WireContext) -> None:
+    def __init__(self, context: WireContext, limits: Limits = PUBLISHED) -> None:
         self.context = context
+        self.limits = limits
         self._models: dict[tuple[str, bytes], tuple[orjson.Fragment, int]] = {}
+
+    def source_path(self, source: str) -> str:
+        """Return the path under which a source's calls live (push-api.md 2.1 and 2.5)."""
+        return f"{self._organization()}/sources/{_segment(self.context.source(source).id)}"
 
     def items_path(self, source: str) -> str:
         """Return the path of a source's single item calls (push-api.md 2.1)."""
-        return f"{self._organization()}/sources/{_segment(self.context.source(source).id)}/documents"
+        return f"{self.source_path(source)}/documents"
 
     def provider_path(self, provider: str) -> str:
         """Return the path under which a provider's identity calls live (push-api.md 2.3)."""
         return f"{self._organization()}/providers/{_segment(self.context.provider_id(provider))}"
 
-    def batch_entry(self, address: Address, verb: Verb, resource: Resource | None) -> Entry:
-        """Return the entry of a batch file.
+    def batch_entry(self, covered: Covered, resource: Resource | None) -> Entry:
+        """Return the entry of a batch file; for a patch, its entries, with commas between them.
 
         `resource` is what is put, or what an alias was before its deletion; it may be None for any
         other deletion. Raises ManifestError for metadata that the wire has no place for.
         """
-        if address.kind is Kind.ITEM and verb is Verb.PUT:
+        address, verb = covered.address, covered.verb
+        if address.kind is not Kind.ITEM:
+            return self.single_entry(address, verb, resource)
+        if verb is Verb.PUT:
             return self._item(_needed(address, resource), documented_id=address.name)
-        if address.kind is Kind.ITEM:
-            # Explicit, although false is the API's default: the rule is a prefix rule, and clients
-            # disagree about the default (push-api.md 7 no. 9).
-            return Entry(orjson.dumps({"documentId": address.name, "deleteChildren": False}))
-        return self.single_entry(address, verb, resource)
+        if verb is Verb.PATCH:
+            return self._patch(address.name, covered.fields, _needed(address, resource))
+        # Explicit, although false is the API's default: the rule is a prefix rule, and clients
+        # disagree about the default (push-api.md 7 no. 9).
+        tree = verb is Verb.DELETE_TREE
+        return Entry(orjson.dumps({"documentId": address.name, "deleteChildren": tree}))
 
     def single_entry(self, address: Address, verb: Verb, resource: Resource | None) -> Entry:
         """Return the body of a single call; an item's documentId is in the query, not in the body."""
@@ -156,13 +200,41 @@ class Wire:
         ):
             if key in own:
                 doc[wire_key] = own[key]
-        body = own.get("body")
-        if body is not None and body["encoding"] != "text" and documented_id is not None:
+        source = self.context.source(resource.address.scope)
+        body = Body(**own["body"]) if own.get("body") is not None else None
+        apart = body is not None and body_bound(body.size, source.compression) > self.limits.inline_content
+        packed = body is not None and (apart or body.encoding != "text")
+        if packed and documented_id is not None:
             # A key of batch entries only; a single call says it in its query (push-api.md 2.1).
-            doc["compressionType"] = COMPRESSION
+            doc["compressionType"] = source.compression
         if resource.shared:
             doc["permissions"] = self._model(resource.address.scope, resource.shared)[0]
-        return Entry(orjson.dumps(doc), Body(**body) if body is not None else None)
+        # Text that has to be compressed after all is what nothing is said of: ZLIB.
+        return Entry(orjson.dumps(doc), body, source.compression if packed else ZLIB, apart)
+
+    def _patch(self, document_id: str, fields: Sequence[str], resource: Resource) -> Entry:
+        """Return what sets these fields to their new values (push-api.md 2.5).
+
+        Always `fieldValueReplace`: appending to a list is not harmless to repeat, and a call whose reply
+        was lost is repeated.
+        """
+        own = orjson.loads(resource.doc)
+        metadata: dict[str, Any] = own.get("metadata") or {}
+        _check_metadata(resource.address, own, metadata)
+        values = {key.lower(): own[key] for key in PATCHED_PROPERTIES if key in own} | metadata
+        values.setdefault("permanentid", permanent_id(resource.address.name))
+        entries = (
+            orjson.dumps(
+                {
+                    "documentId": document_id,
+                    "operator": "fieldValueReplace",
+                    "field": field,
+                    "value": values.get(field),
+                }
+            )
+            for field in fields
+        )
+        return Entry(b",".join(entries))
 
     def _model(self, source: str, shared: bytes) -> tuple[orjson.Fragment, int]:
         key = (source, shared)
@@ -240,11 +312,6 @@ class Wire:
         if identity.provider != scope:
             doc["provider"] = self.context.provider_ref(identity.provider)
         return doc
-
-
-def entry_size(resource: Resource, context: WireContext) -> int:
-    """Return an upper bound, in bytes, of a put resource's entry in a batch file, its body included."""
-    return Wire(context).batch_entry(resource.address, Verb.PUT, resource).size
 
 
 def alias_identity(address: Address) -> Identity:

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import gc
 import os
-import shlex
-import signal
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
-from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler import __version__
-from reconciler.applying.apply import Clock, Run, check_base, run_calls
+from reconciler.applying.apply import Clock, Run, Teller, check_base, run_calls
 from reconciler.applying.events import Event, RunFinished
 from reconciler.bodies import BodyStore, ProjectBodies
-from reconciler.calls.call import Compiled
+from reconciler.calls.call import STREAMS, SourceStatus
+from reconciler.cli.bodycheck import check_bodies
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
-from reconciler.cli.files import read_plan_file
 from reconciler.cli.identify import iso, lock_info, this_command
 from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import refuse_hazards
 from reconciler.cli.session import Planned, Session, bodies_store, check_target
+from reconciler.cli.stopping import Stop
+from reconciler.model.metadata import FieldType
 from reconciler.planning.plan import Plan
-from reconciler.problems import Interrupted, ManifestError, Problem, StateError, UsageError, errors_in
+from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
 from reconciler.state.store import LockInfo, StateReader
+
+if TYPE_CHECKING:
+    from reconciler.cli.remote import Remote
+    from reconciler.pushapi.client import PushClient
+    from reconciler.rendering.report import Recorder
 
 DONE, STOPPED, INTERRUPTED = 0, 4, 130
 
 SWEEP_EVERY = 50  # accepted calls after which even a small apply lets go of bodies
 
-# Seconds between two looks at whether to stop, while waiting for another attempt.
-_GLANCE = 0.2
+# What sources are told is for show: seconds and attempts that it may take.
+_TELL_SECONDS, _TELL_ATTEMPTS = 10.0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,72 +57,66 @@ class Approval:
     detail: str
 
 
-def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planned:
-    """Read a saved plan and hold it against the project. Raises StateError for one that does not fit."""
-    from reconciler.planfile import load_plan
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a plan is carried out.
 
-    saved = load_plan(read_plan_file(path), str(path))
-    plan = saved.plan
-    if plan.environment != session.project.environment.name or plan.target != session.target:
-        raise StateError(
-            Problem(
-                "foreign-plan",
-                f'the plan was made for environment "{plan.environment}", organization "{plan.target.organization}"',
-                why=f'this is "{session.project.environment.name}" of "{session.target.organization}".',
-                fix="choose its environment with -e, or make a new plan.",
-                where=str(path),
-            )
-        )
-    settled = {covered.address for stage in saved.stages for call in stage.calls for covered in call.covers}
-    if unknown := settled.union(saved.state_only) - {change.address for change in plan.changes}:
-        raise StateError(
-            Problem(
-                "plan-altered",
-                f'the plan would settle "{min(unknown)}", of which no change speaks',
-                why="what was reviewed is what is applied, and nobody reviewed this.",
-                fix="make and review a new plan:\n    reconciler plan --out plan.json",
-                where=str(path),
-            )
-        )
-    hazards = tuple(
-        replace(
-            hazard, allowed=hazard.allowed or hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
-        )
-        for hazard in plan.hazards
-    )
-    return Planned(replace(plan, hazards=hazards), Compiled(saved.stages, saved.state_only), None, saved.digest)
-
-
-def go_on_after_saved(path: Path, directory: str | None, environment: str | None) -> str:
-    """Return the command that goes on where the apply of a saved plan stopped.
-
-    The state has moved since that plan was made, so it takes a new one, of what is left.
+    `output` is the form of the closing report on stdout (`json`), or `text` for the plan there and
+    no report. `saved` says that the plan was reviewed as it is, so it is never made anew. `go_on` is the
+    command that goes on after a stop; without it, the same one does.
     """
-    place = [*(("-C", directory) if directory else ()), *(("-e", environment) if environment else ())]
-    return shlex.join(["reconciler", *place, "plan", "--out", str(path)])
+
+    approval: Approval
+    lock_timeout: float
+    parallelism: int
+    output: str = "text"
+    saved: bool = False
+    go_on: str | None = None
 
 
-def apply_planned(
-    session: Session, planned: Planned, approval: Approval, *, lock_timeout: float, go_on: str | None = None
-) -> int:
-    """Show a plan, have it approved, and run it. Returns the exit code.
+def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -> int:
+    """Make a plan, show it, have it approved, and run it. Returns the exit code.
 
-    `go_on` is the command that goes on after a stop; without it, the same one does.
+    When the state moves between the plan and the lock, the plan is made, shown and approved anew,
+    unless it is a saved one: that is refused as stale.
     """
-    from reconciler.cli.output import show_plan
+    while True:
+        made_at = 0 if terms.saved else time.time_ns()
+        planned = make()
+        try:
+            return _apply_once(session, planned, terms, made_at)
+        except StateError as error:
+            if terms.saved or error.problems[0].code != "stale-plan":
+                raise
+        click.echo("the state moved since the plan was made; this is the plan as of now:", err=True)
 
-    show_plan(planned, session, output="text", detail=approval.detail)
-    if errors_in(planned.plan.problems):
-        raise ManifestError(*errors_in(planned.plan.problems))
+
+def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) -> int:
+    errors = errors_in(planned.plan.problems)
+    # What stops it is told once, as the error that it is.
+    told = replace(planned.plan, problems=tuple(entry for entry in planned.plan.problems if entry not in errors))
+    _show(replace(planned, plan=told), session, terms)
+    if errors:
+        raise ManifestError(*errors)
     if not planned.plan.changes:
+        _close_left_open(session)
+        _report_nothing(planned, terms)
         return DONE
     refuse_hazards(planned.plan)
-    _check_base(session, planned.plan, lock_timeout)
-    _approve(approval)
-    _check_bodies(session, planned)
+    _check_base(session, planned.plan, terms.lock_timeout)
+    _approve(terms.approval)
+    check_bodies(session, planned, made_at)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
-    return _run(session, planned, lock_timeout, go_on or this_command())
+    return _run(session, planned, terms)
+
+
+def _show(planned: Planned, session: Session, terms: Terms) -> None:
+    """Show the plan where it is not in the way of the report."""
+    from reconciler.cli.output import show_plan
+
+    with redirect_stdout(sys.stderr) if terms.output == "json" else suppress():
+        show_plan(planned, session, output="text", detail=terms.approval.detail)
 
 
 def _check_base(session: Session, plan: Plan, lock_timeout: float) -> None:
@@ -146,91 +144,59 @@ def _approve(approval: Approval) -> None:
         raise UsageError(Problem("not-approved", "nothing was done", fix="run it again when you are ready."))
 
 
-def _check_bodies(session: Session, planned: Planned) -> None:
-    """Make sure that every body is at hand, and unchanged, before the first call."""
-    plan = planned.plan
-    with bodies_store(session) as store:
-        missing = {body.sha256 for body in plan.bodies if body.path is None and not store.has(body.sha256)}
-        if missing:
-            store.put_many(_bodies_from_manifests(session, missing))
-            missing = {sha256 for sha256 in missing if not store.has(sha256)}
-    if missing:
-        raise ManifestError(
-            Problem(
-                "body-changed",
-                f"{len(missing)} bodies that the plan names are neither kept nor in the manifests any more",
-                why="the manifests changed since the plan was made, so what was reviewed cannot be sent.",
-                fix="make and review a new plan:\n    reconciler plan --out plan.json",
-            )
-        )
-    for body in plan.bodies:
-        if body.path is not None:
-            found = session.folder.resolve(body.path)
-            if isinstance(found, Problem):
-                raise ManifestError(found)
-            if found.stat.size != body.size:
-                raise ManifestError(_body_changed(body.path))
-
-
-def _body_changed(path: str) -> Problem:
-    return Problem(
-        "body-changed",
-        f'content file "{path}" is not the one that the plan was made with',
-        why="what was reviewed is what is sent, and nothing else.",
-        fix="make and review a new plan:\n    reconciler plan --out plan.json",
-    )
-
-
-def _bodies_from_manifests(session: Session, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    from reconciler.manifest.load import load_manifests
-
-    loaded = load_manifests(
-        session.project, session.folder, session.project_file, recorded={}, cache=session.cache, keep_bodies=True
-    )
-    for entry in loaded.entries(loaded.desired.fingerprints).values():
-        if entry.body_sha256 in wanted and entry.body is not None:
-            yield entry.body_sha256, entry.body
-
-
 # -- the run ---------------------------------------------------------------------------------------
 
 
-def _run(session: Session, planned: Planned, lock_timeout: float, go_on: str) -> int:
+def _run(session: Session, planned: Planned, terms: Terms) -> int:
     from reconciler.cli.remote import connect
     from reconciler.pushapi.client import PushClient
+    from reconciler.rendering.report import Recorder
 
     plan = planned.plan
-    now = datetime.now(UTC)
-    lock = lock_info(iso(now))
-    stop = _Stop()
-    run = Run(
-        info=_run_info(plan, planned.digest, lock),
-        plan=plan,
-        stages=planned.compiled.stages,
-        state_only=planned.compiled.state_only,
-        new_lineage=lambda: str(uuid.uuid4()),
-        above=_highest_ordering_id(session.store, plan),
-    )
+    lock = lock_info(iso(datetime.now(UTC)))
+    stop = Stop()
     context = session.wire_context()
     refs = {body.sha256: body.path for body in plan.bodies}
     sizes = {body.sha256: body.size for body in plan.bodies}
     with (
         connect(session) as remote,
-        session.store.lock(lock, timeout=lock_timeout, waiting=_waiting) as writer,
+        session.store.lock(lock, timeout=terms.lock_timeout, waiting=_waiting) as writer,
         bodies_store(session) as store,
         PushClient(remote.hosts.push, remote.api_key.reveal(), sleep=stop.sleep) as client,
+        _status_client(remote) as status_client,
         stop.on_signals(),
     ):
         # Nothing may have moved between the plan and the lock.
         check_base(plan, session.store)
         check_target(session, session.store.target())
         bodies = ProjectBodies(store, session.folder, refs, sizes)
-
-        send = partial(client.send, bodies=bodies, context=context)
-        finished = _report(run_calls(run, writer=writer, send=send, clock=_CLOCK, stop=stop.asked), go_on)
-        if finished.done == len(planned.compiled.calls):
+        run = Run(
+            info=_run_info(plan, planned.digest, lock),
+            plan=plan,
+            stages=planned.compiled.stages,
+            state_only=planned.compiled.state_only,
+            new_lineage=lambda: str(uuid.uuid4()),
+            above=_highest_ordering_id(session.store, planned),
+            statuses=planned.compiled.statuses,
+            left_open=_left_open(session.store),
+        )
+        recorder = Recorder(plan, run.info.id)
+        events = run_calls(
+            run,
+            writer=writer,
+            send=partial(client.send, bodies=bodies, context=context),
+            clock=_CLOCK,
+            stop=stop.asked,
+            tell=_teller(status_client),
+            parallelism=terms.parallelism,
+        )
+        finished = _follow(events, recorder, terms.go_on or this_command())
+        done = finished.done == len(planned.compiled.calls)
+        if done:
             _tidy(session, plan, store, bodies)
-    if finished.done == len(planned.compiled.calls):
+    if terms.output == "json":
+        _write(recorder)
+    if done:
         return DONE
     return INTERRUPTED if stop.asked() and not finished.failed else STOPPED
 
@@ -252,11 +218,17 @@ def _tidy(session: Session, plan: Plan, store: BodyStore, bodies: ProjectBodies)
         click.echo(f"note: later plans may not show what changes inside bodies: {error}", err=True)
 
 
-def _highest_ordering_id(store: StateReader, plan: Plan) -> int:
-    """Return the highest ordering id of what the plan changes, calls of unknown outcome included."""
-    known = [change.address for change in plan.changes if change.before is not None]
-    in_doubt = (entry.intent.ordering_id for entry in store.unsettled())
-    return max(chain((row.ordering_id for row in store.rows(known)), in_doubt), default=0)
+def _highest_ordering_id(store: StateReader, planned: Planned) -> int:
+    """Return the highest ordering id that was ever used for what the plan changes, as far as the state knows.
+
+    The journal knows of what is gone and of what is in doubt, the rows of what another store's journal
+    holds. Those of streams were chosen by the remote and mean nothing to ours.
+    """
+    known = [
+        covered.address for call in planned.compiled.calls if call.kind not in STREAMS for covered in call.covers
+    ]
+    rows = (row.ordering_id for row in store.rows(known))
+    return max(chain(rows, [store.highest_ordering_id()]))
 
 
 def _kept(session: Session) -> set[str]:
@@ -271,14 +243,17 @@ def _kept(session: Session) -> set[str]:
     return kept
 
 
-def _report(events: Iterator[Event], go_on: str) -> RunFinished:
+def _follow(events: Iterator[Event], recorder: Recorder, go_on: str) -> RunFinished:
+    """Show the events of a run as they come and return the last one."""
     from reconciler.rendering.progress import BarReporter, LineReporter, render_report
 
     reporter = BarReporter(sys.stderr) if sys.stderr.isatty() and not os.environ.get("CI") else LineReporter(sys.stderr)
     finished = None
-    with reporter:
+    # Closed at once when showing them fails, and not when somebody collects the garbage: the run ends here.
+    with closing(events), reporter:  # type: ignore[type-var]
         for event in events:
             reporter.handle(event)
+            recorder.handle(event)
             if isinstance(event, RunFinished):
                 finished = event
     assert finished is not None
@@ -286,50 +261,70 @@ def _report(events: Iterator[Event], go_on: str) -> RunFinished:
     return finished
 
 
-class _Stop:
-    """Remembers that somebody asked to stop; the call in flight is finished and recorded first."""
+def _report_nothing(planned: Planned, terms: Terms) -> None:
+    if terms.output == "json":
+        from reconciler.rendering.report import Recorder
 
-    def __init__(self) -> None:
-        self._asked = False
+        _write(Recorder(planned.plan, None))
 
-    def asked(self) -> bool:
-        """Whether to start no further call."""
-        return self._asked
 
-    def sleep(self, seconds: float) -> None:
-        """Wait before another attempt. Raises Interrupted when somebody asks to stop meanwhile."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self._asked:
-            time.sleep(min(left, _GLANCE))
-        if self._asked:
-            raise Interrupted(
-                Problem(
-                    "interrupted",
-                    "stopped before another attempt",
-                    why="the last attempt was not answered with success, so this call is sent again next time.",
-                    fix="run the same command again to go on.",
-                )
-            )
+def _write(recorder: Recorder) -> None:
+    from reconciler.cli.output import write
 
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as the wish to stop for the length of a `with` block."""
+    write(recorder.text())
 
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            self._asked = True
-            # The next one ends it at once, and what was in flight is recorded as unknown.
-            for other in before:
-                signal.signal(other, signal.default_int_handler)
-            click.echo("stopping after this call; once more to stop at once", err=True)
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in before:
-                signal.signal(number, handle)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+# -- what sources are told -------------------------------------------------------------------------
+
+
+def _status_client(remote: Remote) -> PushClient:
+    """Return a client that insists little."""
+    from reconciler.pushapi.client import PushClient
+    from reconciler.pushapi.http import Timeouts
+    from reconciler.pushapi.retry import RetryPolicy
+
+    return PushClient(
+        remote.hosts.push,
+        remote.api_key.reveal(),
+        timeouts=Timeouts(connect=_TELL_SECONDS / 2, transfer=_TELL_SECONDS, reply=_TELL_SECONDS),
+        policy=RetryPolicy(attempts=_TELL_ATTEMPTS, deadline=_TELL_SECONDS),
+    )
+
+
+def _teller(client: PushClient) -> Teller:
+    from reconciler.pushapi.client import StatusType
+
+    def tell(source: SourceStatus, status: str) -> int | None:
+        found = client.tell(source.path, StatusType(status))
+        return None if found is None else int(found.timestamp() * 1000)
+
+    return tell
+
+
+def _left_open(store: StateReader) -> tuple[SourceStatus, ...]:
+    return tuple(SourceStatus(source, "", path) for source, path in store.activities())
+
+
+def _close_left_open(session: Session) -> None:
+    """Tell the sources that a run left active when it died that nothing goes on there.
+
+    Only that run can have left any, so after a clean end nothing is asked of anybody. A run that is
+    still at work will tell them itself.
+    """
+    if not session.store.activities():
+        return
+    from reconciler.applying.apply import IDLE
+    from reconciler.cli.remote import connect
+
+    try:
+        with connect(session) as remote, session.store.lock(lock_info(iso())) as writer, _status_client(remote) as client:
+            tell = _teller(client)
+            for entry in _left_open(session.store):
+                tell(entry, IDLE)
+            writer.record_activities(())
+    except ReconcilerError as error:
+        if error.problems[0].code != "state-locked":
+            click.echo(f"note: a source may still be shown as active: {error}", err=True)
 
 
 def _run_info(plan: Plan, digest: str, lock: LockInfo) -> RunInfo:

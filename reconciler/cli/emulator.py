@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.emulator_conduct import Conduct, applied, bad_fault, conduct_options, is_key
 from reconciler.cli.options import project_options
 from reconciler.problems import Problem, UsageError, did_you_mean
 
@@ -79,6 +80,7 @@ class _Asked:
     metavar="SECONDS",
     help="The time between accepting and processing; minutes at the real remote.",
 )
+@conduct_options
 @click.option("--project", is_flag=True, help="Serve what reconciler.yaml names for the environment, beside the rest.")
 @project_options
 def command(
@@ -93,6 +95,7 @@ def command(
     project: bool,
     directory: str | None,
     environment: str | None,
+    conduct: Conduct,
 ) -> int:
     """Serve the embedded emulator of the Push API until SIGTERM or Ctrl-C.
 
@@ -104,11 +107,12 @@ def command(
     \b
         reconciler emulator --port 0 --organization acme --source docs --provider corp
         reconciler emulator --project -e local --data .reconciler/served
+        reconciler emulator --project --rate published --fault 'PUT documents/batch: 503 x2'
     """
     if not math.isfinite(delay):
         raise click.BadParameter("give a number of seconds.", param_hint="'--delay'")
     asked = _Asked(organizations, sources, providers, data, delay)
-    options = _options(asked, _project_options(directory, environment) if project else None)
+    options = applied(conduct, _options(asked, _project_options(directory, environment) if project else None))
     key, told = _api_key(api_key)
     _prepare(data)
 
@@ -217,7 +221,7 @@ def _api_key(given: str | None) -> tuple[str, bool]:
         import secrets
 
         return secrets.token_urlsafe(24), True
-    if not given or not given.isascii() or not given.isprintable() or " " in given:
+    if not is_key(given):
         raise UsageError(
             Problem(
                 "api-key-broken",
@@ -302,10 +306,13 @@ def _notes(host: str, key: str, data: Path | None) -> Iterator[str]:
 
 def _serve(options: EmulatorOptions, host: str, port: int, ready: Callable[[str], None]) -> None:
     from reconciler.emulator.database import UnreadableDatabase
+    from reconciler.emulator.faults import BadRule
     from reconciler.emulator.server import serve
 
     try:
         serve(options, host, port, ready)
+    except BadRule as error:  # for a path that does not exist
+        raise bad_fault(str(error)) from None
     except (UnreadableDatabase, sqlite3.Error) as error:
         raise _unusable(options.data_dir, str(error)) from None
     except OSError as error:

@@ -28,7 +28,7 @@ def show_plan(planned: Planned, session: Session, *, output: str, detail: str, b
     if output == "json":
         from reconciler.rendering.jsondoc import render_json
 
-        write(render_json(planned.plan, planned.compiled.stages, planned.compiled.state_only))
+        write(render_json(planned.plan, planned.compiled))
         return
     from reconciler.rendering.outline import Detail, outline
 
@@ -39,9 +39,8 @@ def show_plan(planned: Planned, session: Session, *, output: str, detail: str, b
         diffs = body_diffs_of(planned, session)
     made = outline(
         planned.plan,
-        planned.compiled.stages,
+        planned.compiled,
         detail=Detail(detail),
-        state_only=planned.compiled.state_only,
         body_diffs=diffs,
         source_providers=session.source_providers,
     )

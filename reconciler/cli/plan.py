@@ -21,6 +21,12 @@ from reconciler.cli.options import cache_option, format_option, plan_options, pr
     help="How much to tell of each change.",
 )
 @click.option("--body-diff", is_flag=True, help="Show small text bodies line by line.")
+@click.option(
+    "--check-fields",
+    is_flag=True,
+    help="Ask the organization for its fields and mappings too, and say which metadata would vanish. "
+    "This alone needs the API key and the network.",
+)
 @click.option("--no-batch", is_flag=True, help="Plan one call per change, as the documentation shows them.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the plan.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
@@ -34,12 +40,13 @@ def command(
     output: str,
     detail: str,
     body_diff: bool,
+    check_fields: bool,
     no_batch: bool,
     out: Path | None,
     exit_code: bool,
     no_cache: bool,
 ) -> int:
-    """Show what would change, without credentials or network.
+    """Show what would change, without credentials or network (but see --check-fields).
 
     The same manifests and the same state give the same bytes, wherever and whenever.
     """
@@ -58,6 +65,10 @@ def command(
             keep_bodies=out is not None or body_diff,
             batching="never" if no_batch else "auto",
         )
+        if check_fields:
+            from reconciler.cli.fieldcheck import with_field_problems
+
+            planned = with_field_problems(session, planned, sources)
         show_plan(planned, session, output=output, detail=detail, body_diffs=body_diff)
         if out is not None:
             save_plan(planned, out)

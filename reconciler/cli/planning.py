@@ -59,7 +59,7 @@ def save_plan(planned: Planned, path: Path) -> None:
     """Write the plan to a file, whole or not at all. Raises UsageError when it cannot be written."""
     from reconciler.planfile import dump_plan
 
-    data = dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only)
+    data = dump_plan(planned.plan, planned.compiled)
     write_whole(path, data, "plan")
 
 

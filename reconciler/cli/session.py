@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reconciler.planning.wish import Wish
 
 # What a cached reading depends on beside the texts; raise it when reading comes to mean something else.
-CACHE_EDITION = f"{__version__}/3"
+CACHE_EDITION = f"{__version__}/4"
 WORK_FOLDER = ".reconciler"
 
 # A plan of more changes than this is not kept for next time.
@@ -248,14 +248,13 @@ def _known_plan(session: Session, key: bytes | None) -> Planned | None:
     document = session.cache.plan(key) if key is not None else None
     if document is None:
         return None
-    from reconciler.calls.call import Compiled
     from reconciler.planfile import load_plan
 
     try:
         saved = load_plan(zlib.decompress(document), "cache.db")
     except (StateError, zlib.error):
         return None
-    return Planned(saved.plan, Compiled(saved.stages, saved.state_only), None)
+    return Planned(saved.plan, saved.compiled, None)
 
 
 def _remember_plan(session: Session, key: bytes | None, planned: Planned) -> None:
@@ -264,7 +263,7 @@ def _remember_plan(session: Session, key: bytes | None, planned: Planned) -> Non
         return
     from reconciler.planfile import dump_plan
 
-    document = dump_plan(planned.plan, planned.compiled.stages, planned.compiled.state_only)
+    document = dump_plan(planned.plan, planned.compiled)
     session.cache.save_plan(key, zlib.compress(document, 1), time.time_ns())
 
 

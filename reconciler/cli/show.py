@@ -50,7 +50,7 @@ def _rendered(saved: SavedPlan, output: str, detail: str) -> str:
     from reconciler.cli.output import terminal_width
     from reconciler.rendering.outline import Detail, outline
 
-    made = outline(saved.plan, saved.stages, detail=Detail(detail), state_only=saved.state_only)
+    made = outline(saved.plan, saved.compiled, detail=Detail(detail))
     if output == "markdown":
         from reconciler.rendering.markdown import render_markdown
 

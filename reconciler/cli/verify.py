@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.session import Session
     from reconciler.state.rows import Verification
-    from reconciler.verifying.events import Event, Report
+    from reconciler.verifying.events import Event, Metadata, Report
     from reconciler.verifying.scope import Scope
 
 FORMAT_VERSION = "1.0"
@@ -66,9 +66,11 @@ def command(
 
 def _look(session: Session, scope: Scope, timeout: float) -> Report:
     import time
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     from reconciler.calls.context import WireContext
+    from reconciler.cli.fieldcheck import organization_for_verify
     from reconciler.cli.remote import connect
     from reconciler.pushapi.reader import Reader
     from reconciler.pushapi.retry import RetryPolicy
@@ -81,13 +83,25 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
     clock = Clock(now=lambda: datetime.now(UTC), seconds=time.monotonic, sleep=time.sleep)
     # A read that fails is tried again, but not for longer than the user wants to wait.
     policy = RetryPolicy(deadline=max(3.0, timeout))
+    sources = {address.split("/", 2)[1] for address in scope.rows if address.startswith("item/")}
     with (
         connect(session) as remote,
         Reader(remote.hosts, scope.target.organization, remote.api_key.reveal(), policy=policy) as reader,
         Look(reader) as look,
     ):
-        events = verify(scope, rows=session.store.rows, look=look, context=context, clock=clock, timeout=timeout)
-        return _follow(events)
+        fields, note = organization_for_verify(session, reader, sources)
+        report = _follow(
+            verify(
+                scope,
+                rows=session.store.rows,
+                look=look,
+                context=context,
+                clock=clock,
+                timeout=timeout,
+                fields=fields,
+            )
+        )
+    return replace(report, notes=(*report.notes, note)) if note else report
 
 
 def _follow(events: Iterator[Event]) -> Report:
@@ -140,7 +154,18 @@ def _show_nothing(session: Session, output: str) -> None:
 
     if output == "json":
         nothing = dict.fromkeys((status.value for status in Status), 0)
-        _write_json(session, {"total": 0, "summary": nothing, "kinds": {}, "problems": [], "notes": [], "seconds": 0.0})
+        _write_json(
+            session,
+            {
+                "total": 0,
+                "summary": nothing,
+                "kinds": {},
+                "problems": [],
+                "notes": [],
+                "metadata": None,
+                "seconds": 0.0,
+            },
+        )
         return
     known = session.store.base().serial
     write(
@@ -189,8 +214,36 @@ def _document(report: Report, session: Session) -> dict[str, Any]:
             for finding in report.problems
         ],
         "notes": list(report.notes),
+        "metadata": _metadata_document(report.metadata),
         "seconds": round(report.seconds, 3),
     }
+
+
+def _metadata_document(metadata: Metadata | None) -> dict[str, Any] | None:
+    if metadata is None:
+        return None
+    return {
+        "vanishing": [
+            {"source": entry.source, "key": entry.key, "items": entry.items, "example": entry.example}
+            for entry in metadata.vanishing
+        ],
+        "visible": metadata.visible,
+        "invisible": metadata.invisible,
+    }
+
+
+def _metadata_notes(metadata: Metadata | None) -> Iterator[str]:
+    from reconciler.rendering.values import count
+
+    if metadata is None:
+        return
+    for entry in metadata.vanishing:
+        yield (
+            f'metadata "{entry.key}" of {count(entry.items, "item")} of source "{entry.source}" vanishes: '
+            f"no field and no mapping takes it (such as that of {entry.example})"
+        )
+    if metadata.invisible:
+        yield f"{count(metadata.invisible, 'metadata value')} not compared: no field shows them as they were pushed"
 
 
 def _text(report: Report, session: Session) -> str:
@@ -217,9 +270,10 @@ def _text(report: Report, session: Session) -> str:
     hidden = {code: number - SHOWN for code, number in sorted(told.items()) if number > SHOWN}
     lines += [""] * bool(hidden)
     lines += [f"... and {number:,} more [{code}]; --format json shows all" for code, number in hidden.items()]
-    lines += [f"note: {visible(note)}" for note in report.notes]
+    notes = [*report.notes, *_metadata_notes(report.metadata)]
+    lines += [f"note: {visible(note)}" for note in notes]
     unresolved = report.count(Status.UNRESOLVED)
-    lines += [""] * bool(report.problems or report.notes)
+    lines += [""] * bool(report.problems or notes)
     lines.append(
         f"Verified: {report.count(Status.VERIFIED):,} of {report.total:,} resources; "
         f"{report.count(Status.MISSING):,} missing, {report.count(Status.REJECTED):,} rejected, "

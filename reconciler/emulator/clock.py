@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Clock:
@@ -22,6 +24,22 @@ class Clock:
         if not seconds >= 0:
             raise ValueError("a clock only goes forward")
         self._advanced += seconds
+
+
+class Pauses:
+    """Real time that passes for a client, as slowness is asked for; the emulator's end ends them all."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or when the emulator ends."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+
+    def end(self) -> None:
+        """Wait no longer, now and later."""
+        self._over.set()
 
 
 def stepped_clock(start: float = 1_700_000_000.0) -> Clock:

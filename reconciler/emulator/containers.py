@@ -40,6 +40,11 @@ class StorageRefusal(Exception):
         return Response(text, self.status, media_type="application/xml")
 
 
+def expired() -> StorageRefusal:
+    """Return what the storage says of an address whose time is over."""
+    return StorageRefusal(403, "AccessDenied", "Request has expired")
+
+
 class Upload(NamedTuple):
     """A request to the storage, as far as the storage looks at it."""
 
@@ -96,7 +101,7 @@ class Containers:
             )
         issued = int(dict(query).get("X-Amz-Date", "0"))
         if self._clock.now() >= issued + LIFETIME:
-            raise StorageRefusal(403, "AccessDenied", "Request has expired")
+            raise expired()
         for name, value in self._required.items():
             if upload.headers.get(name.lower()) != value:
                 raise StorageRefusal(403, "AccessDenied", "Access Denied")

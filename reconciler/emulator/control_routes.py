@@ -16,6 +16,7 @@ from reconciler.emulator.engine import Engine
 from reconciler.emulator.items import Item
 from reconciler.emulator.replies import Refusal, invalid_json, invalid_parameter, reply
 from reconciler.emulator.views import Access, permission_of
+from reconciler.emulator.wire import identity_type
 
 
 def control_routes(engine: Engine) -> list[Route]:
@@ -29,8 +30,9 @@ def control_routes(engine: Engine) -> list[Route]:
         "reset": (control.reset, "POST"),
         "flush": (control.flush, "POST"),
         "clock": (control.clock, "POST"),
+        "faults": (control.faults, "GET PUT POST DELETE"),
     }
-    return [Route(f"/_emulator/{name}", handler, methods=[verb]) for name, (handler, verb) in table.items()]
+    return [Route(f"/_emulator/{name}", handler, methods=verbs.split()) for name, (handler, verbs) in table.items()]
 
 
 class _Control:
@@ -115,7 +117,10 @@ class _Control:
         asked = request.query_params
         if "name" in asked:
             directory = self._engine.identities.directory
-            who = directory.who(asked.get("provider", ""), asked.get("type", "USER").upper(), asked["name"])
+            kind = identity_type(asked.get("type", "USER"))
+            if kind is None:
+                return invalid_parameter("type", asked["type"]).response()
+            who = directory.who(asked.get("provider", ""), kind, asked["name"])
             identities = access.graph.of(who)
         seen = [
             {"source": source.id, "uri": item.uri}
@@ -140,6 +145,26 @@ class _Control:
         await self._engine.settle(until=float("inf"))
         return reply({"pending": self._engine.database.pending()})
 
+    async def faults(self, request: Request) -> Response:
+        """Answer the rules of faults and how often each fired, after a change if the method asks for one.
+
+        PUT sets `{"rules": [...], "seed": N}` in place of what there was, POST adds `{"rules": [...]}`, DELETE
+        clears. A rule that cannot be read is answered 400 with what is wrong, and changes nothing.
+        """
+        faults = self._engine.faults
+        try:
+            if request.method == "DELETE":
+                faults.clear()
+            elif request.method in ("PUT", "POST"):
+                rules, seed = _asked_faults(await request.body(), seeded=request.method == "PUT")
+                if request.method == "PUT":
+                    faults.set(rules, seed)
+                else:
+                    faults.add(rules)
+        except ValueError as error:
+            return Refusal(400, "INVALID_FAULT", str(error)[:1000]).response()
+        return reply({"seed": faults.seed, "rules": faults.listed()})
+
     async def clock(self, request: Request) -> Response:
         """Move the clock forward: `{"advance": seconds}`."""
         try:
@@ -149,6 +174,20 @@ class _Control:
             refusal: Refusal = invalid_json(str(error))
             return refusal.response()
         return reply({"now": self._engine.clock.now()})
+
+
+def _asked_faults(raw: bytes, *, seeded: bool) -> tuple[list[str], int | None]:
+    """Return the rules and the seed that a body names. Raises ValueError."""
+    body = orjson.loads(raw)
+    rules = body.get("rules") if isinstance(body, dict) else None
+    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+        raise ValueError('the body is an object with "rules", a list of strings')
+    if surplus := sorted(body.keys() - ({"rules", "seed"} if seeded else {"rules"})):
+        raise ValueError(f'"{surplus[0][:100]}" means nothing here')
+    seed = body.get("seed")
+    if seed is not None and type(seed) is not int:
+        raise ValueError('"seed" is a whole number')
+    return rules, seed
 
 
 def _listed(entry: list[Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS items (
     row INTEGER PRIMARY KEY, place INTEGER NOT NULL, uri TEXT NOT NULL, ordering TEXT NOT NULL,
     permanentid TEXT NOT NULL, title TEXT, parent TEXT, extension TEXT, metadata TEXT NOT NULL,
     permissions TEXT, pushed REAL NOT NULL, body_key TEXT, body_size INTEGER NOT NULL,
-    body_sha256 TEXT NOT NULL, preview TEXT NOT NULL, body BLOB,
+    body_sha256 TEXT NOT NULL, preview TEXT NOT NULL, body BLOB, fields TEXT,
     UNIQUE (place, uri));
 CREATE INDEX IF NOT EXISTS items_permanentid ON items (permanentid);
 CREATE TABLE IF NOT EXISTS tombstones (
@@ -51,7 +51,24 @@ CREATE TABLE IF NOT EXISTS logs (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, place INTEGER NOT NULL, operation TEXT NOT NULL,
     result TEXT NOT NULL, task TEXT NOT NULL, uri TEXT NOT NULL, meta TEXT NOT NULL, request INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS logs_at ON logs (at);
+CREATE TABLE IF NOT EXISTS streams (
+    id TEXT PRIMARY KEY, place INTEGER NOT NULL, files TEXT NOT NULL, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fields (
+    organization TEXT NOT NULL, name TEXT NOT NULL, model TEXT NOT NULL, PRIMARY KEY (organization, name));
+CREATE TABLE IF NOT EXISTS rules (
+    place INTEGER PRIMARY KEY, mappings TEXT NOT NULL, changed REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS providers (
+    organization TEXT NOT NULL, name TEXT NOT NULL, model TEXT, PRIMARY KEY (organization, name));
+CREATE TABLE IF NOT EXISTS cached (
+    id INTEGER PRIMARY KEY, place INTEGER NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
+    info TEXT NOT NULL, members TEXT NOT NULL, mappings TEXT NOT NULL, well_knowns TEXT NOT NULL,
+    members_ordering TEXT NOT NULL, mappings_ordering TEXT NOT NULL, disabled INTEGER NOT NULL,
+    updated REAL NOT NULL, UNIQUE (place, key));
 """
+_CLEARED = (
+    *("queue", "containers", "items", "tombstones", "identities", "logs"),
+    *("streams", "fields", "rules", "providers", "cached"),
+)
 
 
 class UnreadableDatabase(Exception):
@@ -108,6 +125,8 @@ class Database:
             if version not in (0, FORMAT):
                 raise UnreadableDatabase(f"{name} has the format {version}, this emulator reads {FORMAT}")
             self.connection.executescript(_TABLES)
+            if not any(row[1] == "fields" for row in execute("PRAGMA table_info(items)")):
+                execute("ALTER TABLE items ADD COLUMN fields TEXT")
             execute(f"PRAGMA user_version={FORMAT}")
         except sqlite3.DatabaseError as error:
             raise UnreadableDatabase(f"{name} is not a database of this emulator: {error}") from error
@@ -128,7 +147,7 @@ class Database:
     def clear(self) -> None:
         """Forget everything that was pushed."""
         with self.transaction():
-            for table in ("queue", "containers", "items", "tombstones", "identities", "logs"):
+            for table in _CLEARED:
                 self.connection.execute(f"DELETE FROM {table}")  # noqa: S608
             self.connection.execute("UPDATE places SET watermark = '', status = 'IDLE', mappings = NULL")
         for path in self.containers.iterdir():

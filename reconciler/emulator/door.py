@@ -7,13 +7,17 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from reconciler.emulator import replies
 from reconciler.emulator.containers import StorageRefusal
 from reconciler.emulator.database import MAXIMUM_ORDERING_ID
 from reconciler.emulator.engine import Engine
+from reconciler.emulator.faulting import broken, refusal
+from reconciler.emulator.faults import Fault
+from reconciler.emulator.loads import Load, load_of
+from reconciler.emulator.quotas import OverLimit
 from reconciler.emulator.replies import Refusal
 from reconciler.emulator.wire import BadJson, parse
 
@@ -31,6 +35,7 @@ class Exchange:
         self.container: bytes | None = None
         self.size = 0
         self.privileges: frozenset[str] = frozenset()
+        self.fault = engine.faults.pick(request.method, request.scope["path"])
 
     @property
     def method(self) -> str:
@@ -72,7 +77,7 @@ class Exchange:
         if found is None:
             raise replies.invalid_token()
         self.privileges = found
-        if privilege not in found:
+        if privilege not in found and f"{privilege}:{self.request.path_params.get('source')}" not in found:
             raise replies.access_denied(privilege)
         organization = self.request.path_params.get("organization") or self.query.get("organizationId", "")
         if organization not in self.engine.options.organizations:
@@ -142,9 +147,45 @@ class Exchange:
         except BadJson as error:
             raise replies.invalid_json(str(error)) from None
 
+    # What is accepted
+
+    def admit(self, *, items: int = 0, identities: int = 0) -> None:
+        """Count a call of the Push API; refuses it when there were too many (push-api.md 4.2, 9)."""
+        try:
+            self.engine.meter.call(self.organization, items=items, identities=identities)
+        except OverLimit as excess:
+            raise replies.over_limit(excess) from None
+
+    async def accept(
+        self, kind: str, place: int, detail: dict[str, Any], *, ordering: int | None = None, wait: float = 0.0
+    ) -> None:
+        """Write an operation down, unless that is more than the organization may send."""
+        limits = self.engine.options.limits
+        load = Load()
+        if limits.items is not None or limits.items_per_day is not None or limits.identities_per_day is not None:
+            load = load_of(self.engine.containers, kind, detail)
+        if limits.items is not None and load.uris:
+            await self.engine.settle()
+            uris = list(set(load.uris))
+            new = len(uris) - len(self.engine.items.orderings(place, uris)[0])
+            if new and self.indexed() + new > limits.items:
+                raise replies.document_limit_exceeded(limits.items)
+        self.admit(items=load.items, identities=load.identities)
+        if self.fault is not None and (rejection := self.fault.rejection):
+            detail = {**detail, "reject": rejection}
+        body = self.body if kind in _WITH_BODY else None
+        self.engine.accept(kind, place, detail, body=body, ordering=ordering, wait=wait)
+
+    def indexed(self) -> int:
+        """Return how many items the organization holds."""
+        return sum(self.engine.items.count(place) for place, _ in self.engine.sources(self.organization))
+
+
+_WITH_BODY = frozenset({"item.put", "identity.put", "identity.map", "identity.delete"})
+
 
 class Hooks:
-    """Where faults will be put in: before a request is looked at, and before its answer leaves."""
+    """Where a test puts in what no rule says: before a request is looked at, and before its answer leaves."""
 
     async def arriving(self, exchange: Exchange) -> Response | None:
         """Return an answer in place of the emulator's, which then does nothing."""
@@ -155,6 +196,15 @@ class Hooks:
         """Return what is answered in place of `response`; what was accepted stays accepted."""
         del exchange
         return response
+
+
+async def _meet(fault: Fault, exchange: Exchange) -> tuple[Response | None, str | None]:
+    """Wait as long as a fault says; return the answer that it gives in place of the emulator's, and its code."""
+    if fault.delay:
+        await exchange.engine.pauses.wait(fault.delay)
+    if fault.kind == "drop-before":
+        return Response(status_code=0), None
+    return refusal(fault, exchange.path)
 
 
 Handler = Callable[[Exchange], Awaitable[Response]]
@@ -169,19 +219,26 @@ def endpoint(
     async def enter(request: Request) -> Response:
         exchange = Exchange(engine, request)
         error: str | None = None
+        fault = exchange.fault
+        response = None
         try:
-            response = await hooks.arriving(exchange)
+            if fault is not None:
+                response, error = await _meet(fault, exchange)
+            if response is None:
+                response = await hooks.arriving(exchange)
             if response is None:
                 if privilege is not None:
                     exchange.authorize(privilege)
                 if observes:
                     await engine.settle()
                 response = await handler(exchange)
-        except (Refusal, StorageRefusal) as refusal:
-            response, error = refusal.response(), refusal.code
+        except (Refusal, StorageRefusal) as refused:
+            response, error = refused.response(), refused.code
+        except ClientDisconnect:
+            response, error = Response(status_code=400), "CLIENT_DISCONNECTED"
         response = await hooks.answering(exchange, response)
         record(exchange, response.status_code, error)
-        return response
+        return response if fault is None else broken(fault, response, engine.pauses)
 
     return enter
 
@@ -198,4 +255,5 @@ def record(exchange: Exchange, status: int, error: str | None) -> None:
         exchange.container,
         status,
         error,
+        None if exchange.fault is None else exchange.fault.text,
     )

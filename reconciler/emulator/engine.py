@@ -15,12 +15,15 @@ import msgspec
 import orjson
 
 from reconciler.emulator import batchfile
-from reconciler.emulator.clock import Clock
+from reconciler.emulator.clock import Clock, Pauses
 from reconciler.emulator.containers import Containers
 from reconciler.emulator.database import Database, Operation, ordering_text
+from reconciler.emulator.faults import Faults, rejected
+from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
 from reconciler.emulator.index import CONTAINER_BYTES, Entry, Indexer, Rejected
 from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
+from reconciler.emulator.quotas import Meter
 from reconciler.emulator.requestlog import RequestLog
 from reconciler.emulator.wire import BadJson, ItemBody, folded, read_identity_body, read_item, text
 
@@ -38,9 +41,13 @@ class Engine:
         self.database = Database(options.data_dir)
         self.containers = Containers(options, self.database, self.clock)
         self.identities = IdentityTable(options, self.database)
-        self.indexer = Indexer(options, self.database, self.identities)
+        self.fields = FieldTable(options, self.database)
+        self.indexer = Indexer(options, self.database, self.identities, self.fields)
         self.items = self.indexer.items
         self.requests = RequestLog(options.request_log_entries, options.request_log_bytes)
+        self.meter = Meter(options.limits, self.clock)
+        self.faults = Faults(options.faults, options.fault_seed)
+        self.pauses = Pauses()
         self._lock = asyncio.Lock()
         self._source_names: dict[tuple[str, str], tuple[int, SourceOptions]] = {}
         self._provider_names: dict[tuple[str, str], int] = {}
@@ -70,10 +77,13 @@ class Engine:
         self.database.close()
 
     def reset(self) -> None:
-        """Forget everything that was pushed and asked."""
+        """Forget everything that was pushed and asked; faults and counts are as at the start."""
         self.database.clear()
         self.identities.forget()
+        self.fields.forget()
         self.requests.clear()
+        self.meter.forget()
+        self.faults.set(self.options.faults, self.options.fault_seed)
 
     # Places
 
@@ -119,7 +129,12 @@ class Engine:
         now = self.clock.now()
         number = ordering_text(int(now * 1000) if ordering is None else ordering)
         due = now + self.options.delay
-        if wait and kind.endswith(".olderthan") and self.options.doubts.watermark == "immediate":
+        if (
+            wait
+            and kind.endswith(".olderthan")
+            and self.options.doubts.watermark == "immediate"
+            and rejected(detail, "") is None
+        ):
             self.database.enqueue("watermark", place, number, False, now, due, {})
         self.database.enqueue(kind, place, number, ordering is None, now, due + wait, detail, body)
 
@@ -144,7 +159,10 @@ class Engine:
     def _process(self, operation: Operation) -> Iterator[None]:
         try:
             run = self._run[operation.kind]
-            if operation.place in self._sources or operation.place in self._providers:
+            reason = rejected(operation.detail, "") if operation.kind.endswith(".olderthan") else None
+            if reason is not None:
+                self._reject(operation, reason)
+            elif operation.place in self._sources or operation.place in self._providers:
                 yield from run(operation)
         except Exception as error:
             # One operation that we cannot process must not stop all later ones.
@@ -156,14 +174,19 @@ class Engine:
         rows = self.database.connection.execute("SELECT json_extract(detail, '$.fileId') FROM queue")
         return {row[0] for row in rows if row[0]}
 
-    def _log(self, operation: Operation, verb: str, result: str, task: str, meta: dict[str, Any]) -> None:
+    def _reject(self, operation: Operation, reason: str, uri: str | None = None, verb: str | None = None) -> None:
+        self._log(operation, verb or _verb(operation), "REJECTED", "VALIDATION", {"error": reason}, uri)
+
+    def _log(
+        self, operation: Operation, verb: str, result: str, task: str, meta: dict[str, Any], uri: str | None = None
+    ) -> None:
         entry = (
             operation.due,
             operation.place,
             verb,
             result,
             task,
-            str(operation.detail.get("documentId") or operation.detail.get("fileId") or ""),
+            str(uri or operation.detail.get("documentId") or operation.detail.get("fileId") or ""),
             orjson.dumps(meta).decode(),
             operation.seq,
         )
@@ -174,7 +197,7 @@ class Engine:
     def _item_put(self, operation: Operation) -> Iterator[None]:
         detail = operation.detail
         body = read_item(orjson.loads(operation.body or b""), self.options.doubts)
-        entry = Entry(detail["documentId"], body, detail["compressionType"])
+        entry = _spoiled(operation, Entry(detail["documentId"], body, detail["compressionType"]))
         with self.database.transaction():
             self.indexer.put(operation, self._sources[operation.place], [entry], set())
         if detail["fileId"]:
@@ -183,6 +206,9 @@ class Engine:
 
     def _item_delete(self, operation: Operation) -> Iterator[None]:
         entry = (operation.detail["documentId"], operation.detail["deleteChildren"])
+        if reason := rejected(operation.detail, entry[0]):
+            self._reject(operation, reason)
+            return
         with self.database.transaction():
             self.indexer.delete(operation, [entry], set())
         yield from ()
@@ -207,7 +233,7 @@ class Engine:
         total = len(written) + len(lists["delete"])
         for start in range(operation.position, total, _CHUNK):
             with self.database.transaction():
-                entries = [_entry(raw, rank, doubts) for rank, raw in _slice(written, start)]
+                entries = [_spoiled(operation, _entry(raw, rank, doubts)) for rank, raw in _slice(written, start)]
                 files.update(_files(entries))
                 self.indexer.put(operation, source, entries, touched)
                 deletions = lists["delete"][max(0, start - len(written)) : max(0, start + _CHUNK - len(written))]
@@ -228,6 +254,9 @@ class Engine:
                     raise BadJson("'documentId' is missing.")
             except BadJson as error:
                 self._log(operation, "DELETE", "REJECTED", "VALIDATION", {"error": str(error)})
+                continue
+            if reason := rejected(operation.detail, uri):
+                self._reject(operation, reason, uri, "DELETE")
             else:
                 entries.append((uri, keys.get("deletechildren") is True))
         if entries:
@@ -267,7 +296,9 @@ class Engine:
         provider = self._providers[operation.place].id
         try:
             body = read_identity_body(value)
-            if kind == "identity.delete":
+            if reason := rejected(operation.detail, body.identity.name):
+                refused: str | None = reason
+            elif kind == "identity.delete":
                 refused = self.identities.disable(operation, provider, body.identity)
             else:
                 refused = self.identities.put(operation, provider, body, kind == "identity.map")
@@ -308,6 +339,12 @@ def _verb(operation: Operation) -> str:
     if operation.kind.endswith(".olderthan"):
         return "DELETE_OLDER_THAN"
     return "DELETE" if operation.kind.endswith(".delete") else "UPDATE"
+
+
+def _spoiled(operation: Operation, entry: Entry) -> Entry:
+    """Return the entry, or what a fault makes of it."""
+    reason = rejected(operation.detail, entry.uri)
+    return entry if reason is None else Entry(entry.uri, Rejected(reason), None)
 
 
 def _slice(raws: list[msgspec.Raw], start: int) -> Iterator[tuple[int, msgspec.Raw]]:

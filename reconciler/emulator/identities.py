@@ -33,7 +33,7 @@ class IdentityRow(NamedTuple):
 Listed = list[Any]
 """An identity inside a list: provider, type, name as sent, additional information."""
 
-_COLUMNS = ", ".join(IdentityRow._fields)
+IDENTITY_COLUMNS = ", ".join(IdentityRow._fields)
 
 
 class IdentityTable:
@@ -155,7 +155,7 @@ class IdentityTable:
 
     def _row(self, place: int, provider: str, identity: Identity) -> IdentityRow | None:
         row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM identities WHERE place = ? AND key = ?",  # noqa: S608
+            f"SELECT {IDENTITY_COLUMNS} FROM identities WHERE place = ? AND key = ?",  # noqa: S608
             (place, self._key(provider, identity)),
         ).fetchone()
         return IdentityRow._make(row) if row else None
@@ -163,7 +163,7 @@ class IdentityTable:
     def rows(self, place: int) -> list[IdentityRow]:
         """Return the pushed identities of a provider by type and name."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM identities WHERE place = ? ORDER BY type, name, id",  # noqa: S608
+            f"SELECT {IDENTITY_COLUMNS} FROM identities WHERE place = ? ORDER BY type, name, id",  # noqa: S608
             (place,),
         )
         return [IdentityRow._make(row) for row in rows]

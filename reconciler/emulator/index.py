@@ -16,6 +16,7 @@ import orjson
 from reconciler.emulator import bodies
 from reconciler.emulator.bodies import BadContent, Body
 from reconciler.emulator.database import Database, Operation
+from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
 from reconciler.emulator.items import ItemRow, ItemTable
 from reconciler.emulator.options import EmulatorOptions, SourceOptions
@@ -48,10 +49,13 @@ class Entry:
 class Indexer:
     """Applies item operations to the items of their source."""
 
-    def __init__(self, options: EmulatorOptions, database: Database, identities: IdentityTable) -> None:
+    def __init__(
+        self, options: EmulatorOptions, database: Database, identities: IdentityTable, fields: FieldTable
+    ) -> None:
         self._options = options
         self._database = database
         self._identities = identities
+        self._fields = fields
         self.items = ItemTable(database)
         self._models: dict[bytes, tuple[str, frozenset[Any]]] = {}
 
@@ -113,6 +117,7 @@ class Indexer:
             content.sha256,
             content.preview,
             content.kept,
+            self._fields.take(operation.place, body.metadata),
         )
 
     def _permissions(self, source: SourceOptions, body: ItemBody) -> str | None:

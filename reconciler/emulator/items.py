@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b32encode
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -28,14 +30,27 @@ class Item(NamedTuple):
     body_size: int
     body_sha256: str
     preview: str
+    fields: str | None = None
+    """The fields that the item's metadata came to as JSON, None where each key is a field of its own."""
 
     @property
     def unique_id(self) -> str:
         """The index's own name for the item (`uniqueId`, push-api.md 2.6)."""
         return f"42.{self.place}${self.row}${self.uri}"
 
+    @property
+    def primary_id(self) -> str:
+        """The identifier that stays with the item (`primaryid`, push-api.md 3.1): its own, or one made of its uri."""
+        own = self.metadata_values().get("primaryid")
+        return own if isinstance(own, str) and own else primary_id(self.place, self.uri)
+
     def metadata_values(self) -> dict[str, Any]:
         values: dict[str, Any] = orjson.loads(self.metadata)
+        return values
+
+    def field_values(self) -> dict[str, Any]:
+        """Return the fields that the item's metadata came to; some of them may have names that no field can have."""
+        values: dict[str, Any] = orjson.loads(self.metadata if self.fields is None else self.fields)
         return values
 
     def levels(self) -> list[dict[str, Any]] | None:
@@ -43,21 +58,26 @@ class Item(NamedTuple):
         return None if self.permissions is None else orjson.loads(self.permissions)
 
 
+def primary_id(place: int, uri: str) -> str:
+    """Return the `primaryid` of an item that was pushed without one."""
+    return b32encode(hashlib.sha256(f"{place} {uri}".encode()).digest()[:16]).decode().rstrip("=")
+
+
 COLUMNS = ", ".join(Item._fields)
 _UPSERT = f"""
 INSERT INTO items (place, uri, ordering, permanentid, title, parent, extension, metadata, permissions, pushed,
-    body_key, body_size, body_sha256, preview, body)
-VALUES ({", ".join("?" * 15)})
+    body_key, body_size, body_sha256, preview, body, fields)
+VALUES ({", ".join("?" * 16)})
 ON CONFLICT (place, uri) DO UPDATE SET
     ordering = excluded.ordering, permanentid = excluded.permanentid, title = excluded.title,
     parent = excluded.parent, extension = excluded.extension, metadata = excluded.metadata,
     permissions = excluded.permissions, pushed = excluded.pushed, body_key = excluded.body_key,
     body_size = excluded.body_size, body_sha256 = excluded.body_sha256, preview = excluded.preview,
-    body = excluded.body"""  # noqa: S608
+    body = excluded.body, fields = excluded.fields"""  # noqa: S608
 
 ItemRow = tuple[
     int, str, str, str, str | None, str | None, str | None, str, str | None, float, str | None, int, str, str,
-    bytes | None,
+    bytes | None, str | None,
 ]  # fmt: skip
 
 
@@ -66,6 +86,7 @@ class ItemTable:
 
     def __init__(self, database: Database) -> None:
         self._connection = database.connection
+        self._connection.create_function("primary_id", 2, primary_id, deterministic=True)
 
     def orderings(self, place: int, uris: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         """Return the stored ordering ids of `uris`: of those that are items, and of those that were deleted."""
@@ -146,6 +167,16 @@ class ItemTable:
         )
         found = [Item._make(row) for row in rows]
         return next((item for item in found if item.unique_id == name), found[0] if found else None)
+
+    def by_primary_id(self, places: Iterable[int], name: str) -> Item | None:
+        """Return the item with this `primaryid` in one of `places`."""
+        listed = orjson.dumps(list(places)).decode()
+        rows = self._connection.execute(
+            f"SELECT {COLUMNS} FROM items WHERE place IN (SELECT value FROM json_each(?))"  # noqa: S608
+            " AND coalesce(nullif(json_extract(metadata, '$.primaryid'), ''), primary_id(place, uri)) = ? LIMIT 1",
+            (listed, name),
+        )
+        return next(map(Item._make, rows), None)
 
     def body(self, item: Item) -> bytes | None:
         """Return the content of an item, None when it was too large to keep or there is none."""

@@ -101,7 +101,7 @@ async def put_item(exchange: Exchange) -> Response:
         "compressionType": compression,
         "fileId": body.content if body.content_key == "compressedbinarydatafileid" else None,
     }
-    exchange.engine.accept("item.put", place, detail, body=exchange.body, ordering=ordering)
+    await exchange.accept("item.put", place, detail, ordering=ordering)
     return _accepted(exchange)
 
 
@@ -126,7 +126,7 @@ async def delete_item(exchange: Exchange) -> Response:
     }
     ordering = exchange.ordering_id()
     await exchange.read()
-    exchange.engine.accept("item.delete", place, detail, ordering=ordering)
+    await exchange.accept("item.delete", place, detail, ordering=ordering)
     return _accepted(exchange)
 
 
@@ -143,7 +143,7 @@ async def _accept_batch(exchange: Exchange, kind: str, place: int) -> Response:
     if engine.options.doubts.unknown_file == "refuse" and not engine.containers.exists(exchange.organization, file):
         raise replies.invalid_parameter("fileId", file)
     exchange.container = engine.containers.content(file, engine.requests.limit // 2)
-    engine.accept(kind, place, {"fileId": file}, ordering=ordering)
+    await exchange.accept(kind, place, {"fileId": file}, ordering=ordering)
     return _accepted(exchange, process=True)
 
 
@@ -157,7 +157,7 @@ async def _accept_older(exchange: Exchange, kind: str, place: int) -> Response:
     ordering = exchange.ordering_id()
     minutes = exchange.number("queueDelay", 15, _MOST_MINUTES)
     await exchange.read()
-    exchange.engine.accept(kind, place, {}, ordering=ordering, wait=minutes * 60)
+    await exchange.accept(kind, place, {}, ordering=ordering, wait=minutes * 60)
     return _accepted(exchange)
 
 
@@ -167,6 +167,7 @@ async def set_status(exchange: Exchange) -> Response:
     if status.upper() not in STATUS_TYPES:
         raise replies.invalid_parameter("statusType", status)
     await exchange.read()
+    exchange.admit()
     exchange.engine.database.connection.execute("UPDATE places SET status = ? WHERE id = ?", (status.upper(), place))
     return reply({}, 201)
 
@@ -174,6 +175,7 @@ async def set_status(exchange: Exchange) -> Response:
 async def create_container(exchange: Exchange) -> Response:
     exchange.flag("useVirtualHostedStyleUrl")
     await exchange.read()
+    exchange.admit()
     base = str(exchange.request.base_url).rstrip("/")
     return reply(exchange.engine.containers.issue(exchange.organization, base), 201)
 
@@ -203,7 +205,7 @@ async def _accept_identity(exchange: Exchange, kind: str) -> Response:
             _check_cascade(exchange, value, [entry.provider for entry in body.mappings])
     except BadJson as error:
         raise replies.invalid_json(str(error)) from None
-    exchange.engine.accept(kind, place, {}, body=exchange.body, ordering=ordering)
+    await exchange.accept(kind, place, {}, ordering=ordering)
     return _accepted(exchange)
 
 

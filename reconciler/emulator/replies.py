@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from reconciler.emulator.quotas import OverLimit
+
 
 class Refusal(Exception):
     """A request that is answered at once with an error; nothing is enqueued."""
@@ -72,6 +74,14 @@ def invalid_parameter(name: str, value: str) -> Refusal:
 
 def not_found(what: str) -> Refusal:
     return Refusal(404, "NOT_FOUND", f"{what} does not exist.")
+
+
+def over_limit(excess: OverLimit) -> Refusal:
+    return Refusal(429, excess.code, excess.message, {"Retry-After": str(excess.retry_after)})
+
+
+def document_limit_exceeded(most: int) -> Refusal:
+    return Refusal(412, "DOCUMENT_LIMIT_EXCEEDED", f"The index would hold more than {most} items.")
 
 
 def too_large() -> Refusal:

@@ -26,6 +26,8 @@ class RequestEntry:
     container: bytes | None
     status: int
     error: str | None
+    fault: str | None = None
+    """What was done to the request on demand; its status is 0 when it was dropped unread."""
 
     def described(self) -> dict[str, Any]:
         """Return the entry as the control endpoint shows it."""
@@ -40,6 +42,7 @@ class RequestEntry:
             "container": _json(self.container),
             "status": self.status,
             "error": self.error,
+            "fault": self.fault,
         }
 
 
@@ -74,10 +77,11 @@ class RequestLog:
         container: bytes | None,
         status: int,
         error: str | None,
+        fault: str | None = None,
     ) -> None:
         """Append a request."""
         self.total += 1
-        entry = RequestEntry(self.total, at, method, path, query, size, body, container, status, error)
+        entry = RequestEntry(self.total, at, method, path, query, size, body, container, status, error, fault)
         self._entries.append(entry)
         weight = len(body or b"") + len(container or b"")
         if weight:

@@ -21,10 +21,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reconciler.emulator.clock import Clock
+from reconciler.emulator.clock import Clock, Pauses
+from reconciler.emulator.connection import Protocol
 from reconciler.emulator.control_routes import control_routes
 from reconciler.emulator.door import Exchange, Hooks, record
 from reconciler.emulator.engine import Engine
+from reconciler.emulator.limit_routes import limit_routes
+from reconciler.emulator.openapi import openapi_routes
 from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
 from reconciler.emulator.page import page_routes
 from reconciler.emulator.push_routes import push_routes
@@ -49,7 +52,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def create_app(options: EmulatorOptions, clock: Clock | None = None, hooks: Hooks | None = None) -> Starlette:
-    """Return an application that plays the remote; its `state.engine` is what holds everything."""
+    """Return an application that plays the remote; its `state.engine` is what holds everything.
+
+    Raises BadRule when a fault of the options cannot be read or is for a path that does not exist.
+    """
     engine = Engine(options, clock)
     hooks = hooks or Hooks()
 
@@ -72,16 +78,17 @@ def create_app(options: EmulatorOptions, clock: Clock | None = None, hooks: Hook
         text = "Failed to process request due to an internal error."
         return Refusal(500, "INTERNAL_SERVER_ERROR", text).response()
 
+    remote = [
+        *push_routes(engine, hooks),
+        *storage_routes(engine, hooks),
+        *search_routes(engine, hooks),
+        *read_routes(engine, hooks),
+        *security_routes(engine, hooks),
+        *limit_routes(engine, hooks),
+    ]
+    engine.faults.know(route.path for route in remote)
     app = Starlette(
-        routes=[
-            *push_routes(engine, hooks),
-            *storage_routes(engine, hooks),
-            *search_routes(engine, hooks),
-            *read_routes(engine, hooks),
-            *security_routes(engine, hooks),
-            *control_routes(engine),
-            *page_routes(engine),
-        ],
+        routes=[*remote, *control_routes(engine), *openapi_routes(), *page_routes(engine)],
         exception_handlers={404: no_such_endpoint, 405: no_such_endpoint, Exception: internal_error},
         lifespan=lifespan,
     )
@@ -96,6 +103,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: Starlette, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
+            http=Protocol,
             ws="none",
             lifespan="on",
             access_log=False,
@@ -106,6 +114,7 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._on_started = on_started
+        self._pauses: Pauses = app.state.engine.pauses
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
 
@@ -124,6 +133,7 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._pauses.end()
         for server in self.servers:
             server.close()
         for listener in sockets or []:

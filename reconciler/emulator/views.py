@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from reconciler.emulator.access import Decision, Graph, Levels, Who, decide, model_state, viewers
+from reconciler.emulator.dates import epoch
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.items import Item
 from reconciler.emulator.options import SourceOptions
 from reconciler.emulator.wire import FIELD_NAME
 
-_DATE_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y/%m/%d", "%a, %d %b %Y %H:%M:%S GMT")
 _TYPES = {"USER": "User", "GROUP": "Group", "VIRTUAL_GROUP": "VirtualGroup", "UNKNOWN": "Unknown"}
 
 
@@ -26,29 +26,13 @@ def iso(seconds: float) -> str:
 
 def milliseconds(value: Any, fallback: float) -> int:
     """Return what a DATE field holds for a metadata value: epoch milliseconds (push-api.md 4.5)."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, str):
-        try:
-            return _epoch(datetime.fromisoformat(value))
-        except ValueError:
-            pass
-        for pattern in _DATE_FORMATS:
-            try:
-                return _epoch(datetime.strptime(value, pattern))
-            except ValueError:
-                continue
-    return int(fallback * 1000)
-
-
-def _epoch(moment: datetime) -> int:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1000)
+    found = epoch(value)
+    return int(fallback * 1000) if found is None else found
 
 
 def raw_fields(item: Item, source: SourceOptions) -> dict[str, Any]:
-    """Return the fields of an item: its metadata with valid field names, and what the pipeline adds."""
-    metadata = item.metadata_values()
+    """Return the fields of an item: what its metadata came to, under valid names, and what the pipeline adds."""
+    metadata = item.field_values()
     fields = {key: _field(value) for key, value in metadata.items() if FIELD_NAME.match(key)}
     fields["date"] = milliseconds(metadata.get("date"), item.pushed)
     fields.setdefault("indexeddate", int(item.pushed * 1000))
@@ -68,6 +52,7 @@ def raw_fields(item: Item, source: SourceOptions) -> dict[str, Any]:
         source=source.id,
         syssource=source.id,
         permanentid=item.permanentid,
+        primaryid=item.primary_id,
         rowid=item.row,
         collection="default",
     )
@@ -99,6 +84,19 @@ def search_result(item: Item, source: SourceOptions, wanted: Iterable[str] | Non
     }
 
 
+class Permitted(Protocol):
+    """Whatever has a stored permission model (JSON text, None for none): an item, or a `Model` by itself."""
+
+    @property
+    def permissions(self) -> str | None: ...
+
+
+class Model(NamedTuple):
+    """A stored permission model that any number of items may share."""
+
+    permissions: str | None
+
+
 class Access:
     """Evaluates stored permission models for one organization at one moment."""
 
@@ -111,16 +109,16 @@ class Access:
     def _read(self, permissions: str) -> Levels:
         return self._directory.levels(orjson.loads(permissions))
 
-    def levels(self, item: Item) -> Levels:
+    def levels(self, item: Permitted) -> Levels:
         return () if item.permissions is None else self._levels(item.permissions)
 
-    def state(self, item: Item) -> str:
+    def state(self, item: Permitted) -> str:
         return model_state(self.levels(item), self.graph)
 
-    def _hidden(self, item: Item) -> bool:
+    def _hidden(self, item: Permitted) -> bool:
         return self._doubts.unresolved_deny_hides_item and self.state(item) == "IN_ERROR"
 
-    def decision(self, item: Item, source: SourceOptions, identities: frozenset[Who]) -> Decision:
+    def decision(self, item: Permitted, source: SourceOptions, identities: frozenset[Who]) -> Decision:
         """Return whether somebody with `identities` sees an item; the source's visibility comes first."""
         if source.visibility == "SHARED":
             return Decision.ALLOWED
@@ -130,14 +128,14 @@ class Access:
             return Decision.DENIED
         return decide(self.levels(item), identities, self._doubts.partial_level)
 
-    def sees(self, item: Item, source: SourceOptions, identities: frozenset[Who]) -> bool:
+    def sees(self, item: Permitted, source: SourceOptions, identities: frozenset[Who]) -> bool:
         return self.decision(item, source, identities) is Decision.ALLOWED
 
-    def public(self, item: Item, source: SourceOptions) -> bool:
+    def public(self, item: Permitted, source: SourceOptions) -> bool:
         """Return whether somebody who did not log in sees an item."""
         return self.sees(item, source, self.graph.anonymous)
 
-    def viewers(self, item: Item) -> dict[Who, Decision]:
+    def viewers(self, item: Permitted) -> dict[Who, Decision]:
         """Return what the model of an item says about every user it concerns, in order."""
         if self._hidden(item):
             return dict.fromkeys(sorted(viewers(self.levels(item), self.graph)), Decision.DENIED)

@@ -16,6 +16,7 @@ import orjson
 from reconciler.manifest.desired import Desired, Suspicion
 from reconciler.manifest.entries import Reader
 from reconciler.manifest.locate import excerpt
+from reconciler.manifest.metatypes import MetadataUse, Shown, first_of_kind
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.record import FileRecord
 from reconciler.manifest.sections import LIST_SECTIONS, SECTIONS
@@ -54,6 +55,8 @@ def confirm(
         problems += _duplicates(name, list(texts.declarations(name)), texts)
     for name in sorted({found.name for found in desired.suspicions if found.kind == "duplicate-permissions"}):
         problems += _duplicates(name, list(texts.models(name)), texts)
+    for key in [found.name for found in desired.suspicions if found.kind == "metadata-type-conflict"]:
+        problems += _type_conflict(key, texts, reader)
     doubtful: dict[int, list[Suspicion]] = {}
     for found in desired.suspicions:
         if found.kind in _MAKERS:
@@ -77,6 +80,10 @@ class _Texts:
         self.records = records
         self._text_of = text_of
         self._read: dict[int, tuple[bytes, list[Part]]] = {}
+
+    def text(self, file: int) -> bytes:
+        """Return the text of a file."""
+        return self._load(file)[0]
 
     def parts(self, file: int) -> list[Part]:
         """Return the sections of a file."""
@@ -105,6 +112,18 @@ class _Texts:
                 for part in self.parts(file):
                     if part.name == "permissions" and name in (part.whole() or {}):
                         yield file, part.locate(None, (name,), on_key=True)
+
+    def metadata(self, file: int, record: FileRecord, shown: Shown) -> Position:
+        """Return where a resource of a file, just read into `record`, writes a metadata value: else its entry."""
+        part, index = self._entry(file, record.entry_of(shown.resource))
+        [entry] = part.values([index])
+        prefix: Path = ("item",) if part.name == "itemSets" else ()
+        return part.locate(index, (*prefix, *_path_of_metadata(entry.get("item", {}) if prefix else entry, shown.key)))
+
+    def read(self, file: int, reader: Reader) -> FileRecord:
+        """Return what a file says when it is read from its beginning to its end."""
+        reading = replace(reader, recorded=None).read(self._load(file)[0], self.files[file], is_project=True)
+        return reading.record
 
     def entries(self, file: int) -> Iterator[tuple[Part, int | None, Any]]:
         """Yield all of a file that may refer to others, piece by piece."""
@@ -250,6 +269,85 @@ def _duplicates(name: str, places: list[tuple[int, Position]], texts: _Texts) ->
         )
         out.append(texts.placed(problem, file, position))
     return out
+
+
+# -- metadata --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An item that shows something, and where it is written; `origin` is the row or file of a set's member."""
+
+    address: str
+    position: Position
+    excerpt: str = ""
+    origin: str = ""
+
+
+def example_of(
+    use: MetadataUse,
+    files: Sequence[str],
+    records: Sequence[FileRecord],
+    text_of: Callable[[str], bytes],
+    reader: Reader,
+) -> Example:
+    """Return the first item of a use's file that shows its type."""
+    texts = _Texts(files, records, text_of)
+    record = texts.read(use.file, reader)
+    shown = use.shown_in(record.types)
+    if shown is None:
+        return Example("", Position(files[use.file], 1, 1))
+    return _example(texts, use.file, record, shown)
+
+
+def _example(texts: _Texts, file: int, record: FileRecord, shown: Shown) -> Example:
+    position = texts.metadata(file, record, shown)
+    return Example(record.address_list()[shown.resource], position, excerpt(texts.text(file), position), shown.origin)
+
+
+def _type_conflict(key: str, texts: _Texts, reader: Reader) -> list[Problem]:
+    """Return the problem of a key that is a number here and a text there: the first of each.
+
+    There is none when a text lost one of the two since it was read.
+    """
+    sides = []
+    for number in (True, False):
+        for file, record in enumerate(texts.records):
+            if first_of_kind(record.types, key, number=number) is None:
+                continue
+            # Which resource is the first is sure only when all of them were looked at.
+            fresh = texts.read(file, reader)
+            shown = first_of_kind(fresh.types, key, number=number)
+            if shown is not None:
+                sides.append((file, shown.resource, _example(texts, file, fresh, shown), number))
+                break
+    if len(sides) < 2:
+        return []
+    (_, _, first, _), (_, _, second, is_number) = sorted(sides, key=lambda side: side[:2])
+    here, there = ("a number", "a text") if is_number else ("a text", "a number")
+    told = f" ({first.origin})" if first.origin else ""
+    problem = Problem(
+        "metadata-type-conflict",
+        f'{f"{second.origin}: " if second.origin else ""}metadata "{key}" is {here} here and {there} elsewhere',
+        why="a field has one type; values of the other are accepted with the item and then vanish. "
+        "A list and a truth value count as text.",
+        fix="write it the same way in all items, or give one of the two another key.",
+        related=(Related(first.position, f"{there} here{told}"),),
+    )
+    return [problem.at(second.position, second.excerpt)]
+
+
+def _path_of_metadata(entry: Any, key: str) -> Path:
+    """Return where an entry, ours or in the wire's form, writes a metadata key."""
+    if not isinstance(entry, dict):
+        return ()
+    names = {name.lower(): name for name in entry if isinstance(name, str)}
+    own = entry.get(names.get("metadata", ""))
+    if isinstance(own, dict):
+        for name in own:
+            if name.lower() == key:
+                return (names["metadata"], name)
+    return (names[key],) if key in names else ()
 
 
 def _what(name: str) -> str:

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 
 import orjson
 
+from reconciler.manifest.metatypes import conflicts
 from reconciler.manifest.normalize import alias_of
 from reconciler.manifest.record import Emitted, FileRecord, OfEach, named_marker
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED
@@ -22,10 +23,11 @@ from reconciler.model.identity import alias_address, parse_identity
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """Something to look at in a file: an unknown group or model, or an address that stands twice.
+    """Something to look at: an unknown group or model, an address that stands twice, metadata of two types.
 
-    `kind` is `unknown-group`, `unknown-permissions`, `duplicate` or `duplicate-permissions`; `name` the
-    identity, the model's name or the address.
+    `kind` is `unknown-group`, `unknown-permissions`, `duplicate`, `duplicate-permissions` or
+    `metadata-type-conflict`; `name` the identity, the model's name, the address or the key; `file` is
+    where it shows, of several files one.
     """
 
     kind: str
@@ -196,3 +198,11 @@ def _check_references(desired: Desired, records: Sequence[FileRecord]) -> None:
         desired.suspicions += [Suspicion("unknown-group", number, name) for name in sorted(missing)]
         unknown = set(record.named) - desired.models.keys()
         desired.suspicions += [Suspicion("unknown-permissions", number, name) for name in sorted(unknown)]
+
+
+def type_conflicts(records: Sequence[FileRecord]) -> list[Suspicion]:
+    """Return the metadata keys that are a number in one place and a text in another.
+
+    A field belongs to the organization, so its type is the same in all sources.
+    """
+    return [Suspicion("metadata-type-conflict", 0, key) for key in conflicts(record.types for record in records)]

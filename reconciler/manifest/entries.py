@@ -17,6 +17,7 @@ import orjson
 from reconciler.manifest import messages
 from reconciler.manifest.filebase import FileBase
 from reconciler.manifest.inputs import found_digest, set_inputs
+from reconciler.manifest.metatypes import carried
 from reconciler.manifest.normalize import Finding, Normal, Path
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.paths import ProjectFolder
@@ -102,7 +103,12 @@ class Reader:
             problems = [messages.empty_file().at(Position(file, 1, 1))]
         if not problems:
             try:
-                return _FileReader(self, text, file, parts, is_project=is_project, old=old, anew=anew).run()
+                entries = _FileReader(self, text, file, parts, is_project=is_project, old=old, anew=anew)
+                reading = entries.run()
+                if not entries.types_are_sure:
+                    # What showed the type of some metadata key is gone, so all that may show it is looked at.
+                    reading = _FileReader(self, text, file, parts, is_project=is_project, old=None).run()
+                return reading
             except PieceError as error:
                 parts, problems = whole_parts(text, file, error.problems)
         if problems:
@@ -150,6 +156,9 @@ class _FileReader(FileBase):
         record.fingerprints = b"".join(self.fingerprints)
         record.groups = sorted(self.scope.groups())
         record.named = sorted(self.scope.named)
+        record.types = self.scope.types.shown
+        if self.old is not None and self.taken:
+            record.types, self.types_are_sure = carried(self.old.types, self.taken, record.types)
         record.reusable = record.reusable and not self.problems
         # The scope leads back here. Bulk reading runs without the cyclic collector, so the circle is
         # cut by hand; otherwise every file's text and values would stay.
@@ -284,6 +293,7 @@ class _FileReader(FileBase):
         old = self.old
         assert old is not None
         end = first + count
+        self.taken.append((first, end, len(self.addresses) - first))
         if section != "items":
             shift = len(self.addresses) - first
             for source, goal in ((old.docs, self.record.docs), (old.shared, self.record.shared)):
@@ -349,6 +359,7 @@ class _FileReader(FileBase):
             if isinstance(member, SetFault):
                 self._add(_from_member(member.problem, member.origin), part.locate(index, member.path))
                 continue
+            self.scope.types.origin = member.origin
             if member.content is not None:
                 self._remember(member.origin, member.content)
             normal = self._normal(part, index, member.entry, ("item",))
@@ -361,6 +372,7 @@ class _FileReader(FileBase):
                         for found in kept
                     ]
                 self._place(part, index)
+        self.scope.types.origin = ""
 
     def _of_each(self, part: Part, index: int, value: dict[str, Any]) -> None:
         spec = self._validated(part, index, value, "AliasSpec")

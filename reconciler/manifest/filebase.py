@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.manifest.content import ContentInfo, hash_file
+from reconciler.manifest.metatypes import TypeWatch
 from reconciler.manifest.normalize import Finding, Normal, Path, Scope
 from reconciler.manifest.parts import Part
 from reconciler.manifest.record import Emitted, FileRecord, Input, empty_record, named_marker
@@ -57,11 +58,13 @@ class FileBase:
         self.first = 0  # the number of the first entry of the section at hand
         self.old_addresses: list[str] = []
         self.contents: dict[str, ContentInfo] = {}
-        self.scope = Scope(reader.project, self._content)
+        self.scope = Scope(reader.project, self._content, types=TypeWatch(self.addresses.__len__))
         self.old = old
         self.anew = anew
         self.known: dict[str, dict[bytes, int]] = {}  # by section: an entry's digest, its resource in `old`
         self.facts = _facts_of(old)
+        self.taken: list[tuple[int, int, int]] = []  # runs of resources taken over from `old`, and how far they moved
+        self.types_are_sure = True
 
     # -- problems ------------------------------------------------------------------------------
 

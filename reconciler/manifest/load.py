@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from reconciler.manifest.cache import CachedFile, ManifestCache
-from reconciler.manifest.desired import Desired, assemble
+from reconciler.manifest.desired import Desired, assemble, type_conflicts
 from reconciler.manifest.entries import Reader
 from reconciler.manifest.files import read_text
 from reconciler.manifest.manyfiles import Done, Job, run_jobs
+from reconciler.manifest.metatypes import MetadataUse, uses_of
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.manifest.record import Emitted, FileRecord
@@ -26,6 +28,9 @@ from reconciler.manifest.survey import Survey, Surveyed, context_of, key_of, sur
 from reconciler.model.address import Address
 from reconciler.model.states import Resource
 from reconciler.problems import ManifestError, Problem
+
+if TYPE_CHECKING:
+    from reconciler.manifest.crossfile import Example
 
 
 @dataclass(slots=True)
@@ -54,6 +59,17 @@ class Loaded:
         if missing:
             self._read_again(missing)
         return {address: emitted[address] for address in wanted}
+
+    def metadata(self) -> tuple[MetadataUse, ...]:
+        """Return every metadata key that the items of a source have, with its type."""
+        return uses_of([record.types for record in self._records])
+
+    def example_of(self, use: MetadataUse) -> Example:
+        """Return the first item whose metadata shows a use, and where: its file is read again."""
+        from reconciler.manifest.crossfile import example_of
+
+        assert self._reader is not None
+        return example_of(use, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
 
     def _read_again(self, missing: set[str]) -> None:
         assert self._reader is not None
@@ -112,6 +128,8 @@ def load_surveyed(
     files = tuple(entry.file.path for entry in surveyed.files)
     problems = [*surveyed.problems, *(problem for entry in done for problem in entry.problems)]
     outdated: frozenset[str] = frozenset()
+    if project.fields != "ignore":
+        desired.suspicions += type_conflicts(records)
     if desired.suspicions:
         from reconciler.manifest.crossfile import confirm
 

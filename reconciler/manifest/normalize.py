@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from reconciler.manifest import messages
+from reconciler.manifest.metatypes import TypeWatch
 from reconciler.manifest.project import Project, Source
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, canonical_json
@@ -76,12 +77,13 @@ class Scope:
     """What the entries of one file mean: the project, the file's defaults, the caches that make it fast.
 
     `mentioned` gathers every identity that is referred to, `named` every permission model by name.
-    `content` returns what is known of a content file, or the problem with it. `identities_by_text`
-    may be shared between the files that have the same default provider.
+    `content` returns what is known of a content file, or the problem with it; `types` watches the
+    metadata. `identities_by_text` may be shared between the files that have the same default provider.
     """
 
     project: Project
     content: Callable[[str], ContentInfo | Problem]
+    types: TypeWatch = field(default_factory=lambda: TypeWatch(lambda: 0))
     source: str | None = None
     provider: str | None = None
     permissions: str | None = None
@@ -291,6 +293,7 @@ class Scope:
         if b"\\u0000" in own and NUL.search(own):
             self.found((), messages.nul())
             return None
+        self.types.note(source.name, doc["metadata"])
         kept = doc.get("body")
         return Normal(
             f"item/{source.name}/{uri}",

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from reconciler.manifest.metatypes import Shown
 from reconciler.manifest.paths import FileStat
 
 ENTRY_DIGEST = 16  # bytes of an entry's SHA-256 that are kept
@@ -86,7 +87,8 @@ class FileRecord(Struct, array_like=True, gc=False):
     many resources each entry gave. `addresses` are joined by NUL; `fingerprints` run parallel.
     `docs` and `shared` hold the documents of groups and of identities with well-knowns, by resource
     number, since other resources follow from them. `models` are the permission models that the file
-    declares. The entries of a record that is not `reusable` must be read again as a whole.
+    declares, `types` what its items' metadata show. The entries of a record that is not `reusable`
+    must be read again as a whole.
     """
 
     context: bytes
@@ -104,6 +106,7 @@ class FileRecord(Struct, array_like=True, gc=False):
     moved: list[Moved]
     leans: Leans
     access_tests: list[bytes]
+    types: list[Shown]
     reusable: bool
 
     def address_list(self) -> list[str]:
@@ -142,7 +145,7 @@ def decode_record(data: bytes) -> FileRecord:
 
 def empty_record(context: bytes) -> FileRecord:
     """Return the record of a file that says nothing, or that could not be read."""
-    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], Leans([], []), [], False)
+    return FileRecord(context, [], b"", [], "", b"", [], [], {}, {}, {}, [], [], Leans([], []), [], [], False)
 
 
 @dataclass(frozen=True, slots=True)

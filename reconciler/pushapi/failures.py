@@ -7,6 +7,7 @@ what to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from reconciler.problems import Problem, RemoteError
@@ -39,13 +40,19 @@ class CallFailed(RemoteError):
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One failed exchange. `kind` is `status`, or why there is no usable reply: `timeout`,
-    `unreachable`, `dropped`, `unusable`, `bad-reply`, `upload-address`."""
+    `unreachable`, `proxy`, `certificate`, `dropped`, `unusable`, `bad-reply`, `upload-address`,
+    `out-of-turn`.
+
+    `request_id` is what the remote calls the request, `not_before` when it asks to be asked again.
+    """
 
     step: Step
     kind: str
     status: int | None = None
     error_code: str = ""
     message: str = ""
+    request_id: str = ""
+    not_before: datetime | None = None
 
     @property
     def text(self) -> str:
@@ -70,9 +77,28 @@ class Effort:
         return f" after {self.attempts} attempts over {self.seconds:.0f} s"
 
 
+def span(seconds: float) -> str:
+    """Return a duration for people, by its largest units: `42 s`, `5 min`, `2 h 5 min`, `7 d`."""
+    total = max(1, round(seconds))
+    if total < 120:
+        return f"{total} s"
+    minutes = round(total / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(total / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
 def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effort) -> CallFailed:
     """Return the error for a call whose last failure was `failure`."""
     code, fix = _advice(failure)
+    if failure.not_before is not None:
+        moment = failure.not_before.astimezone(UTC)
+        fix = f"the remote wants to be left alone until {moment:%Y-%m-%d %H:%M:%S} UTC; run again after that."
+    request = f" (request {failure.request_id})" if failure.request_id else ""
     if failure.step == "read":
         why = "reading changes nothing, here or at the remote."
     elif outcome == "refused":
@@ -81,7 +107,7 @@ def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effor
         why = "it may have been accepted all the same; the next run sends it again, which is harmless."
     problem = Problem(
         code=code,
-        what=f"{_STEPS[failure.step]}{failure.text}{effort}",
+        what=f"{_STEPS[failure.step]}{failure.text}{request}{effort}",
         why=why,
         fix=fix,
         where=where,
@@ -104,8 +130,22 @@ _KINDS = {
         "remote-unreachable",
         "check the target or region of the environment, the network and its proxy; then run again",
     ),
+    "proxy": (
+        "proxy-refused",
+        "check `proxy` of the environment, or HTTPS_PROXY, and what the proxy lets through; credentials for it "
+        "belong in HTTPS_PROXY",
+    ),
+    "certificate": (
+        "remote-untrusted",
+        "if a proxy or the remote uses certificates of your company, name theirs as `caFile` of the environment "
+        "or in SSL_CERT_FILE",
+    ),
     "dropped": ("remote-unreachable", "run again"),
     "unusable": ("remote-unreachable", "check the target of the environment: it must be a base URL"),
+    "out-of-turn": (
+        "quota-used-up",
+        "run again then; if the licence allows more, say so under `quotas`",
+    ),
     "bad-reply": (
         "bad-reply",
         "check that the target is a Push API: something else may be answering in its place",
@@ -120,7 +160,8 @@ _STATUSES = {
     400: ("call-refused", "read the message; if the manifest is right, this is a bug in reconciler"),
     401: (
         "call-unauthorized",
-        "check the API key of this environment: it is missing, wrong, expired or disabled",
+        "check the API key of this environment: it is missing, wrong, expired or disabled, or may not be used "
+        "from this address",
     ),
     403: (
         "call-forbidden",
@@ -128,16 +169,34 @@ _STATUSES = {
         "Security identity providers - Edit for identities; or use the key of the right organization",
     ),
     404: ("organization-unknown", "check `organization` and `region` of this environment"),
-    412: ("call-refused", "check the ids under `sources:` and `providers:`"),
+    412: (
+        "call-refused",
+        "check the ids under `sources:` and `providers:`; an expired file container is made anew by running again",
+    ),
     413: ("call-too-large", "split what the call carries; this is a bug in reconciler if the plan let it pass"),
     415: ("call-refused", "this is a bug in reconciler, or a proxy changes the Content-Type"),
     429: (
         "call-throttled",
-        "wait and run again; when a daily quota is used up it opens again the next day",
+        "wait and run again; set `quotas` to what the licence allows, so that no more is sent",
     ),
+    504: ("remote-failing", "run again; a gateway that gives up says nothing of what became of the call"),
 }
 
 _ERROR_CODES = {
+    "INVALID_JSON": (
+        "call-refused",
+        "read the message: two metadata keys may differ in case alone; if the manifest is right, this is a bug in "
+        "reconciler",
+    ),
+    "MISSING_PARAMETER": (
+        "call-refused",
+        "this is a bug in reconciler, or something on the way changes requests: report the message",
+    ),
+    "TOO_MANY_DOCUMENTS_DAILY": (
+        "daily-items-used",
+        "the organization's items of a day are used up: run again tomorrow, or raise the licence; set "
+        "`quotas: {itemsPerDay: ...}` so that plans say so beforehand",
+    ),
     "ORGANIZATION_IS_PAUSED": ("organization-paused", "resume the organization in the administration console"),
     "SOURCE_DOES_NOT_EXIST": (
         "source-unknown",

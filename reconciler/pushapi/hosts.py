@@ -5,11 +5,15 @@ Pure; the table of push-api.md 1.1.
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from reconciler.problems import Problem, UsageError, did_you_mean
 
 REGIONS = ("us", "ca", "eu", "au")
+LEGACY = "legacy"
+"""The region whose Push API is the host of old, below `/v1`; the other APIs have no such host."""
 ENVIRONMENTS = ("prod", "hipaa", "stg", "dev")
 
 
@@ -24,6 +28,8 @@ class Hosts:
 
 def hosts(region: str = "us", environment: str = "prod") -> Hosts:
     """Return the public hosts. Raises UsageError for a region or environment that does not exist."""
+    if region == LEGACY:
+        return Hosts("https://push.cloud.coveo.com/v1", platform_base_url(), logs_base_url())
     return Hosts(
         push_base_url(region, environment),
         platform_base_url(region, environment),
@@ -34,10 +40,34 @@ def hosts(region: str = "us", environment: str = "prod") -> Hosts:
 def hosts_at(base_url: str) -> Hosts:
     """Return the hosts of something that serves all APIs at one address, such as the emulator.
 
-    `base_url` may end in `/push/v1`, as the documents write it, or be what stands before that.
+    A base URL that ends in `/push/v1`, or in the `/v1` of old, is the Push API's own and taken as it
+    is; any other is what stands before `/push/v1`. One of the public Push APIs brings its own hosts.
     """
-    root = base_url.rstrip("/").removesuffix("/push/v1")
-    return Hosts(f"{root}/push/v1", root, f"{root}/logs/v1")
+    base = base_url.rstrip("/")
+    for known in (hosts(LEGACY), *(hosts(region, name) for name in ENVIRONMENTS for region in REGIONS)):
+        if base == known.push:
+            return known
+    for ending in ("/push/v1", "/v1"):
+        if base.endswith(ending):
+            root = base.removesuffix(ending)
+            return Hosts(base, root, f"{root}/logs/v1")
+    return Hosts(f"{base}/push/v1", base, f"{base}/logs/v1")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
 
 
 def push_base_url(region: str = "us", environment: str = "prod") -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,24 +16,16 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from reconciler.problems import Problem, UsageError
+from reconciler.pushapi.network import Network, Timeouts, Transport
+
+__all__ = ["Http", "Network", "NoReply", "Reply", "Timeouts"]
 
 MAX_REPLY = 1024 * 1024
 
 # httpx logs whole URLs, and that of an upload is a secret for as long as it is valid (push-api.md 2.2).
 logging.getLogger("httpx").addFilter(lambda record: record.levelno >= logging.WARNING)
 
-_KEY = re.compile(r"[\x21-\x7e]+\Z")
 _REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-amz-request-id", "x-correlation-id")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds: to connect, between two pieces of a transfer, and for a whole reply to be read."""
-
-    connect: float = 10.0
-    transfer: float = 60.0
-    reply: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +79,7 @@ class Http:
         *,
         headers: Mapping[str, str],
         transport: httpx.BaseTransport | None = None,
+        network: Network | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,7 +87,8 @@ class Http:
         self._headers = dict(headers)
         self._clock = clock
         limit = httpx.Timeout(self._timeouts.transfer, connect=self._timeouts.connect)
-        self._client = httpx.Client(transport=transport, timeout=limit, follow_redirects=False)
+        way = transport or Transport(network or Network(), self._timeouts)
+        self._client = httpx.Client(transport=way, timeout=limit, follow_redirects=False)
 
     def __repr__(self) -> str:
         return "Http()"
@@ -151,16 +144,7 @@ class Http:
 
 
 def api_headers(api_key: str, user_agent: str) -> dict[str, str]:
-    """Return the headers of every API request (push-api.md 1.2). Raises UsageError for an unusable key."""
-    if not _KEY.match(api_key):
-        raise UsageError(
-            Problem(
-                code="api-key-unusable",
-                what="the API key is empty, or holds spaces, line breaks or characters that no key has",
-                why="it cannot be sent in an HTTP header.",
-                fix="copy the key again; a file or a command that gives it may add nothing but one line break",
-            )
-        )
+    """Return the headers of every API request (push-api.md 1.2); `settings` has looked at the key."""
     return {
         "Authorization": f"Bearer {api_key}",
         "Accept": "application/json",
@@ -204,7 +188,11 @@ def _no_reply(error: Exception) -> NoReply:
     if isinstance(error, httpx.TimeoutException):
         sent = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
         return NoReply("timeout", "no answer in time" if sent else "no connection in time", sent=sent)
-    if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+    if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return NoReply("certificate", "the remote's certificate is not one to trust", sent=False)
+    if isinstance(error, httpx.ProxyError):
+        return NoReply("proxy", f"the proxy refuses: {printable(str(error), 200)}", sent=False)
+    if isinstance(error, httpx.ConnectError):
         return NoReply("unreachable", printable(str(error), 200) or "no connection", sent=False)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError | UnicodeError):
         return NoReply("unusable", "the address or a header cannot be sent", sent=False)

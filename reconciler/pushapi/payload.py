@@ -1,23 +1,26 @@
 """Builds what a call sends, piece by piece, and checks every body against its promise.
 
 A batch file (push-api.md 3.3 and 3.5) is written to a temporary file, because storage wants a
-Content-Length (push-api.md 8) and no batch should sit in memory. A body whose bytes are not those
-that the plan promised stops the call before anything is sent. It knows nothing of HTTP.
+Content-Length (push-api.md 8) and no batch should sit in memory; so is a body that takes a container
+of its own. A body whose bytes are not those that the plan promised stops the call before it can take
+effect. It knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Self
 
-from reconciler.calls.call import Call, Covered, Verb
-from reconciler.calls.context import WireContext
+import orjson
+
+from reconciler.calls.call import Call, Covered
 from reconciler.calls.wire import Entry, Section, Wire, section_of
+from reconciler.model.address import Address
 from reconciler.model.states import Resource
-from reconciler.pushapi.content import BodySource, write_content
+from reconciler.pushapi.content import BodySource, write_content, write_packed
 
 PIECE = 1024 * 1024
 IN_MEMORY = 4 * 1024 * 1024
@@ -88,57 +91,101 @@ class Payload:
         self.file.close()
 
 
-def batch_payload(
-    call: Call, resources: Iterable[Resource | None], bodies: BodySource, context: WireContext
-) -> Payload:
-    """Return the batch file of a call; `resources` are those of `call.covers`, in that order.
+class Parcel:
+    """One call's resources and the wire they take: makes each of the call's payloads.
 
-    They come from `calls.compile.payload_resources`. Raises ManifestError when a body is missing or
-    not what was promised.
+    `resources` are those of `call.covers` in that order, from `calls.compile.payload_resources`.
     """
-    wire = Wire(context)
-    spool = Spool()
-    try:
-        spool.write(b"{")
-        current: Section | None = None
-        seen: set[Section] = set()
-        for covered, resource in zip(call.covers, resources, strict=True):
-            section = section_of(covered.address, covered.verb)
-            if section is current:
-                spool.write(b",")
-            else:
-                if section in seen:
-                    raise ValueError(f"call {call.number} mixes its lists. This is a bug in reconciler.")
-                spool.write((b"" if current is None else b"],") + b'"' + section.encode() + b'":[')
-                seen.add(section)
-                current = section
-            entry = wire.batch_entry(covered.address, covered.verb, resource)
-            _write_entry(spool, entry, covered, bodies)
-        spool.write(b"}" if current is None else b"]}")
-        return Payload(spool.finish(), spool.tell())
-    except BaseException:
-        spool.close()
-        raise
 
+    def __init__(
+        self,
+        call: Call,
+        resources: Sequence[Resource | None],
+        bodies: BodySource,
+        wire: Wire,
+    ) -> None:
+        self.call = call
+        self._pairs = tuple(zip(call.covers, resources, strict=True))
+        self._bodies = bodies
+        self._wire = wire
 
-def single_payload(call: Call, resources: Iterable[Resource | None], bodies: BodySource, context: WireContext) -> bytes:
-    """Return the JSON body of a single call; empty for an item's deletion, which has none."""
-    (covered,) = call.covers
-    (resource,) = resources
-    entry = Wire(context).single_entry(covered.address, covered.verb, resource)
-    spool = Spool()
-    try:
-        _write_entry(spool, entry, covered, bodies)
-        return spool.finish().read()
-    finally:
-        spool.close()
+    def apart(self) -> Iterator[Covered]:
+        """Yield those whose body takes a container of its own."""
+        if self.call.containers:
+            for covered, resource in self._pairs:
+                if section_of(covered.address, covered.verb) is not None and self._entry(covered, resource).apart:
+                    yield covered
 
+    def body(self, covered: Covered) -> Payload:
+        """Return the compressed body of one of those, for its container. Raises ManifestError."""
+        resource = next(resource for other, resource in self._pairs if other is covered)
+        spool = Spool()
+        try:
+            write_packed(spool, self._entry(covered, resource), self._bodies, covered.address)
+            return Payload(spool.finish(), spool.tell())
+        except BaseException:
+            spool.close()
+            raise
 
-def _write_entry(spool: Spool, entry: Entry, covered: Covered, bodies: BodySource) -> None:
-    if entry.body is None or covered.verb is Verb.DELETE:
-        spool.write(entry.head)
-        return
-    spool.write(entry.head[:-1])
-    comma = b"," if len(entry.head) > 2 else b""
-    write_content(spool, entry.body, bodies, covered.address, comma)
-    spool.write(b"}")
+    def batch(self, file_ids: Mapping[Address, str]) -> Payload:
+        """Return the batch file. Raises ManifestError when a body is missing or not what was promised.
+
+        `file_ids` names the container of each body that has its own.
+        """
+        return self._file(self._pairs, file_ids)
+
+    def chunk(self, number: int) -> Payload:
+        """Return the file of one of a load's containers, counted from 0. Raises ManifestError."""
+        start = sum(self.call.chunks[:number])
+        return self._file(self._pairs[start : start + self.call.chunks[number]], {})
+
+    def single(self, file_ids: Mapping[Address, str]) -> bytes:
+        """Return the JSON body of a single call; empty for an item's deletion, which has none."""
+        covered, resource = self._pairs[0]
+        entry = self._wire.single_entry(covered.address, covered.verb, resource)
+        spool = Spool()
+        try:
+            self._write(spool, entry, covered, file_ids)
+            return spool.finish().read()
+        finally:
+            spool.close()
+
+    def _entry(self, covered: Covered, resource: Resource | None) -> Entry:
+        return self._wire.batch_entry(covered, resource)
+
+    def _file(self, pairs: Sequence[tuple[Covered, Resource | None]], file_ids: Mapping[Address, str]) -> Payload:
+        spool = Spool()
+        try:
+            spool.write(b"{")
+            current: Section | None = None
+            seen: set[Section] = set()
+            for covered, resource in pairs:
+                section = section_of(covered.address, covered.verb)
+                if section is None:
+                    continue
+                if section is current:
+                    spool.write(b",")
+                else:
+                    if section in seen:
+                        raise ValueError(f"call {self.call.number} mixes its lists. This is a bug in reconciler.")
+                    spool.write((b"" if current is None else b"],") + b'"' + section.encode() + b'":[')
+                    seen.add(section)
+                    current = section
+                self._write(spool, self._entry(covered, resource), covered, file_ids)
+            spool.write(b"}" if current is None else b"]}")
+            return Payload(spool.finish(), spool.tell())
+        except BaseException:
+            spool.close()
+            raise
+
+    def _write(self, spool: Spool, entry: Entry, covered: Covered, file_ids: Mapping[Address, str]) -> None:
+        if entry.body is None:
+            spool.write(entry.head)
+            return
+        spool.write(entry.head[:-1])
+        comma = b"," if len(entry.head) > 2 else b""
+        if entry.apart:
+            spool.write(comma + b'"compressedBinaryDataFileId":' + orjson.dumps(file_ids[covered.address]))
+        else:
+            write_content(spool, entry, self._bodies, covered.address, comma)
+        spool.write(b"}")

@@ -22,7 +22,8 @@ from reconciler.model.identity import Identity
 from reconciler.pushapi.client import USER_AGENT
 from reconciler.pushapi.failures import Effort, Failure, call_failed
 from reconciler.pushapi.hosts import Hosts
-from reconciler.pushapi.http import Timeouts, with_query
+from reconciler.pushapi.http import Network, Timeouts, with_query
+from reconciler.pushapi.pace import Pace, Waiting
 from reconciler.pushapi.retry import RetryPolicy
 from reconciler.pushapi.session import Progress, Session
 
@@ -33,6 +34,7 @@ Document = dict[str, Any]
 
 URIS_PER_QUERY = 100
 ENTRIES_PER_PAGE = 100
+FIELDS_PER_PAGE = 500  # a reply is cut after 1 MiB
 LOG_RANGE = timedelta(days=7)
 """The longest range of one log query (push-api.md 2.6)."""
 
@@ -51,7 +53,10 @@ class Reader:
         api_key: str,
         *,
         transport: httpx.BaseTransport | None = None,
+        network: Network | None = None,
         timeouts: Timeouts | None = None,
+        pace: Pace | None = None,
+        waiting: Waiting | None = None,
         policy: RetryPolicy | None = None,
         user_agent: str = USER_AGENT,
         sleep: Callable[[float], None] = time.sleep,
@@ -67,7 +72,10 @@ class Reader:
             api_key,
             user_agent=user_agent,
             transport=transport,
+            network=network,
             timeouts=timeouts,
+            pace=pace,
+            waiting=waiting,
             policy=policy,
             sleep=sleep,
             draw=draw,
@@ -140,6 +148,21 @@ class Reader:
     def source(self, source_id: str) -> Document:
         """Return a source's summary: its name, visibility, counts, which lag behind (push-api.md 2.6)."""
         return self._object("GET", f"{self._rest}/sources/{quote(source_id, safe='')}")
+
+    def fields(self) -> Iterator[Document]:
+        """Yield the FieldModel of every field of the organization (push-api.md 2.6)."""
+        url = f"{self._rest}/indexes/fields/search"
+        for page in range(_MAX_PAGES):
+            # This one call wants the page in its body.
+            reply = self._read("POST", url, {"page": page, "perPage": FIELDS_PER_PAGE})
+            entries = _entries(reply, "items")
+            yield from entries
+            if not entries or not _goes_on(reply, page, len(entries), FIELDS_PER_PAGE):
+                return
+
+    def mappings(self, source_id: str) -> Document:
+        """Return a source's mapping rules, `common` and by item type (push-api.md 2.6)."""
+        return self._object("GET", f"{self._rest}/sources/{quote(source_id, safe='')}/mappings")
 
     def item_permissions(self, uri: str) -> Document:
         """Return an item's permission model as the index holds it, with its `state` (push-api.md 3.6)."""
@@ -225,10 +248,7 @@ class Reader:
             reply = self._read(method, with_query(url, pairs), body)
             entries = _entries(reply, "items")
             yield from entries
-            pages = reply.get("totalPages")
-            if not entries or (isinstance(pages, int) and page + 1 >= pages):
-                return
-            if not isinstance(pages, int) and len(entries) < ENTRIES_PER_PAGE:
+            if not entries or not _goes_on(reply, page, len(entries), ENTRIES_PER_PAGE):
                 return
 
     def _object(self, method: str, url: str) -> Document:
@@ -263,6 +283,12 @@ def _quoted(text: str) -> str:
 def _entries(value: Any, key: str) -> list[Document]:
     listed = value.get(key) if isinstance(value, dict) else None
     return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
+def _goes_on(reply: Document, page: int, count: int, size: int) -> bool:
+    """Return whether there is a page after this one: a short page ends what does not say how many there are."""
+    pages = reply.get("totalPages")
+    return page + 1 < pages if isinstance(pages, int) else count >= size
 
 
 def _member(provider_id: str, identity: Identity) -> Document:

@@ -18,19 +18,28 @@ T = TypeVar("T")
 RETRYABLE = frozenset({429, 500, 502, 503, 504})
 """Statuses that may pass by themselves; all others are permanent (push-api.md 6)."""
 
+YEAR = 365 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to insist: at most `attempts`, and no wait that would end after `deadline` seconds.
+    """How long to insist: at most `attempts` if given, and no wait that would end after `deadline` seconds.
 
-    Without a Retry-After the wait is drawn between 0 and `base * 2 ** (attempt - 1)` seconds, at
-    most `cap` (full jitter).
+    The wait is drawn between 0 and `base * 2 ** (attempt - 1)` seconds, at most `cap` (full jitter), and
+    is as long as a Retry-After asks for where that is longer.
     """
 
-    attempts: int = 8
+    attempts: int | None = 8
     deadline: float = 300.0
     base: float = 1.0
     cap: float = 30.0
+
+
+def policy_for(seconds: float | None) -> RetryPolicy:
+    """Return the policy that insists for so many seconds, whatever the count of attempts; None: the usual one."""
+    if seconds is None:
+        return RetryPolicy()
+    return RetryPolicy(attempts=None if seconds > 0 else 1, deadline=seconds)
 
 
 class Transient(Exception):
@@ -50,7 +59,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     """Return the seconds that a Retry-After header asks to wait, or None when it says nothing usable.
 
     The unit of a number is presumed to be seconds (push-api.md 11); a date counts from `now`, and
-    one in the past is 0.
+    one in the past is 0. What is longer than a year counts as a year.
     """
     if value is None or len(value) > 100:
         return None
@@ -64,20 +73,22 @@ def retry_after(value: str | None, now: datetime) -> float | None:
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - now).total_seconds())
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+        return min(max(0.0, (moment - now).total_seconds()), YEAR)
+    return min(seconds, YEAR) if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def wait_seconds(policy: RetryPolicy, attempt: int, asked: float | None, draw: Callable[[], float]) -> float:
-    """Return the wait after the `attempt`-th attempt, counted from 1; `draw` gives numbers from 0 to 1."""
-    if asked is not None:
-        return asked
-    return draw() * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 60))
+    """Return the wait after the `attempt`-th attempt, counted from 1; `draw` gives numbers from 0 to 1.
+
+    It is never shorter than what was asked for. A remote that asks for 0 seconds is not hammered.
+    """
+    drawn = draw() * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 60))
+    return drawn if asked is None else max(drawn, asked)
 
 
 def gives_up(policy: RetryPolicy, attempt: int, elapsed: float, wait: float) -> bool:
     """Whether the `attempt`-th attempt was the last: none are left, or the wait ends after the deadline."""
-    return attempt >= policy.attempts or elapsed + wait > policy.deadline
+    return (policy.attempts is not None and attempt >= policy.attempts) or elapsed + wait > policy.deadline
 
 
 def run_with_retries(
@@ -87,11 +98,13 @@ def run_with_retries(
     sleep: Callable[[float], None],
     draw: Callable[[], float],
     noticed: Callable[[int, float, Transient], None] | None = None,
+    paused: Callable[[], float] = lambda: 0.0,
 ) -> T:
     """Call `attempt` until it returns; each Transient that it raises is waited out.
 
     `noticed` hears, before each wait, the number of the attempt to come, the seconds until then and
-    the failure.
+    the failure. `paused` says how many seconds within attempts were waiting for their turn: those do
+    not count against the deadline.
     Raises the last Transient when the policy gives up, and at once whatever else `attempt` raises.
     """
     import tenacity
@@ -103,7 +116,7 @@ def run_with_retries(
     def stop(state: tenacity.RetryCallState) -> bool:
         # The waits count by what was asked for, too, so that a sleep that returns early cannot
         # stretch the deadline.
-        elapsed = max(state.seconds_since_start or 0.0, state.idle_for)
+        elapsed = max((state.seconds_since_start or 0.0) - paused(), state.idle_for)
         return gives_up(policy, state.attempt_number, elapsed, state.upcoming_sleep)
 
     def before_sleep(state: tenacity.RetryCallState) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.pushapi.failures import Effort, Failure, Outcome, Step, call_failed, error_body
-from reconciler.pushapi.http import Http, NoReply, Reply, Timeouts, api_headers, printable
+from reconciler.pushapi.http import Http, Network, NoReply, Reply, Timeouts, api_headers, printable
+from reconciler.pushapi.pace import OutOfTurn, Pace, Waiting
 from reconciler.pushapi.retry import RetryPolicy, Transient, retry_after, retryable, run_with_retries
 
 if TYPE_CHECKING:
@@ -46,17 +47,22 @@ class Final(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """What the attempts of one call came to so far."""
+    """What the attempts of one call came to so far; `paused` seconds were waiting for its turn."""
 
     where: str
     attempts: int = 0
     bytes_sent: int = 0
+    paused: float = 0.0
     outcome: Outcome = "refused"
     request_ids: list[str] = field(default_factory=list)
 
 
 class Session:
-    """Exchanges with one organization's APIs under one key; safe to use from several threads."""
+    """Exchanges with one organization's APIs under one key; safe to use from several threads.
+
+    Every attempt is a call for the `pace`, which several sessions may share; `waiting` hears of the
+    longer waits for it. `sleep` is what all waits go through: what it raises ends them.
+    """
 
     def __init__(
         self,
@@ -64,7 +70,10 @@ class Session:
         *,
         user_agent: str,
         transport: httpx.BaseTransport | None = None,
+        network: Network | None = None,
         timeouts: Timeouts | None = None,
+        pace: Pace | None = None,
+        waiting: Waiting | None = None,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
         draw: Callable[[], float] = random.random,
@@ -72,7 +81,15 @@ class Session:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api_key = api_key
-        self._http = Http(headers=api_headers(api_key, user_agent), transport=transport, timeouts=timeouts, clock=clock)
+        self._http = Http(
+            headers=api_headers(api_key, user_agent),
+            transport=transport,
+            network=network,
+            timeouts=timeouts,
+            clock=clock,
+        )
+        self._pace = pace
+        self._waiting = waiting
         self._policy = policy or RetryPolicy()
         self._sleep = sleep
         self._draw = draw
@@ -100,7 +117,14 @@ class Session:
                 retried(number, wait, error.failure.text)
 
         try:
-            return run_with_retries(counted, policy=self._policy, sleep=self._sleep, draw=self._draw, noticed=noticed)
+            return run_with_retries(
+                counted,
+                policy=self._policy,
+                sleep=self._sleep,
+                draw=self._draw,
+                noticed=noticed,
+                paused=lambda: progress.paused,
+            )
         except (Again, Final) as error:
             failure = error.failure
         effort = Effort(progress.attempts, self._clock() - started)
@@ -117,14 +141,32 @@ class Session:
         """Make one authorized request with an optional JSON body. Raises Again or Final unless it is 2xx.
 
         The steps `call` and `batch` decide the outcome: from the moment when the remote may have
-        taken one, the outcome of the whole call is unknown, whatever later attempts say.
+        taken one, the outcome of the whole call is unknown, whatever later attempts say. It waits for
+        its turn first; an upload to storage is no call and needs none (push-api.md 4.2).
         """
-        return self.settle(
-            progress,
-            step,
-            lambda: self._http.exchange(method, url, headers=JSON if content else {}, content=content),
-            len(content) if content else 0,
-        )
+        self._take_turn(progress, step)
+        try:
+            return self.settle(
+                progress,
+                step,
+                lambda: self._http.exchange(method, url, headers=JSON if content else {}, content=content),
+                len(content) if content else 0,
+            )
+        except Again as again:
+            asked = again.retry_after or 0.0
+            # What is longer than the deadline nobody waits for; the others are told so themselves.
+            if self._pace is not None and again.failure.status == 429 and 0 < asked <= self._policy.deadline:
+                self._pace.hold(asked)
+            raise
+
+    def _take_turn(self, progress: Progress, step: Step) -> None:
+        if self._pace is None:
+            return
+        try:
+            progress.paused += self._pace.take_turn(self._sleep, self._waiting)
+        except OutOfTurn as error:
+            moment = self._now() + timedelta(seconds=error.seconds)
+            raise Final(Failure(step, "out-of-turn", message=str(error), not_before=moment)) from None
 
     def settle(self, progress: Progress, step: Step, send: Callable[[], Reply], size: int) -> Reply:
         """Run one exchange and judge its reply. Raises Again or Final unless it is 2xx."""
@@ -133,7 +175,7 @@ class Session:
             reply = send()
         except NoReply as error:
             failure = Failure(step, error.kind, message=self.redacted(error.text))
-            sent, passing = error.sent, error.kind != "unusable"
+            sent, passing = error.sent, error.kind not in ("unusable", "certificate")
         else:
             progress.bytes_sent += size
             if reply.request_id:
@@ -145,7 +187,10 @@ class Session:
                 raise Final(failure)
             if reply.status >= 500 and step in ("call", "batch"):
                 progress.outcome = "unknown"
-            raise Again(failure, retry_after(reply.headers.get("retry-after"), self._now()))
+            asked = retry_after(reply.headers.get("retry-after"), self._now())
+            if asked:
+                failure = replace(failure, not_before=self._now() + timedelta(seconds=asked))
+            raise Again(failure, asked)
         if sent and step in ("call", "batch"):
             progress.outcome = "unknown"
         if not passing:
@@ -160,7 +205,14 @@ class Session:
         code, message = error_body(reply.json())
         if not message and step == "upload":
             message = _storage_message(reply.body)
-        return Failure(step, "status", reply.status, self.redacted(code, 60), self.redacted(message))
+        return Failure(
+            step,
+            "status",
+            reply.status,
+            self.redacted(code, 60),
+            self.redacted(message),
+            self.redacted(reply.request_id, 100),
+        )
 
 
 def _storage_message(body: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.calls.call import Call, Stage, Verb
+from reconciler.calls.call import REMOVALS, Call, Compiled, Verb
 from reconciler.planning.change import Change
 
 
@@ -18,6 +18,7 @@ class CallRow:
     path: str
     query: tuple[tuple[str, str], ...]
     puts: int
+    patches: int
     deletes: int
     size: int
     at_most: bool
@@ -36,7 +37,7 @@ class StageRow:
 class CallsSummary:
     """All calls: how many, what the API counts, what travels, and what one call per change would cost.
 
-    `stages` is empty when nobody asked for the list.
+    `stages` is empty when nobody asked for the list. `statuses` are sources with what each is told of its activity.
     """
 
     count: int
@@ -46,6 +47,7 @@ class CallsSummary:
     size: int
     at_most: bool
     stages: tuple[StageRow, ...]
+    statuses: tuple[tuple[str, str], ...] = ()
 
     @property
     def one_by_one(self) -> int:
@@ -53,35 +55,38 @@ class CallsSummary:
         return self.resources
 
 
-def summarise_calls(stages: Sequence[Stage], changes: Sequence[Change], *, listed: bool) -> CallsSummary:
-    """Return the summary of all stages; sizes are upper bounds where a body or a batch is made while it is sent."""
+def summarise_calls(compiled: Compiled, changes: Sequence[Change], *, listed: bool) -> CallsSummary:
+    """Return the summary of all calls; sizes are upper bounds where a body or a batch is made while it is sent."""
     with_body = frozenset(change.address for change in changes if _has_body(change))
-    calls = [call for stage in stages for call in stage.calls]
+    calls = compiled.calls
     rows = tuple(
         StageRow(stage.name, tuple(_row(call, at_most=_is_bound(call, with_body)) for call in stage.calls))
-        for stage in stages
+        for stage in compiled.stages
         if listed and stage.calls
     )
     return CallsSummary(
         count=len(calls),
-        api_calls=sum(call.api_calls for call in calls),
-        requests=sum(call.requests for call in calls),
+        api_calls=compiled.api_calls,
+        requests=compiled.requests,
         resources=sum(len(call.covers) for call in calls),
-        size=sum(call.size for call in calls),
+        size=compiled.size,
         at_most=any(_is_bound(call, with_body) for call in calls),
         stages=rows,
+        statuses=tuple((status.source, status.status) for status in compiled.statuses),
     )
 
 
 def _row(call: Call, *, at_most: bool) -> CallRow:
-    puts = sum(entry.verb is Verb.PUT for entry in call.covers)
+    deletes = sum(entry.verb in REMOVALS or entry.verb is Verb.WITHDRAW for entry in call.covers)
+    patches = sum(entry.verb is Verb.PATCH for entry in call.covers)
     return CallRow(
         number=call.number,
         method=call.method,
         path=call.path,
         query=call.query,
-        puts=puts,
-        deletes=len(call.covers) - puts,
+        puts=len(call.covers) - patches - deletes,
+        patches=patches,
+        deletes=deletes,
         size=call.size,
         at_most=at_most,
         requests=call.requests,
@@ -92,7 +97,7 @@ def _is_bound(call: Call, with_body: frozenset[str]) -> bool:
     """Whether the call's size is an upper bound: bodies are escaped or compressed only when sent, and
     a batch is framed then.
     """
-    if call.is_batch:
+    if call.uploads:
         return True
     return any(entry.verb is Verb.PUT and entry.address in with_body for entry in call.covers)
 

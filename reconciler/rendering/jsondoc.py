@@ -15,8 +15,7 @@ from typing import Any
 import orjson
 
 from reconciler import __version__
-from reconciler.calls.call import Call, Stage
-from reconciler.model.address import Address
+from reconciler.calls.call import Call, Compiled, Covered, SourceStatus, Stage
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change, FieldChange, field_changes
@@ -29,14 +28,14 @@ FORMAT_VERSION = "1.0"
 _Part = bytes | list[bytes]
 
 
-def encode_plan(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address]) -> bytes:
+def encode_plan(plan: Plan, compiled: Compiled) -> bytes:
     """Return a plan and its calls as JSON text: deterministic, one change per line, checksum last.
 
     Stages without calls leave no trace in it. Each element is encoded once, as soon as it is made:
     the lines of the file are also what the checksum reads, and ten thousand changes are never held
     as dictionaries.
     """
-    parts = dict(_parts(plan, stages, state_only))
+    parts = dict(_parts(plan, compiled))
     unsigned = b"{" + b",".join(_pair(key, _compact(parts[key])) for key in sorted(parts)) + b"}"
     parts["checksum"] = canonical_json(hashlib.sha256(unsigned).hexdigest())
     return b"{\n" + b",\n".join(_pair(key, _lines(part)) for key, part in parts.items()) + b"\n}\n"
@@ -48,12 +47,12 @@ def checksum(document: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(unsigned)).hexdigest()
 
 
-def render_json(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address] = ()) -> str:
+def render_json(plan: Plan, compiled: Compiled) -> str:
     """Return the plan as JSON text that ends with a line break."""
-    return encode_plan(plan, stages, state_only).decode()
+    return encode_plan(plan, compiled).decode()
 
 
-def _parts(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address]) -> Iterator[tuple[str, _Part]]:
+def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
     """Yield the document's keys in reading order, each with its canonical JSON."""
     changes: list[bytes] = []
     touched: list[str] = []
@@ -70,7 +69,8 @@ def _parts(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address]) -
     yield "state", canonical_json({"lineage": plan.base.lineage, "serial": plan.base.serial})
     yield "summary", canonical_json({**summary, "no_op": plan.no_op})
     yield "changes", changes
-    yield "calls", [canonical_json(call) for call in _calls(stages)]
+    yield "calls", [canonical_json(call) for call in _calls(compiled.stages)]
+    yield "statuses", [canonical_json(_status(status)) for status in compiled.statuses]
     yield "access", canonical_json({"evaluated": False, "touched": touched})
     yield "hazards", [canonical_json(_hazard(hazard)) for hazard in plan.hazards]
     yield "problems", [canonical_json(problem_document(problem)) for problem in plan.problems]
@@ -88,7 +88,7 @@ def _parts(plan: Plan, stages: Sequence[Stage], state_only: Sequence[Address]) -
     yield "manifests", canonical_json({"digest": plan.manifest_digest})
     yield "selection", canonical_json(plan.selection)
     yield "bodies", [canonical_json(_body(body)) for body in plan.bodies]
-    yield "state_only", [canonical_json(address) for address in state_only]
+    yield "state_only", [canonical_json(address) for address in compiled.state_only]
 
 
 def _pair(key: str, value: bytes) -> bytes:
@@ -184,8 +184,22 @@ def _call(call: Call, stage: str, stage_number: int) -> dict[str, Any]:
         "size": call.size,
         "api_calls": call.api_calls,
         "requests": call.requests,
-        "covers": [{"address": entry.address, "verb": entry.verb.value} for entry in call.covers],
+        "after": call.after,
+        "containers": call.containers,
+        "chunks": call.chunks,
+        "covers": [_cover(entry) for entry in call.covers],
     }
+
+
+def _cover(entry: Covered) -> dict[str, Any]:
+    document: dict[str, Any] = {"address": entry.address, "verb": entry.verb.value}
+    if entry.fields:
+        document["fields"] = entry.fields
+    return document
+
+
+def _status(status: SourceStatus) -> dict[str, Any]:
+    return {"source": status.source, "status": status.status, "path": status.path}
 
 
 def _hazard(hazard: Hazard) -> dict[str, Any]:

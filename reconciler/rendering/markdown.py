@@ -23,6 +23,7 @@ from reconciler.rendering.text import (
     fold_detail_title,
     hazards_title,
     sorted_hazards,
+    status_lines,
     summary_line,
 )
 from reconciler.rendering.values import count, kind_noun, longest_run, visible
@@ -229,6 +230,8 @@ def _calls(outline: Outline) -> Iterator[str]:
     yield cost_line(outline.calls)
     if outline.state_only:
         yield f"{count(outline.state_only, 'change')} without a call: only the state records it."
+    for line in status_lines(outline.calls):
+        yield visible(line)
     stages = outline.calls.stages
     if not stages:
         return

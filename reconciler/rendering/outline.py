@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from reconciler.calls.call import Stage
+from reconciler.calls.call import Compiled
 from reconciler.model.address import Address, Kind
 from reconciler.planning.change import Action, Change, FieldChange, field_changes
 from reconciler.planning.plan import Hazard, Plan
@@ -136,17 +136,16 @@ class Outline:
 
 def outline(
     plan: Plan,
-    stages: Sequence[Stage],
+    compiled: Compiled,
     *,
     detail: Detail = Detail.FIELDS,
-    state_only: Sequence[Address] = (),
     body_diffs: Mapping[str, Sequence[str]] | None = None,
     source_providers: Mapping[str, str] | None = None,
     fold_above: int = FOLD_ABOVE,
 ) -> Outline:
     """Return the outline of a plan.
 
-    `state_only` are the changes that need no call. `body_diffs` gives unified diff lines by address
+    `body_diffs` gives unified diff lines by address
     where the caller made them. `source_providers` says which provider goes without saying for the
     identities in the permissions of a source's items; without it the target's only provider does.
     """
@@ -169,8 +168,8 @@ def outline(
         # An excerpt is a line of a manifest, and a plan may be published: bodies stay out of it.
         problems=tuple(replace(entry, excerpt="") for entry in sorted(plan.problems, key=lambda e: e.sort_key)),
         groups=() if detail is Detail.NONE else tuple(maker.group(*entry) for entry in buckets.items()),
-        calls=summarise_calls(stages, plan.changes, listed=detail is not Detail.NONE),
-        state_only=len(state_only),
+        calls=summarise_calls(compiled, plan.changes, listed=detail is not Detail.NONE),
+        state_only=len(compiled.state_only),
     )
 
 

@@ -80,7 +80,9 @@ class CoverDocument(_Model):
     """One resource that a call settles."""
 
     address: str
-    verb: Literal["put", "delete", "withdraw"]
+    verb: Literal["put", "patch", "delete", "delete-tree", "swept", "withdraw"]
+    fields: list[str] | None = None
+    """Of a patch: the fields that are set."""
 
 
 class CallDocument(_Model):
@@ -103,7 +105,21 @@ class CallDocument(_Model):
     """How many calls the API counts."""
     requests: int = Field(ge=1)
     """How many HTTP requests travel, uploads included."""
+    after: list[int]
+    """Numbers of calls of the same stage that must be accepted first."""
+    containers: int = Field(ge=0)
+    """How many large bodies travel in a file container of their own."""
+    chunks: list[int]
+    """Of a full load: how many of `covers` each container holds."""
     covers: list[CoverDocument]
+
+
+class SourceStatusDocument(_Model):
+    """What a source's activity is said to be while the plan is applied; IDLE follows."""
+
+    source: str
+    status: Literal["REBUILD", "REFRESH", "INCREMENTAL"]
+    path: str
 
 
 class AccessDocument(_Model):
@@ -190,6 +206,8 @@ class PlanDocument(_Model):
     changes: list[ChangeDocument]
     """Sorted by address; what stays as it is is only counted."""
     calls: list[CallDocument]
+    statuses: list[SourceStatusDocument]
+    """What sources are told of their activity: two calls each, beside `calls`."""
     access: AccessDocument
     hazards: list[HazardDocument]
     problems: list[ProblemDocument]

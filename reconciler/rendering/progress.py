@@ -14,13 +14,18 @@ from reconciler.applying.events import (
     CallRetried,
     CallStarted,
     Event,
+    Noted,
     RunFinished,
     RunStarted,
     StageStarted,
+    StatusTold,
+    Stopping,
 )
 from reconciler.calls.call import Call
 from reconciler.rendering.problems import problem_lines
 from reconciler.rendering.values import count, visible
+
+LISTED_FAILURES = 10
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -50,7 +55,8 @@ def render_report(finished: RunFinished, *, go_on: str = "") -> str:
     )
     if not (finished.failed or finished.unknown or finished.not_started):
         return line
-    parts = [line, "  what is done is recorded in the state; nothing else is.\n"]
+    parts = [line, *_failures(finished)]
+    parts.append("  what is done is recorded in the state; nothing else is.\n")
     if finished.unknown:
         parts.append("  what is unknown is sent again, which is harmless.\n")
     if go_on:
@@ -58,11 +64,31 @@ def render_report(finished: RunFinished, *, go_on: str = "") -> str:
     return "".join(parts)
 
 
+def _failures(finished: RunFinished) -> list[str]:
+    """List what failed when it is more than the one thing that was just told."""
+    if len(finished.failures) < 2:
+        return []
+    lines = [
+        visible(f"  call {failure.call.number:,}: {failure.outcome}, {failure.problem.code}: {failure.problem.what}")
+        for failure in sorted(finished.failures, key=lambda failure: failure.call.number)[:LISTED_FAILURES]
+    ]
+    if (more := len(finished.failures) - len(lines)) > 0:
+        lines.append(f"  and {count(more, 'more call')}")
+    return [f"{line}\n" for line in lines]
+
+
 def event_line(event: Event, *, calls: int) -> str:
     """Return one event as a line without its line break; `calls` is how many the whole run makes."""
     match event:
         case RunStarted():
             return visible(f"run {event.run}: {count(event.calls, 'call')} for {count(event.resources, 'resource')}")
+        case StatusTold():
+            return visible(f'source "{event.source}": told {event.status}')
+        case Noted():
+            return visible(f"note[{event.problem.code}]: {event.problem.where}: {event.problem.what}")
+        case Stopping():
+            these = "this call" if event.in_flight == 1 else f"these {event.in_flight:,} calls"
+            return f"stopping after {these}; once more to stop at once"
         case StageStarted():
             return visible(f"stage {event.name}: {count(event.calls, 'call')}")
         case CallStarted():
@@ -119,7 +145,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """Draws a bar that counts resources, and lines for what deserves one: retries and failures."""
+    """Draws a bar that counts resources, and lines for what deserves one: retries, notes and failures."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -146,7 +172,7 @@ class BarReporter:
                 self._describe(_number(event.call, self._calls))
             case CallAccepted():
                 self._advance(len(event.call.covers))
-            case CallRetried():
+            case CallRetried() | Noted() | Stopping():
                 self._print(event_line(event, calls=self._calls) + "\n")
             case CallFailed():
                 self._print(event_line(event, calls=self._calls) + "\n" + _failure(event))

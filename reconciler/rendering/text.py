@@ -21,6 +21,7 @@ from reconciler.rendering.values import count, kind_count, kind_noun, visible
 
 SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-"}
 CALLS_LISTED = 20
+STATUSES_LISTED = 5
 
 _SIGN_STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 
@@ -105,9 +106,19 @@ def call_text(row: CallRow) -> str:
     query = "&".join(f"{name}={value}" for name, value in row.query)
     path = f"{row.path}?{query}" if query else row.path
     verbs = [f"{row.puts:,} put"] if row.puts else []
+    verbs += [f"{row.patches:,} update in part"] if row.patches else []
     verbs += [f"{row.deletes:,} delete"] if row.deletes else []
     bound = "at most " if row.at_most else ""
-    return f"{row.number}. {row.method} {path}: {', '.join(verbs)}, {bound}{row.size:,} B"
+    return f"{row.number}. {row.method} {path}: {', '.join(verbs) or 'what is old'}, {bound}{row.size:,} B"
+
+
+def status_lines(calls: CallsSummary) -> Iterator[str]:
+    """Yield what sources are told of their activity, one line for each kind of activity."""
+    for status in sorted({status for _, status in calls.statuses}):
+        names = [source for source, told in calls.statuses if told == status]
+        shown = ", ".join(names[:STATUSES_LISTED])
+        more = f" and {len(names) - STATUSES_LISTED:,} more" if len(names) > STATUSES_LISTED else ""
+        yield f"Activity: {status}, then IDLE, of {shown}{more} ({count(2 * len(names), 'API call')})."
 
 
 class _Text:
@@ -261,6 +272,8 @@ class _Text:
         yield from self._prose("  ", cost_line(calls), "  ")
         if outline.state_only:
             yield f"  {count(outline.state_only, 'change')} without a call: only the state records it."
+        for line in status_lines(calls):
+            yield from self._prose("  ", visible(line), "  ")
         for stage in calls.stages:
             yield from self._stage(stage, everything=outline.detail is Detail.FULL)
 

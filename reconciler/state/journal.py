@@ -25,6 +25,11 @@ DELETE = "delete"
 STATE_ONLY = "state-only"
 FORGET = "forget"
 
+# Kinds of calls, spelled as in `calls.call.CallKind`: those that the API counts at least twice, for the file
+# container or the opening that comes before, and those that carry items.
+_COUNTED_TWICE = frozenset({"item-batch", "identity-batch", "stream-update", "stream-load"})
+_OF_ITEMS = ("item-", "stream-")
+
 Covers = tuple[tuple[Address, str], ...]
 
 
@@ -115,6 +120,27 @@ class Effect:
 
 
 NO_EFFECT = Effect()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the remote counted at least: API calls, and items that they added, changed or deleted.
+
+    Attempts that were repeated and containers of single items are not known here.
+    """
+
+    calls: int = 0
+    items: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.calls + other.calls, self.items + other.items)
+
+
+def usage_of(kind: str, resources: int) -> Usage:
+    """Return what one call of a journal that was accepted, or may have been, came to; nothing for other entries."""
+    if kind in (STATE_ONLY, FORGET):
+        return Usage()
+    return Usage(2 if kind in _COUNTED_TWICE else 1, resources if kind.startswith(_OF_ITEMS) else 0)
 
 
 def advance(

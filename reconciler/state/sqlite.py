@@ -24,7 +24,7 @@ from reconciler.problems import Problem
 from reconciler.state import sqlite_faults as faults
 from reconciler.state import sqlite_read as read
 from reconciler.state import sqlite_schema as schema
-from reconciler.state.journal import JournalEntry, RunRecord
+from reconciler.state.journal import JournalEntry, RunRecord, Usage
 from reconciler.state.rows import RecordedRow
 from reconciler.state.store import EMPTY_BASE, LockInfo, Waiting, Writer
 
@@ -118,6 +118,21 @@ class SqliteStore:
         """Return the intents that are in doubt, narrowed to the addresses in doubt."""
         with self._read() as connection:
             return read.unsettled(connection) if connection else ()
+
+    def highest_ordering_id(self) -> int:
+        """Return the highest ordering id that any call was ever given here."""
+        with self._read() as connection:
+            return read.highest_ordering_id(connection) if connection else 0
+
+    def usage_since(self, at: str) -> Usage:
+        """Return what the calls since a moment came to at least."""
+        with self._read() as connection:
+            return read.usage_since(connection, at) if connection else Usage()
+
+    def activities(self) -> tuple[tuple[str, str], ...]:
+        """Return the sources that were told of an activity and not of its end."""
+        with self._read() as connection:
+            return read.activities(connection) if connection else ()
 
     def runs(self, limit: int | None = None) -> tuple[RunRecord, ...]:
         """Return the history, newest run first."""

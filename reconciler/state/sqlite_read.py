@@ -16,7 +16,16 @@ import orjson
 from reconciler.model.address import Address
 from reconciler.model.canonical import NO_SHARED
 from reconciler.model.states import StateBase, Target
-from reconciler.state.journal import Intent, JournalEntry, Outcome, RunInfo, RunRecord, still_open
+from reconciler.state.journal import (
+    Intent,
+    JournalEntry,
+    Outcome,
+    RunInfo,
+    RunRecord,
+    Usage,
+    still_open,
+    usage_of,
+)
 from reconciler.state.packing import target_from_doc, unpack_covers
 from reconciler.state.rows import RecordedRow
 
@@ -99,6 +108,29 @@ def unsettled(connection: sqlite3.Connection) -> tuple[JournalEntry, ...]:
         return ()
     query = _ENTRIES + "WHERE seq >= ? AND (in_doubt = 1 OR outcome = 'accepted') ORDER BY seq"
     return tuple(still_open(entry(cells) for cells in connection.execute(query, (first,))))
+
+
+def highest_ordering_id(connection: sqlite3.Connection) -> int:
+    """Return the highest ordering id in the journal, 0 when there is none."""
+    (found,) = connection.execute("SELECT max(ordering_id) FROM journal").fetchone()
+    return found or 0
+
+
+def usage_since(connection: sqlite3.Connection, at: str) -> Usage:
+    """Return what the calls since a moment came to at least."""
+    query = "SELECT kind, covers FROM journal WHERE at >= ? AND outcome IS NOT 'refused'"
+    found = Usage()
+    for kind, covers in connection.execute(query, (at,)):
+        found += usage_of(kind, len(unpack_covers(covers)))
+    return found
+
+
+def activities(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+    """Return the sources that were told of an activity and not of its end."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'activities'").fetchone()
+    if row is None:
+        return ()
+    return tuple((str(source), str(path)) for source, path in orjson.loads(row[0]))
 
 
 def entries_after(connection: sqlite3.Connection, seq: int, run: str | None) -> list[tuple[Any, ...]]:

@@ -65,6 +65,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_in_doubt ON journal (seq) WHERE in_doubt = 1;
 CREATE INDEX journal_run ON journal (run);
+CREATE INDEX journal_ordering ON journal (ordering_id);
 INSERT INTO meta VALUES ('lineage', ''), ('serial', 0), ('churn', 0), ('rows_when_tidied', 0);
 """
 

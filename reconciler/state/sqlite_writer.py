@@ -51,6 +51,8 @@ UPDATE journal SET outcome = ?, settled_at = ?, detail = ?, in_doubt = ?
 WHERE seq = ? AND run = ? AND (outcome IS NULL OR outcome = 'unknown')
 """
 _VERIFY = "UPDATE resources SET verified = ?, verified_detail = ? WHERE address = ? AND ordering_id = ?"
+# A state that an earlier version made has no such index.
+_INDEX_ORDERING = "CREATE INDEX IF NOT EXISTS journal_ordering ON journal (ordering_id)"
 _TIDY_SHARED = """
 DELETE FROM shared_docs WHERE digest NOT IN (SELECT substr(fingerprint, 33) FROM resources)
 """
@@ -91,6 +93,7 @@ class SqliteWriter:
             raise RuntimeError("a run began twice or without its lock. This is a bug in reconciler.")
         with self._store.writing(create=True) as connection:
             base = read.base(connection)
+            connection.execute(_INDEX_ORDERING)
             if not base.lineage:
                 base = StateBase(new_lineage(), base.serial)
                 connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
@@ -110,7 +113,16 @@ class SqliteWriter:
         with self._store.writing() as connection:
             return _insert_entry(connection, run, intent, covers, None)
 
-    def settle(self, ticket: int, outcome: Outcome, *, at: str, effect: Effect = NO_EFFECT, detail: str = "") -> int:
+    def settle(
+        self,
+        ticket: int,
+        outcome: Outcome,
+        *,
+        at: str,
+        effect: Effect = NO_EFFECT,
+        detail: str = "",
+        ordering_id: int | None = None,
+    ) -> int:
         """Record how a call ended and, when accepted, its effect; return the new serial."""
         run = self._current_run()
         if effect.covers and outcome is not Outcome.ACCEPTED:
@@ -120,9 +132,17 @@ class SqliteWriter:
             settled = connection.execute(_SETTLE, (outcome.value, at, detail, in_doubt, ticket, run))
             if settled.rowcount != 1:
                 raise RuntimeError(f"call {ticket} is settled already. This is a bug in reconciler.")
-            (ordering_id,) = connection.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
-            _record(connection, _UPSERT, effect, (ordering_id, at, run))
+            (ours,) = connection.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
+            _record(connection, _UPSERT, effect, (ours if ordering_id is None else ordering_id, at, run))
             return _grow(connection)
+
+    def record_activities(self, activities: Iterable[tuple[str, str]]) -> None:
+        """Record which sources were told of an activity; the serial stays."""
+        if self._released:
+            raise RuntimeError("a write without its lock. This is a bug in reconciler.")
+        text = orjson.dumps(sorted(activities)).decode()
+        with self._store.writing(create=self._run is None) as connection:
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('activities', ?)", (text,))
 
     def record_state_only(self, effect: Effect, *, at: str) -> int:
         """Record changes that need no call; return the new serial."""

@@ -22,7 +22,7 @@ from typing import Protocol
 from reconciler.model.address import Address
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem
-from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord
+from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord, Usage
 from reconciler.state.rows import RecordedRow, Verification
 
 EMPTY_BASE = StateBase(lineage="", serial=0)
@@ -84,6 +84,18 @@ class StateReader(Protocol):
         `covers` holds only the addresses that no later accepted call covered.
         """
 
+    def highest_ordering_id(self) -> int:
+        """Return the highest ordering id that any call was ever given here, 0 when none was.
+
+        Also of calls that were refused, and of resources that are gone.
+        """
+
+    def usage_since(self, at: str) -> Usage:
+        """Return what the calls since a moment (ISO-8601, UTC) came to at least, refused ones left out."""
+
+    def activities(self) -> tuple[tuple[str, str], ...]:
+        """Return the sources that were told of an activity and not of its end: name and path, as recorded."""
+
     def runs(self, limit: int | None = None) -> tuple[RunRecord, ...]:
         """Return the history, newest run first."""
 
@@ -112,11 +124,27 @@ class Writer(Protocol):
     def intent(self, intent: Intent) -> int:
         """Record that a call is about to be sent; return the ticket to settle it by. The serial stays."""
 
-    def settle(self, ticket: int, outcome: Outcome, *, at: str, effect: Effect = NO_EFFECT, detail: str = "") -> int:
+    def settle(
+        self,
+        ticket: int,
+        outcome: Outcome,
+        *,
+        at: str,
+        effect: Effect = NO_EFFECT,
+        detail: str = "",
+        ordering_id: int | None = None,
+    ) -> int:
         """Record how a call ended and, when accepted, its effect on the rows; return the new serial.
 
-        The rows take ordering id and run from the intent and `at` as the time of acceptance. Only an
+        The rows take ordering id and run from the intent and `at` as the time of acceptance; with
+        `ordering_id`, which the remote chose (push-api.md 2.5), they take that instead. Only an
         accepted call has an effect. An unknown outcome may be settled again, any other is final.
+        """
+
+    def record_activities(self, activities: Iterable[tuple[str, str]]) -> None:
+        """Record which sources were told of an activity, instead of what was recorded before; the serial stays.
+
+        Needs no run: whoever holds the lock may say that all of them were told of the end.
         """
 
     def record_state_only(self, effect: Effect, *, at: str) -> int:

@@ -7,12 +7,14 @@ for them; where that is not shown, `Finding.arrived` is None and the log has the
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import permanent_id
+from reconciler.planning.fields import Field, Fields
 from reconciler.state.rows import RecordedRow
 from reconciler.verifying.findings import Finding, Status, listed, rejected
 from reconciler.verifying.relations import GROUP_TYPES, Relations, declared, subject_of
@@ -27,8 +29,10 @@ from reconciler.verifying.seen import (
     Who,
     log_moment,
 )
+from reconciler.verifying.values import differences
 
 _HEALTHY = ("", "VALID")
+_NOT_COMPARED = frozenset({"permanentid", "source", "uri"})
 _LONGEST_CALL = 600_000  # milliseconds, retries included
 
 
@@ -43,11 +47,18 @@ class SeenRelations:
 # -- items -----------------------------------------------------------------------------------------
 
 
-def judge_item(row: RecordedRow, seen: SeenItem | None, model: SeenModel | None, recorded: Levels | None) -> Finding:
+def judge_item(
+    row: RecordedRow,
+    seen: SeenItem | None,
+    model: SeenModel | None,
+    recorded: Levels | None,
+    fields: Fields | None = None,
+) -> Finding:
     """Return the finding of an item.
 
     `recorded` are the levels of the row's permission model, None when it has none: then what the
-    index shows is the source's own and is not looked at.
+    index shows is the source's own and is not looked at. `fields` are those of the organization, as far
+    as they are known: then the metadata that a field shows is compared.
     """
     earliest, latest = _sent(row)
     good = Finding(row.address, Status.VERIFIED, row.ordering_id, arrived=False, sent=earliest)
@@ -63,6 +74,11 @@ def judge_item(row: RecordedRow, seen: SeenItem | None, model: SeenModel | None,
     if seen.permanent_id is not None and seen.permanent_id != expected:
         what = f'the field permanentid is "{seen.permanent_id[:80]}", not "{str(expected)[:80]}"'
         return _not(good, Status.DIFFERENT, "fields-differ", what)
+    if fields is not None and seen.values is not None:
+        parts = differences(expected_values(row.address.scope, metadata, fields), seen.values)
+        if parts:
+            more = f"; {len(parts) - 1} more fields differ" if len(parts) > 1 else ""
+            return _not(good, Status.DIFFERENT, "fields-differ", f"the index shows {parts[0]}{more}")
     if recorded is None:
         return good
     if model is None or model.levels != recorded:
@@ -73,6 +89,19 @@ def judge_item(row: RecordedRow, seen: SeenItem | None, model: SeenModel | None,
         what = f"its permissions arrived, but are {model.state}" + (f": {named}" if named else "")
         return _not(good, Status.UNRESOLVED, "identities-unresolved", what)
     return good
+
+
+def expected_values(source: str, metadata: Mapping[str, Any], fields: Fields) -> dict[str, tuple[Field, Any]]:
+    """Return field and value of each metadata key that a field shows for sure.
+
+    What the pipeline sets itself and what is compared elsewhere is left out.
+    """
+    out = {}
+    for key, value in metadata.items():
+        field = None if key in _NOT_COMPARED else fields.holder(source, key)
+        if field is not None:
+            out[key] = (field, value)
+    return out
 
 
 def _not(good: Finding, status: Status, code: str, what: str) -> Finding:

@@ -44,11 +44,34 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanishing:
+    """A metadata key that no field and no mapping of its source takes: so many items say it to nobody."""
+
+    source: str
+    key: str
+    items: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What became of the metadata of the items that were looked at.
+
+    `vanishing` is sorted by source and key. `visible` and `invisible` count values: those that a field
+    shows, which were compared, and all others.
+    """
+
+    vanishing: tuple[Vanishing, ...]
+    visible: int
+    invisible: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What was found. `problems` are the findings that are not good, sorted by address.
 
     `checked` and `verified` count resources by kind. `verifications` are what the state does not
-    know yet. `notes` say what kept us from knowing more.
+    know yet. `notes` say what kept us from knowing more. `metadata` is None where nobody asked for it.
     """
 
     checked: Counter[Kind]
@@ -57,6 +80,7 @@ class Report:
     verifications: tuple[Verification, ...]
     notes: tuple[str, ...]
     seconds: float
+    metadata: Metadata | None = None
 
     def count(self, status: Status) -> int:
         """Return how many resources have this status."""

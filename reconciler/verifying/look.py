@@ -64,13 +64,13 @@ class Look:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def items(self, source_id: str, uris: Sequence[str]) -> dict[str, SeenItem]:
-        """Return those of these items that the index holds."""
+    def items(self, source_id: str, uris: Sequence[str], fields: Sequence[str] = ()) -> dict[str, SeenItem]:
+        """Return those of these items that the index holds, with the values of `fields`."""
         name = self._source_name(source_id)
         chunks = [uris[start : start + URIS] for start in range(0, len(uris), URIS)]
         found: dict[str, SeenItem] = {}
-        for documents in self._each(lambda chunk: self._search(source_id, name, chunk), chunks):
-            found.update((uri, read_item(uri, document)) for uri, document in documents.items())
+        for documents in self._each(lambda chunk: self._search(source_id, name, chunk, fields), chunks):
+            found.update((uri, read_item(uri, document, fields)) for uri, document in documents.items())
         odd = [uri for uri in uris if uri not in found and not _UNSEARCHABLE.isdisjoint(uri)]
         for uri, model in zip(odd, self._each(self._model, odd), strict=True):
             if model is not None:
@@ -125,15 +125,18 @@ class Look:
             self._names[source_id] = name if isinstance(name, str) and name else None
         return self._names[source_id]
 
-    def _search(self, source_id: str, name: str | None, uris: Sequence[str]) -> dict[str, Document]:
+    def _search(
+        self, source_id: str, name: str | None, uris: Sequence[str], fields: Sequence[str]
+    ) -> dict[str, Document]:
         try:
-            return self._reads.find_items(source_id, uris, fields=("indexeddate",), source_name=name)
+            return self._reads.find_items(source_id, uris, fields=("indexeddate", *fields), source_name=name)
         except RemoteError as error:
             # A reply with many long titles may have been cut: fewer of them fit.
             if len(uris) == 1 or error.problems[0].code != "bad-reply":
                 raise
         half = len(uris) // 2
-        return self._search(source_id, name, uris[:half]) | self._search(source_id, name, uris[half:])
+        first, second = (self._search(source_id, name, part, fields) for part in (uris[:half], uris[half:]))
+        return first | second
 
     def _model(self, handle: str) -> SeenModel | None:
         try:

@@ -7,7 +7,7 @@ seen. Names are compared without case, since providers ignore it unless told oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -69,12 +69,14 @@ Levels = tuple[frozenset[AccessSet], ...]
 class SeenItem:
     """An item that the index holds. None is what the index does not show.
 
-    `indexed_at` is in epoch milliseconds. `handle` is what permissions are asked for by.
+    `indexed_at` is in epoch milliseconds. `handle` is what permissions are asked for by. `values` are
+    those of the fields that were asked for, by name.
     """
 
     handle: str
     permanent_id: str | None = None
     indexed_at: int | None = None
+    values: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,14 @@ def recorded_levels(model: Mapping[str, Any], ref: Ref) -> Levels:
     )
 
 
-def read_item(uri: str, document: Mapping[str, Any]) -> SeenItem:
-    """Return what a search result's fields show."""
+def read_item(uri: str, document: Mapping[str, Any], fields: Collection[str] = ()) -> SeenItem:
+    """Return what a search result's fields show, of `fields` the values."""
     handle, permanent = document.get("uniqueId"), document.get("permanentid")
     return SeenItem(
         handle if isinstance(handle, str) and handle else uri,
         permanent if isinstance(permanent, str) and permanent else None,
         _milliseconds(document.get("indexeddate")),
+        {name: document[name] for name in fields if name in document} if fields else None,
     )
 
 

@@ -11,20 +11,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reconciler.calls.context import WireContext
 from reconciler.model.address import Address, Kind
+from reconciler.planning.fields import Fields
 from reconciler.problems import RemoteError
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
 from reconciler.verifying.compare import (
+    expected_values,
     judge_deleted_identity,
     judge_deleted_item,
     judge_identity,
     judge_item,
     with_log,
 )
-from reconciler.verifying.events import Clock, Event, Looked, Report, Started, Waiting
+from reconciler.verifying.events import Clock, Event, Looked, Metadata, Report, Started, Vanishing, Waiting
 from reconciler.verifying.findings import RESEND, Finding, Status, rejected
 from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
@@ -47,15 +49,24 @@ Rows = Callable[[Iterable[str] | None], Iterator[RecordedRow]]
 
 
 def verify(
-    scope: Scope, *, rows: Rows, look: Look, context: WireContext, clock: Clock, timeout: float
+    scope: Scope,
+    *,
+    rows: Rows,
+    look: Look,
+    context: WireContext,
+    clock: Clock,
+    timeout: float,
+    fields: Fields | None = None,
 ) -> Iterator[Event]:
     """Verify what is in scope, waiting up to `timeout` seconds; the last event is the report.
+
+    With the organization's `fields`, metadata is compared and what vanishes is told.
 
     Raises RemoteError when the remote cannot be read.
     """
     yield Started(scope.total)
     began = clock.seconds()
-    work = _Work(scope, rows, look, context, clock)
+    work = _Work(scope, rows, look, context, clock, fields)
     wait = FIRST_WAIT
     while True:
         yield from work.round()
@@ -76,6 +87,7 @@ class _Work:
     look: Look
     context: WireContext
     clock: Clock
+    fields: Fields | None
     pending: set[str] = field(init=False)
     settled: int = 0
     verified: Counter[Kind] = field(default_factory=Counter)
@@ -146,7 +158,8 @@ class _Work:
 
     def _items(self, page: Sequence[RecordedRow]) -> Iterator[Finding]:
         for source, rows in _by_scope(row for row in page if row.address.kind is Kind.ITEM):
-            seen = self.look.items(self.context.source(source).id, [row.address.name for row in rows])
+            uris = [row.address.name for row in rows]
+            seen = self.look.items(self.context.source(source).id, uris, self._shown_fields(source, rows))
             guarded = {row.address.name for row in rows if row.shared}
             models = self.look.models({uri: item for uri, item in seen.items() if uri in guarded})
             for row in rows:
@@ -154,7 +167,33 @@ class _Work:
                 recorded = self._recorded_levels(row) if row.shared else None
                 # Gone between two requests: looked at again, it is absent.
                 found = None if recorded is not None and uri not in models else seen.get(uri)
-                yield judge_item(row, found, models.get(uri), recorded)
+                yield judge_item(row, found, models.get(uri), recorded, self.fields)
+
+    def _shown_fields(self, source: str, rows: Iterable[RecordedRow]) -> tuple[str, ...]:
+        """Return the names of the fields that show the metadata of these items."""
+        if self.fields is None:
+            return ()
+        metadata: dict[str, Any] = {}
+        for row in rows:
+            metadata.update(row.resource.own().get("metadata", {}))
+        return tuple(sorted({field.name for field, _ in expected_values(source, metadata, self.fields).values()}))
+
+    def _metadata(self, fields: Fields) -> Metadata:
+        """Return what became of the metadata of all items in scope."""
+        vanishing: dict[tuple[str, str], Vanishing] = {}
+        visible = total = 0
+        for row in self.rows(sorted(self.scope.rows)):
+            if row.address.kind is not Kind.ITEM:
+                continue
+            source, metadata = row.address.scope, row.resource.own().get("metadata", {})
+            total += len(metadata)
+            visible += len(expected_values(source, metadata, fields))
+            for key in metadata:
+                if fields.vanishes(source, key):
+                    known = vanishing.get((source, key))
+                    items, example = (known.items + 1, known.example) if known else (1, str(row.address))
+                    vanishing[source, key] = Vanishing(source, key, items, example)
+        return Metadata(tuple(entry for _, entry in sorted(vanishing.items())), visible, total - visible)
 
     def _recorded_levels(self, row: RecordedRow) -> Levels:
         known = self._levels.get(row.shared)
@@ -254,6 +293,7 @@ class _Work:
             verifications=tuple(self.verifications),
             notes=tuple(self.notes),
             seconds=seconds,
+            metadata=self._metadata(self.fields) if self.fields is not None else None,
         )
 
 

@@ -9,12 +9,14 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from reconciler.emulator.options import Doubts
 from tests.builders import KEY, ORGANIZATION, SHARED_ID, SOURCE_ID, Folder, child_environment, command_line, run_here
 
 SERVED = ("--organization", "acme", "--source", "docs", "--source", "open:shared", "--provider", "corp")
@@ -48,8 +50,8 @@ class Served:
 
 
 @contextmanager
-def served(*arguments: str, key: str | None = KEY) -> Iterator[Served]:
-    changes = {"RECONCILER_EMULATOR_API_KEY": key} if key is not None else {}
+def served(*arguments: str, key: str | None = KEY, **variables: str) -> Iterator[Served]:
+    changes = {"RECONCILER_EMULATOR_API_KEY": key, **variables} if key is not None else variables
     process = subprocess.Popen(
         command_line(*arguments),
         env=child_environment(**changes),
@@ -227,3 +229,111 @@ def test_help_says_where_a_key_belongs() -> None:
     told = run_here("emulator", "--help").out
     assert "RECONCILER_EMULATOR_API_KEY" in told
     assert "command line" in " ".join(told.split())
+
+
+# -- strict, limited, faulty -----------------------------------------------------------------------
+
+FILES = "/push/v1/organizations/acme/files"
+
+
+def post(emulator: Served, path: str = FILES, key: str = KEY) -> httpx.Response:
+    return httpx.post(emulator.url + path, headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+
+
+def test_faults_and_limits_of_the_command_line() -> None:
+    flags = ("--fault", "POST files: 503 x1", "--fault", "POST files: drop-before x1", "--rate", "1/day,9/60")
+    with served("emulator", "--port", "0", *SERVED, *flags, "--item-quota", "5", "--fault-seed", "3") as emulator:
+        assert post(emulator).status_code == 503
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            post(emulator)
+        assert post(emulator).status_code == 201
+        assert post(emulator).json()["errorCode"] == "TOO_MANY_REQUESTS"
+        assert emulator.get("/_emulator/faults").json()["seed"] == 3
+        limits = emulator.get("/rest/organizations/acme/limits/content").json()
+        assert {key: entry["limit"] for key, entry in limits.items()} == {
+            "pushApiMaximumDailyInvocations": 1,
+            "numberOfDocumentsLimit": 5,
+        }
+        assert emulator.stop() == (0, "", "what is pushed is gone when it stops; --data DIR keeps it\n")
+
+
+def test_a_project_may_be_served_with_faults(folder: Folder) -> None:
+    flags = ("--project", "--fault", "PUT documents: 500", "--items-per-day", "1")
+    with served("-C", str(folder.root), "emulator", "--port", "0", *flags) as emulator:
+        assert [rule["rule"] for rule in emulator.get("/_emulator/faults").json()["rules"]] == ["PUT documents: 500"]
+
+
+def test_keys_come_from_the_environment() -> None:
+    flags = ("--key", "PUSHER=source-edit:docs", "--key", "READER=ORGANIZATION_VIEW, source-view")
+    variables = {"PUSHER": "canary-of-pusher", "READER": "canary-of-reader"}
+    with served("emulator", "--port", "0", *SERVED, *flags, **variables) as emulator:
+        assert post(emulator, key="canary-of-pusher").status_code == 403
+        assert post(emulator, key="canary-of-reader").status_code == 201
+        status = "/push/v1/organizations/acme/sources/{}/status?statusType=IDLE"
+        found = {
+            (key, source): post(emulator, status.format(source), f"canary-of-{key}").status_code
+            for key in ("pusher", "reader")
+            for source in ("docs", "open")
+        }
+        assert found == {
+            ("pusher", "docs"): 201,
+            ("pusher", "open"): 403,
+            ("reader", "docs"): 403,
+            ("reader", "open"): 403,
+        }
+        assert "canary" not in "".join(map(str, emulator.stop()))
+
+
+def test_a_paused_organization() -> None:
+    with served("emulator", "--port", "0", *SERVED, "--organization", "idle", "--paused", "idle") as emulator:
+        assert post(emulator).status_code == 201
+        assert post(emulator, FILES.replace("acme", "idle")).json()["errorCode"] == "ORGANIZATION_IS_PAUSED"
+
+
+def test_doubts_are_answered() -> None:
+    with served("emulator", "--port", "0", *SERVED, "--doubt", "unknown_provider=accept") as emulator:
+        body = {"identity": {"name": "a", "type": "USER"}}
+        path = "/push/v1/organizations/acme/providers/nobody/permissions"
+        headers = {"Authorization": f"Bearer {KEY}"}
+        assert httpx.put(emulator.url + path, json=body, headers=headers, trust_env=False).status_code == 202
+
+
+def test_doubts_are_listed_with_their_sections() -> None:
+    ran = run_here("emulator", "--doubts")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert "equal_ordering_id=refuse|accept (default: refuse)" in lines
+    assert len(lines) == 2 * len(fields(Doubts))
+    assert all(line.startswith("    push-api.md ") for line in lines[1::2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("--fault", "PUT documents: 999"), "bad-fault", '"999" is no status of an error'),
+        (("--fault", "sometimes"), "bad-fault", "not of the form"),
+        (("--fault", "POST fils: 503"), "bad-fault", 'did you mean "files"'),
+        (("--rate", "fast"), "bad-rate", "published, trial or CALLS/day,CALLS/SECONDS"),
+        (("--paused", "acm"), "bad-id", 'did you mean "acme"'),
+        (("--doubt", "watermark=never"), "bad-doubt", "immediate or after delay"),
+        (("--key", "PUSHER"), "bad-key", "VARIABLE=PRIVILEGE"),
+        (("--key", "=source-edit"), "bad-key", "VARIABLE=PRIVILEGE"),
+        (("--key", "NOT_THERE=source-edit"), "bad-key", "environment variable NOT_THERE is not set"),
+        (("--key", "xx-secret=source-edit"), "bad-key", "before the = is not set"),
+        (("--key", "COVEO_API_KEY=source-edt"), "bad-key", 'did you mean "source-edit"'),
+        (("--key", "COVEO_API_KEY=source-edit:doc"), "bad-key", 'did you mean "docs"'),
+        (("--key", "COVEO_API_KEY=source-edit", "--key", "COVEO_API_KEY=logs-view"), "bad-key", "given twice"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_conduct_that_cannot_be_read(arguments: tuple[str, ...], code: str, told: str) -> None:
+    err = refused(*SERVED, *arguments)
+    assert f"error[{code}]" in err
+    assert told in " ".join(err.split())
+    assert "secret" not in err
+    assert KEY not in err
+
+
+@pytest.mark.parametrize("arguments", [("--items-per-day", "-1"), ("--item-quota", "x"), ("--fault-seed", "1.5")])
+def test_counts_that_are_none(arguments: tuple[str, ...]) -> None:
+    assert run_here("emulator", "--source", "x", *arguments).code == 2

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "rendering"))
 
 import rendered_plans as plans
 
-from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
@@ -125,10 +125,11 @@ SCHEMA = jsonschema.Draft202012Validator(plan_schema())
 @settings(max_examples=200, deadline=None)
 @given(PLANS, STAGES, st.lists(ADDRESSES, max_size=3).map(tuple))
 def test_what_is_dumped_is_loaded(plan: Plan, stages: tuple[Stage, ...], state_only: tuple[Address, ...]) -> None:
-    data = dump_plan(plan, stages, state_only)
+    compiled = Compiled(stages, state_only, (SourceStatus("s", "REFRESH", "organizations/o/sources/s/status"),))
+    data = dump_plan(plan, compiled)
     saved = load_plan(data, "plan.json")
-    assert (saved.plan, saved.stages, saved.state_only) == (plan, stages, state_only)
-    assert dump_plan(saved.plan, saved.stages, saved.state_only) == data
+    assert (saved.plan, saved.compiled) == (plan, compiled)
+    assert dump_plan(saved.plan, saved.compiled) == data
     document = orjson.loads(data)
     assert document["checksum"] == saved.digest == checksum(document)
     if all(call["number"] for call in document["calls"]):
@@ -137,7 +138,7 @@ def test_what_is_dumped_is_loaded(plan: Plan, stages: tuple[Stage, ...], state_o
 
 def small() -> bytes:
     plan = plans.mixed_plan()
-    return dump_plan(plan, plans.calls_for(plan), ())
+    return dump_plan(plan, plans.calls_for(plan))
 
 
 def code_of(data: bytes) -> str:
@@ -159,7 +160,7 @@ def test_keys_come_in_the_published_order() -> None:
 
 def test_schema_is_met_by_every_small_plan() -> None:
     for plan in (plans.mixed_plan(), plans.folding_plan(), plans.hostile_plan(), plans.levels_plan(), plans.plan_of()):
-        SCHEMA.validate(orjson.loads(dump_plan(plan, plans.calls_for(plan), ())))
+        SCHEMA.validate(orjson.loads(dump_plan(plan, plans.calls_for(plan))))
 
 
 def test_schema_describes_and_refuses() -> None:
@@ -264,11 +265,12 @@ def test_calls_stay_on_their_host(path: str) -> None:
 
 def test_excerpts_are_left_out() -> None:
     plan = plans.mixed_plan()
-    saved = load_plan(dump_plan(plan, (), ()), "x")
+    saved = load_plan(dump_plan(plan, Compiled()), "x")
     assert saved.plan == replace(plan, problems=(replace(plans.WARNING, excerpt=""),))
 
 
 def test_stages_without_calls_leave_no_trace() -> None:
     plan = plans.mixed_plan()
-    stages = plans.calls_for(plan)
-    assert load_plan(dump_plan(plan, (Stage("empty", ()), *stages), ()), "x").stages == stages
+    compiled = plans.calls_for(plan)
+    padded = replace(compiled, stages=(Stage("empty", ()), *compiled.stages))
+    assert load_plan(dump_plan(plan, padded), "x").compiled == compiled

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.calls.call import Call, CallKind, Covered, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, Stage, Verb
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
@@ -69,7 +69,7 @@ def plan_of(*changes: Change, **more: Any) -> Plan:
     return Plan(**{**values, **more})
 
 
-def calls_for(plan: Plan) -> tuple[Stage, ...]:
+def calls_for(plan: Plan) -> Compiled:
     """One batch for the identities, one for the items that are put, one for the deletions."""
     stages = []
     number = 0
@@ -92,7 +92,7 @@ def calls_for(plan: Plan) -> tuple[Stage, ...]:
         else:
             call = Call(number, kind, "PUT", path, (), covers[0].address.scope, covers, 1000 * len(covers))
         stages.append(Stage(name, (call,)))
-    return tuple(stages)
+    return Compiled(tuple(stages))
 
 
 def _section(entry: Change) -> str:

@@ -14,6 +14,7 @@ import rendered_plans as plans
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.calls.call import Compiled
 from reconciler.model.address import Kind
 from reconciler.rendering.jsondoc import render_json
 from reconciler.rendering.markdown import code, escape, render_markdown
@@ -108,7 +109,7 @@ def test_long_values_are_cut_and_names_are_not() -> None:
             ({"metadata": {"a": long + "2"}}, plans.model([{"allowed": [f"user/corp/{long}"]}])),
         )
     )
-    row = outline(plan, ()).groups[0].rows[0]
+    row = outline(plan, Compiled()).groups[0].rows[0]
     assert row.name.name == f"file://{long}"
     for entry in row.fields:
         assert all(len(part) <= CAP for part in (entry.before, entry.after, *entry.added, *entry.removed))

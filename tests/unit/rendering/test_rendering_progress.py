@@ -20,7 +20,7 @@ from reconciler.applying.events import (
 from reconciler.problems import Problem
 from reconciler.rendering.progress import BarReporter, LineReporter, Reporter, event_line, render_report
 
-STAGES = plans.calls_for(plans.mixed_plan())
+STAGES = plans.calls_for(plans.mixed_plan()).stages
 FIRST, SECOND = STAGES[0].calls[0], STAGES[1].calls[0]
 PROBLEM = Problem(
     "call-refused",

@@ -1,0 +1,123 @@
+"""What an apply came to, as a JSON document for programs.
+
+Made from the same events that people are shown. It holds no body, no key and no upload address.
+Within one major `format_version` keys are only added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from reconciler.applying.events import (
+    CallAccepted,
+    CallFailed,
+    CallRetried,
+    CallStarted,
+    Event,
+    Noted,
+    RunFinished,
+    RunStarted,
+    Stopping,
+)
+from reconciler.calls.call import Call
+from reconciler.planning.change import Action
+from reconciler.planning.plan import Plan
+from reconciler.rendering.jsondoc import problem_document
+
+FORMAT_VERSION = "1.0"
+
+
+class Recorder:
+    """Gathers the events of one run; `run` None says that there was nothing to do.
+
+    `result` in the document is `done`, `failed` or `interrupted`; each call that was started stands
+    in `calls`, its outcome `accepted`, `refused` or `unknown`.
+    """
+
+    def __init__(self, plan: Plan, run: str | None) -> None:
+        self._plan = plan
+        self._run = run
+        self._total = 0
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._problems: list[dict[str, Any]] = []
+        self._notes: list[dict[str, Any]] = []
+        self._stopping = False
+        self._finished = RunFinished(0, 0, 0, 0, 0.0)
+
+    def handle(self, event: Event) -> None:
+        """Take one event."""
+        match event:
+            case RunStarted():
+                self._total = event.calls
+            case CallStarted():
+                self._entry(event.call)
+            case CallRetried():
+                self._entry(event.call)["retries"] += 1
+            case CallAccepted():
+                self._entry(event.call).update(
+                    outcome="accepted",
+                    status=event.status,
+                    seconds=round(event.seconds, 3),
+                    bytes_sent=event.bytes_sent,
+                )
+            case CallFailed():
+                problem = problem_document(event.problem)
+                self._entry(event.call).update(outcome=event.outcome, problem=problem["code"])
+                self._problems.append({"call": event.call.number, **problem})
+            case Noted():
+                self._notes.append(problem_document(event.problem))
+            case Stopping():
+                self._stopping = True
+            case RunFinished():
+                self._finished = event
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        finished = self._finished
+        return {
+            "format_version": FORMAT_VERSION,
+            "environment": self._plan.environment,
+            "run": self._run,
+            "result": self._result(),
+            "summary": {
+                **{action.value: self._plan.count(action) for action in Action if action is not Action.NO_OP},
+                "no_op": self._plan.no_op,
+            },
+            "counts": {
+                "calls": self._total,
+                "done": finished.done,
+                "failed": finished.failed,
+                "unknown": finished.unknown,
+                "not_started": finished.not_started,
+            },
+            "seconds": round(finished.seconds, 3),
+            "calls": [self._calls[number] for number in sorted(self._calls)],
+            "problems": self._problems,
+            "notes": self._notes,
+        }
+
+    def text(self) -> str:
+        """Return the report as JSON text that ends with a line break."""
+        return orjson.dumps(self.document(), option=orjson.OPT_INDENT_2).decode() + "\n"
+
+    def _result(self) -> str:
+        finished = self._finished
+        if finished.done == self._total:
+            return "done"
+        return "interrupted" if not finished.failures or (self._stopping and not finished.failed) else "failed"
+
+    def _entry(self, call: Call) -> dict[str, Any]:
+        return self._calls.setdefault(
+            call.number,
+            {
+                "number": call.number,
+                "kind": call.kind.value,
+                "method": call.method,
+                "path": call.path,
+                "resources": len(call.covers),
+                "outcome": "unknown",
+                "retries": 0,
+            },
+        )
