@@ -8,7 +8,7 @@ say: its paths stay inside the project and on the host that the environment name
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 
 from reconciler import __version__
 from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
+from reconciler.calls.quotas import UNLIMITED, Allowance
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
@@ -156,7 +157,17 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
     state_only = tuple(_address(entry) for entry in document["state_only"])
     # A plan of before there were statuses tells none.
     statuses = tuple(_status(entry) for entry in document.get("statuses", ()))
-    return SavedPlan(plan, Compiled(stages, state_only, statuses), digest, _text(document["tool_version"]))
+    compiled = Compiled(stages, state_only, statuses, _allowance(document.get("quota") or {}))
+    return SavedPlan(plan, compiled, digest, _text(document["tool_version"]))
+
+
+def _allowance(entry: dict[str, Any]) -> Allowance:
+    limits = {name: entry.get(name) for name in ("calls_per_day", "burst_calls", "items_per_day")}
+    known = {name: _number(value) for name, value in limits.items() if value is not None}
+    known["burst_seconds"] = _number(entry.get("burst_seconds", UNLIMITED.burst_seconds))
+    if not all(known.values()):
+        raise ValueError("a quota of nothing")
+    return replace(UNLIMITED, **known)
 
 
 def _text(value: Any) -> str:

@@ -59,6 +59,8 @@ SHELL = {
     "pushapi/delivery.py": "sends one call, step by step",
     "pushapi/fields.py": "creates fields",
     "pushapi/http.py": "speaks HTTP",
+    "pushapi/network.py": "opens connections, by proxies and with certificates",
+    "pushapi/pace.py": "locks the counting of calls between threads",
     "pushapi/payload.py": "spools bodies that are too large for memory",
     "pushapi/reader.py": "reads from the remote",
     "pushapi/session.py": "sends, and waits between attempts",

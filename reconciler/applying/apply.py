@@ -298,7 +298,7 @@ class _Running:
         sent, failure = None, None
         try:
             sent = self._send(call, ordering_id=ordering_id, resources=resources, where=where, retried=retried)
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the thread that settles the call
+        except BaseException as error:
             failure = error
         self._heard.put(_Landed(flight, sent, failure, self._clock.seconds() - flight.began))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconciler.model.address import Address
+from reconciler.calls.quotas import UNLIMITED, Allowance, Estimate, Usage, estimate
+from reconciler.model.address import Address, Kind
 
 
 class CallKind(StrEnum):
@@ -142,11 +143,15 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """The calls of a plan by stage, the addresses that change in the state alone, sorted, and what sources are told."""
+    """The calls of a plan by stage, the addresses that change in the state alone, sorted, and what sources are told.
+
+    `allowed` is what the remote takes of calls and items a day and at once.
+    """
 
     stages: tuple[Stage, ...] = ()
     state_only: tuple[Address, ...] = ()
     statuses: tuple[SourceStatus, ...] = ()
+    allowed: Allowance = UNLIMITED
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -167,3 +172,13 @@ class Compiled:
     def size(self) -> int:
         """An upper bound of the bytes of all payloads."""
         return sum(call.size for call in self.calls)
+
+    @property
+    def items(self) -> int:
+        """How many items the API processes: those that are named, not those that go with others."""
+        named = (covered for call in self.calls for covered in call.covers if covered.verb is not Verb.SWEPT)
+        return sum(covered.address.kind is Kind.ITEM for covered in named)
+
+    def estimate(self, used: Usage | None = None) -> Estimate:
+        """Return what all calls take of what is allowed, after what was used within the last 24 hours."""
+        return estimate(self.allowed, calls=self.api_calls, items=self.items, size=self.size, used=used)

@@ -15,9 +15,10 @@ from reconciler.calls.wire import PATCHED_PROPERTIES, Wire, alias_identity
 from reconciler.model.address import Address, Kind
 from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change, field_changes
+from reconciler.planning.diff import DESTROY, RESENT, UNCONFIRMED
 
 # Reasons to send a resource although desired and recorded agree.
-_SENT_ANYWAY = frozenset({"unconfirmed", "resent"})
+_SENT_ANYWAY = frozenset({UNCONFIRMED, RESENT})
 
 _METADATA_PATHS = frozenset({"metadata", *PATCHED_PROPERTIES})
 
@@ -103,7 +104,7 @@ def verb_of(change: Change) -> Verb:
     if change.action is not Action.DELETE:
         return Verb.PUT
     # To destroy is to leave nothing; any other removal only says that we declare nothing of this user.
-    withdrawn = change.address.kind is Kind.USER and change.reason != "destroy"
+    withdrawn = change.address.kind is Kind.USER and change.reason != DESTROY
     return Verb.WITHDRAW if withdrawn else Verb.DELETE
 
 

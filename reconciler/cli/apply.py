@@ -21,6 +21,7 @@ def command(
     environment: str | None,
     targets: tuple[str, ...],
     sources: tuple[str, ...],
+    resent: tuple[str, ...],
     allowed: tuple[str, ...],
     detail: str,
     auto_approve: bool,
@@ -39,11 +40,11 @@ def command(
     from reconciler.planning.wish import Wish
     from reconciler.problems import Problem, UsageError
 
-    if plan_file is not None and (targets or sources or no_batch):
+    if plan_file is not None and (targets or sources or resent or no_batch):
         raise UsageError(
             Problem(
                 "plan-is-fixed",
-                "--target, --source and --no-batch have no meaning for a saved plan",
+                "--target, --source, --resend and --no-batch have no meaning for a saved plan",
                 why="it is applied exactly as it was reviewed.",
                 fix="give them to `reconciler plan`, or leave them out.",
             )
@@ -52,7 +53,7 @@ def command(
         if plan_file is not None:
             planned = read_saved(session, plan_file, allowed)
         else:
-            wish = Wish(allowed=allowed, targets=targets, sources=sources)
+            wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
             planned = plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
         approval = Approval(auto=auto_approve, question="Make these changes?", detail=detail)
         go_on = None if plan_file is None else go_on_after_saved(plan_file, directory, environment)

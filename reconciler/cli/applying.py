@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, redirect_stdout, suppress
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,6 @@ from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import refuse_hazards
 from reconciler.cli.session import Planned, Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
-from reconciler.model.metadata import FieldType
 from reconciler.planning.plan import Plan
 from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
@@ -224,9 +223,7 @@ def _highest_ordering_id(store: StateReader, planned: Planned) -> int:
     The journal knows of what is gone and of what is in doubt, the rows of what another store's journal
     holds. Those of streams were chosen by the remote and mean nothing to ours.
     """
-    known = [
-        covered.address for call in planned.compiled.calls if call.kind not in STREAMS for covered in call.covers
-    ]
+    known = [covered.address for call in planned.compiled.calls if call.kind not in STREAMS for covered in call.covers]
     rows = (row.ordering_id for row in store.rows(known))
     return max(chain(rows, [store.highest_ordering_id()]))
 
@@ -317,7 +314,11 @@ def _close_left_open(session: Session) -> None:
     from reconciler.cli.remote import connect
 
     try:
-        with connect(session) as remote, session.store.lock(lock_info(iso())) as writer, _status_client(remote) as client:
+        with (
+            connect(session) as remote,
+            session.store.lock(lock_info(iso())) as writer,
+            _status_client(remote) as client,
+        ):
             tell = _teller(client)
             for entry in _left_open(session.store):
                 tell(entry, IDLE)

@@ -10,6 +10,11 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# What `--allow` may name: the hazards of `planning.hazards`, and starting what the quotas do not let finish.
+HAZARDS = ("emptied", "emptied-group", "mass-delete", "mass-update", "over-quota", "too-many-changes")
+
+PARALLELISM = 4
+
 
 def project_options(function: F) -> F:
     """Add -C and -e, which may stand before or after the command's name."""
@@ -43,14 +48,47 @@ def format_option(*formats: str) -> Callable[[F], F]:
     )
 
 
-def plan_options(function: F) -> F:
-    """Add what narrows a plan and what it may do."""
-    function = click.option(
+def allow_option(function: F) -> F:
+    """Add --allow, which takes the names of hazards and refuses all others."""
+    return click.option(
         "--allow",
         "allowed",
         metavar="HAZARD",
         multiple=True,
+        callback=_known_hazards,
         help="Allow a hazard by its name, or name:subject (repeatable).",
+    )(function)
+
+
+def _known_hazards(_ctx: click.Context, _param: click.Parameter, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no hazard: a name that is misspelt would allow nothing, and nobody would notice."""
+    unknown = [name for name in allowed if name.partition(":")[0] not in HAZARDS]
+    if unknown:
+        from reconciler.problems import Problem, UsageError, did_you_mean
+
+        raise UsageError(
+            *(
+                Problem(
+                    "unknown-hazard",
+                    f'--allow names the hazard "{name}", which does not exist',
+                    why="nothing would be allowed by it.",
+                    fix=did_you_mean(name.partition(":")[0], HAZARDS) or f"the hazards are {', '.join(HAZARDS)}.",
+                )
+                for name in unknown
+            )
+        )
+    return allowed
+
+
+def plan_options(function: F) -> F:
+    """Add what narrows a plan and what it may do."""
+    function = allow_option(function)
+    function = click.option(
+        "--resend",
+        "resent",
+        metavar="NAME",
+        multiple=True,
+        help="Send every item of this source, changed or not: after new fields, or to mend what was lost (repeatable).",
     )(function)
     function = click.option(
         "--source", "sources", metavar="NAME", multiple=True, help="Only items of this source, and what they need."
@@ -67,6 +105,14 @@ def plan_options(function: F) -> F:
 def apply_options(function: F) -> F:
     """Add how a plan is shown, agreed to and carried out."""
     for option in (
+        click.option(
+            "--parallelism",
+            type=click.IntRange(1, 16),
+            default=PARALLELISM,
+            show_default=True,
+            metavar="N",
+            help="How many calls may be under way at once, where order permits.",
+        ),
         click.option(
             "--lock-timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait for the lock."
         ),

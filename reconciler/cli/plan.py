@@ -36,6 +36,7 @@ def command(
     environment: str | None,
     targets: tuple[str, ...],
     sources: tuple[str, ...],
+    resent: tuple[str, ...],
     allowed: tuple[str, ...],
     output: str,
     detail: str,
@@ -56,7 +57,7 @@ def command(
     from reconciler.planning.wish import Wish
     from reconciler.problems import errors_in
 
-    wish = Wish(allowed=allowed, targets=targets, sources=sources)
+    wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
     with open_session(directory, environment, use_cache=not no_cache) as session:
         planned = plan_or_report(
             session,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.cli.session import Session
-from reconciler.problems import Problem, StateError
+from reconciler.problems import Problem, StateError, UsageError
 from reconciler.settings import Secret, find_api_key
 
 if TYPE_CHECKING:
+    from reconciler.calls.quotas import Allowance
     from reconciler.emulator.options import EmulatorOptions, Visibility
-    from reconciler.manifest.project import Project
+    from reconciler.manifest.project import Environment, Project
     from reconciler.pushapi.hosts import Hosts
+    from reconciler.pushapi.network import Network
+    from reconciler.pushapi.pace import Pace
+    from reconciler.pushapi.retry import RetryPolicy
 
 EMULATOR = "emulator"
 _VISIBILITY: dict[str, Visibility] = {"secured": "SECURED", "shared": "SHARED", "private": "PRIVATE"}
@@ -22,36 +26,83 @@ _VISIBILITY: dict[str, Visibility] = {"secured": "SECURED", "shared": "SHARED", 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where calls go, and the key that opens it."""
+    """Where calls go, the key that opens it, and how calls are made.
+
+    One `pace` for all clients of a run: the remote counts their calls together.
+    """
 
     hosts: Hosts
     api_key: Secret
+    network: Network
+    policy: RetryPolicy
+    pace: Pace
 
 
 @contextmanager
 def connect(session: Session) -> Iterator[Remote]:
-    """Give the environment's remote for the length of a `with` block. Raises UsageError without a key."""
-    from reconciler.pushapi.hosts import hosts, hosts_at
+    """Give the environment's remote for the length of a `with` block.
 
+    Raises UsageError without a key, or when the proxy or the certificates cannot be used.
+    """
     environment = session.project.environment
     if environment.target == EMULATOR:
-        with _emulator(session) as remote:
-            yield remote
+        with _emulator(session) as (hosts, key):
+            yield _remote(session, hosts, key)
         return
     key = find_api_key(environment.api_key, session.folder.root)
+    yield _remote(session, remote_hosts(environment), key)
+
+
+def remote_hosts(environment: Environment) -> Hosts:
+    """Return the hosts of an environment that is not on the embedded emulator."""
+    from reconciler.pushapi.hosts import hosts, hosts_at
+
     if environment.target:
-        yield Remote(hosts_at(environment.target), key)
-    elif environment.region == "hipaa":
-        yield Remote(hosts("us", "hipaa"), key)
-    else:
-        yield Remote(hosts(environment.region), key)
+        return hosts_at(environment.target)
+    return hosts("us", "hipaa") if environment.region == "hipaa" else hosts(environment.region)
+
+
+def quota_allowance(project: Project) -> Allowance:
+    """Return what may be sent to the environment: as published, or as the project says.
+
+    The published figures hold for the remote alone, not for an emulator on this machine.
+    """
+    from reconciler.calls.quotas import allowance
+    from reconciler.pushapi.hosts import is_local
+
+    target = project.environment.target
+    return allowance(project.quotas, published=target != EMULATOR and not (target and is_local(target)))
+
+
+def _remote(session: Session, hosts: Hosts, key: Secret) -> Remote:
+    from reconciler.pushapi.network import Network
+    from reconciler.pushapi.pace import Pace, Window
+    from reconciler.pushapi.retry import policy_for
+
+    environment = session.project.environment
+    # The embedded emulator is this process itself.
+    proxy = None if environment.target == EMULATOR else environment.proxy
+    network = Network(proxy, _ca_file(session))
+    for url in (hosts.push, hosts.platform):
+        network.check(url)
+    windows = [Window(calls, seconds) for calls, seconds in quota_allowance(session.project).windows]
+    return Remote(hosts, key, network, policy_for(environment.retry_for), Pace(windows))
+
+
+def _ca_file(session: Session) -> str | None:
+    name = session.project.environment.ca_file
+    if name is None:
+        return None
+    found = session.folder.resolve(name)
+    if isinstance(found, Problem):
+        raise UsageError(replace(found, where="`caFile` of the environment"))
+    return found.real
 
 
 @contextmanager
-def _emulator(session: Session) -> Iterator[Remote]:
+def _emulator(session: Session) -> Iterator[tuple[Hosts, Secret]]:
     import secrets
     import sqlite3
-    from dataclasses import replace
 
     from reconciler.emulator.database import UnreadableDatabase
     from reconciler.emulator.server import BackgroundEmulator
@@ -74,7 +125,7 @@ def _emulator(session: Session) -> Iterator[Remote]:
                     where=str(options.data_dir),
                 )
             ) from None
-        yield Remote(hosts_at(emulator.url), Secret(key))
+        yield hosts_at(emulator.url), Secret(key)
 
 
 def emulator_options(project: Project) -> EmulatorOptions:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.calls.call import Compiled
 from reconciler.cli.files import read_plan_file
 from reconciler.cli.session import Planned, Session
 from reconciler.problems import Problem, StateError

@@ -6,11 +6,13 @@ This is where the pure parts are wired to files; it prints nothing.
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from reconciler import __version__
 from reconciler.manifest.cache import ManifestCache
 from reconciler.manifest.opening import find_project, open_project
 from reconciler.manifest.paths import ProjectFolder
-from reconciler.manifest.project import Project
+from reconciler.manifest.project import Environment, Project
 from reconciler.manifest.survey import Survey, survey
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
@@ -75,9 +77,25 @@ class Session:
 
     def wire_context(self) -> WireContext:
         """Return what names mean at the remote."""
-        from reconciler.calls.context import WireContext
+        from reconciler.calls.context import SourceRef, WireContext
 
-        return WireContext.of(self.target, {source.name: source.provider for source in self.project.sources})
+        project = self.project
+        return WireContext(
+            project.environment.organization,
+            {
+                source.name: SourceRef(
+                    source.id,
+                    source.provider,
+                    catalog=source.kind == "catalog",
+                    exclusive=source.exclusive,
+                    compression=source.compression,
+                    status=source.status,
+                )
+                for source in project.sources
+            },
+            {provider.name: provider.id for provider in project.providers},
+            frozenset(provider.name for provider in project.providers if provider.exclusive),
+        )
 
     def close(self) -> None:
         """Let go of all files."""
@@ -181,7 +199,7 @@ def make_project_plan(
     """
     from reconciler.planning.selection import check_sources
 
-    check_sources(wish.sources, [source.name for source in session.project.sources])
+    check_sources((*wish.sources, *wish.resent), [source.name for source in session.project.sources])
     with session.store.reading():
         seen = _glance(session.store)
         surveyed = survey(session.project, session.folder, session.project_file, session.cache)
@@ -232,14 +250,18 @@ def _fresh_plan(
             bodies=lambda addresses: _bodies(loaded, addresses),
             manifest_digest=loaded.desired.digest() if digest else "",
         )
-    return Planned(plan, _compile(session, plan, batching), loaded), loaded.key, recorded.glance
+    everything = chain(loaded.desired.fingerprints, recorded.fingerprints)
+    return _compiled(session, plan, wish, batching, everything, loaded), loaded.key, recorded.glance
 
 
 def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batching, *, digest: bool) -> bytes | None:
     """Return a digest of all that a plan depends on, or None when that is not known yet."""
     if manifests is None:
         return None
-    asked = (sorted(wish.allowed), sorted(wish.targets), sorted(wish.sources), wish.removal, batching, digest)
+    asked = (
+        *(sorted(words) for words in (wish.allowed, wish.targets, wish.sources, wish.resent)),
+        *(wish.removal, batching, digest),
+    )
     return hashlib.sha256(manifests + repr((asked, seen.base, sorted(seen.unsettled), seen.target)).encode()).digest()
 
 
@@ -287,7 +309,7 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
             wish=wish,
             bodies=lambda _addresses: (),
         )
-    return Planned(plan, _compile(session, plan, batching), None)
+    return _compiled(session, plan, wish, batching, recorded.fingerprints, None)
 
 
 def _glance(store: SqliteStore) -> _Glance:
@@ -349,11 +371,36 @@ def _limits(project: Project) -> Limits:
     return Limits(guardrails.deletes, guardrails.updates, guardrails.max_changes)
 
 
-def _compile(session: Session, plan: Plan, batching: Batching) -> Compiled:
+def _compiled(
+    session: Session, plan: Plan, wish: Wish, batching: Batching, addresses: Iterable[str], loaded: Loaded | None
+) -> Planned:
+    """Return the plan with its calls; `addresses` are all that are desired or recorded."""
     from reconciler.calls.call import Compiled
     from reconciler.calls.compile import compile_calls
+    from reconciler.calls.quotas import allowance, quota_hazards
 
     if not plan.changes:
-        return Compiled()
-    paths = {body.sha256: body.path for body in plan.bodies if body.path}
-    return compile_calls(plan.changes, session.wire_context(), batching=batching, body_paths=paths)
+        return Planned(plan, Compiled(), loaded)
+
+    def standing() -> Iterator[str]:
+        changing = {str(change.address) for change in plan.changes}
+        return (address for address in addresses if address not in changing)
+
+    compiled = compile_calls(
+        plan.changes,
+        session.wire_context(),
+        batching=batching,
+        body_paths={body.sha256: body.path for body in plan.bodies if body.path},
+        standing=standing,
+        narrowed=bool(plan.selection),
+        resent=wish.resent,
+    )
+    project = session.project
+    compiled = replace(compiled, allowed=allowance(project.quotas, published=is_public(project.environment)))
+    hazards = (*plan.hazards, *quota_hazards(compiled.estimate(), allow=wish.allowed))
+    return Planned(replace(plan, hazards=hazards), compiled, loaded)
+
+
+def is_public(environment: Environment) -> bool:
+    """Whether calls go to a remote with published limits, not to an emulator or something on this machine."""
+    return not environment.target or not re.match(r"emulator$|https?://(localhost|127\.|\[::1\])", environment.target)

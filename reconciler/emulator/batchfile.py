@@ -13,6 +13,7 @@ import orjson
 from reconciler.emulator.wire import BadJson
 
 ITEM_LISTS = ("addorupdate", "delete")
+UPDATE_LISTS = (*ITEM_LISTS, "partialupdate")
 IDENTITY_LISTS = ("members", "mappings", "deleted")
 _SMALL = 8 * 1024 * 1024
 

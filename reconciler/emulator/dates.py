@@ -26,4 +26,4 @@ def epoch(value: Any) -> int | None:
 
 
 def _reader(pattern: str) -> Any:
-    return lambda text: datetime.strptime(text, pattern)  # noqa: DTZ007 - a zone is added where none is told
+    return lambda text: datetime.strptime(text, pattern)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -25,6 +25,7 @@ from reconciler.emulator.index import CONTAINER_BYTES, Entry, Indexer, Rejected
 from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
 from reconciler.emulator.quotas import Meter
 from reconciler.emulator.requestlog import RequestLog
+from reconciler.emulator.streams import CATALOG_ITEM_BYTES, Changes, Streams
 from reconciler.emulator.wire import BadJson, ItemBody, folded, read_identity_body, read_item, text
 
 _CHUNK = 1000
@@ -44,6 +45,9 @@ class Engine:
         self.fields = FieldTable(options, self.database)
         self.indexer = Indexer(options, self.database, self.identities, self.fields)
         self.items = self.indexer.items
+        self.streams = Streams(self.database)
+        self._changes = Changes(options.doubts, self.indexer, self.streams, self._log)
+        self.accepted = Accepted(0, 0)
         self.requests = RequestLog(options.request_log_entries, options.request_log_bytes)
         self.meter = Meter(options.limits, self.clock)
         self.faults = Faults(options.faults, options.fault_seed)
@@ -65,6 +69,9 @@ class Engine:
             "item.delete": self._item_delete,
             "item.batch": self._item_batch,
             "item.olderthan": self._item_older,
+            "stream.load": self._stream_load,
+            "stream.update": self._item_batch,
+            "stream.merge": self._item_batch,
             "watermark": self._watermark,
             "identity.put": self._identity_put,
             "identity.map": self._identity_put,
@@ -125,7 +132,7 @@ class Engine:
         ordering: int | None = None,
         wait: float = 0.0,
     ) -> None:
-        """Write an operation down; it is due after the emulator's delay and `wait` seconds."""
+        """Write an operation down as the `accepted` one; it is due after the emulator's delay and `wait` seconds."""
         now = self.clock.now()
         number = ordering_text(int(now * 1000) if ordering is None else ordering)
         due = now + self.options.delay
@@ -136,7 +143,8 @@ class Engine:
             and rejected(detail, "") is None
         ):
             self.database.enqueue("watermark", place, number, False, now, due, {})
-        self.database.enqueue(kind, place, number, ordering is None, now, due + wait, detail, body)
+        seq = self.database.enqueue(kind, place, number, ordering is None, now, due + wait, detail, body)
+        self.accepted = Accepted(int(number), seq)
 
     # Processing
 
@@ -171,8 +179,10 @@ class Engine:
         self.database.processed(operation)
 
     def _pending_files(self) -> set[str]:
-        rows = self.database.connection.execute("SELECT json_extract(detail, '$.fileId') FROM queue")
-        return {row[0] for row in rows if row[0]}
+        rows = self.database.connection.execute("SELECT detail FROM queue")
+        details = [orjson.loads(row[0]) for row in rows]
+        named = {file for detail in details for file in (detail.get("fileId"), *detail.get("files", ())) if file}
+        return named | self.streams.held()
 
     def _reject(self, operation: Operation, reason: str, uri: str | None = None, verb: str | None = None) -> None:
         self._log(operation, verb or _verb(operation), "REJECTED", "VALIDATION", {"error": reason}, uri)
@@ -196,10 +206,14 @@ class Engine:
 
     def _item_put(self, operation: Operation) -> Iterator[None]:
         detail = operation.detail
-        body = read_item(orjson.loads(operation.body or b""), self.options.doubts)
+        source = self._sources[operation.place]
+        sent = operation.body or b""
+        body: ItemBody | Rejected = read_item(orjson.loads(sent), self.options.doubts, self._dictionaries(operation))
+        if len(sent) > self._item_bytes(source):
+            body = _too_large()
         entry = _spoiled(operation, Entry(detail["documentId"], body, detail["compressionType"]))
         with self.database.transaction():
-            self.indexer.put(operation, self._sources[operation.place], [entry], set())
+            self.indexer.put(operation, source, [entry], set())
         if detail["fileId"]:
             self.containers.consumed(detail["fileId"])
         yield from ()
@@ -222,27 +236,78 @@ class Engine:
         self.database.raise_watermark(operation.place, operation.ordering)
         yield from ()
 
+    def _dictionaries(self, operation: Operation) -> frozenset[str]:
+        return self.fields.dictionaries(self.fields.organization(operation.place))
+
+    def _item_bytes(self, source: SourceOptions) -> float:
+        """Return what an item of a source may come to (push-api.md 4.1)."""
+        limited = source.kind == "catalog" or self.options.doubts.item_bytes == "all"
+        return CATALOG_ITEM_BYTES if limited else float("inf")
+
+    def _entries(self, operation: Operation, raws: list[msgspec.Raw], start: int) -> list[Entry]:
+        """Return a slice of `addOrUpdate` as it is to be indexed."""
+        doubts, dictionaries = self.options.doubts, self._dictionaries(operation)
+        most = self._item_bytes(self._sources[operation.place])
+        entries = [
+            _spoiled(operation, _entry(raw, rank, doubts, dictionaries, most)) for rank, raw in _slice(raws, start)
+        ]
+        return self._changes.merged(operation.place, entries) if operation.kind == "stream.merge" else entries
+
     def _item_batch(self, operation: Operation) -> Iterator[None]:
-        lists = self._batch_lists(operation, batchfile.ITEM_LISTS)
+        names = batchfile.UPDATE_LISTS if operation.kind == "stream.update" else batchfile.ITEM_LISTS
+        lists = self._batch_lists(operation, names)
         if lists is None:
             return
         source, touched = self._sources[operation.place], set[str]()
-        doubts = self.options.doubts
         files: set[str] = set()
-        written = lists["addorupdate"]
-        total = len(written) + len(lists["delete"])
-        for start in range(operation.position, total, _CHUNK):
+        written, deleted, changed = lists["addorupdate"], lists["delete"], lists.get("partialupdate", [])
+        before = len(written) + len(deleted)
+        for start in range(operation.position, before + len(changed), _CHUNK):
             with self.database.transaction():
-                entries = [_spoiled(operation, _entry(raw, rank, doubts)) for rank, raw in _slice(written, start)]
+                entries = self._entries(operation, written, start)
                 files.update(_files(entries))
                 self.indexer.put(operation, source, entries, touched)
-                deletions = lists["delete"][max(0, start - len(written)) : max(0, start + _CHUNK - len(written))]
-                self._delete_entries(operation, deletions, touched)
+                self._delete_entries(operation, _part(deleted, start - len(written)), touched)
+                if partial := _part(changed, start - before):
+                    self._changes.partial(operation, source, partial, touched)
                 self.database.processed_up_to(operation, start + _CHUNK)
             yield
         for file in files:
             self.containers.consumed(file)
-        self._finish_batch(operation, {"addOrUpdate": len(written), "delete": len(lists["delete"])})
+        counts = {"addOrUpdate": len(written), "delete": len(deleted)}
+        self._finish_batch(operation, {**counts, "partialUpdate": len(changed)} if changed else counts)
+
+    def _stream_load(self, operation: Operation) -> Iterator[None]:
+        """Replace a source's content by that of a stream (push-api.md 2.5).
+
+        What was written is written again when a restart comes between, so that what is absent stays known.
+        """
+        source, touched, refused = self._sources[operation.place], set[str](), set[str]()
+        files = list(operation.detail["files"])
+        whole, count = bool(files), 0
+        for file in files:
+            lists = self._batch_lists(operation, batchfile.ITEM_LISTS, file)
+            if lists is None:
+                whole = False
+                continue
+            for start in range(0, len(lists["addorupdate"]), _CHUNK):
+                with self.database.transaction():
+                    entries = self._entries(operation, lists["addorupdate"], start)
+                    self.indexer.put(operation, source, entries, touched)
+                    refused.update(entry.uri for entry in entries)
+                yield
+            count += len(lists["addorupdate"])
+        doubts = self.options.doubts
+        if whole or doubts.incomplete_load == "remove":
+            kept = touched | refused if doubts.rejected_in_load == "keep" else touched
+            with self.database.transaction():
+                self._changes.remove_absent(operation, kept)
+        self.streams.mark_loaded(operation.place, operation.detail["streamId"])
+        for file in files:
+            self.containers.consumed(file)
+        result = "COMPLETED" if whole else "ERROR"
+        meta = {"addOrUpdate": count} if whole else {"error": "The stream has no content, or a chunk without it."}
+        self._log(operation, "BATCH_FILE", result, "STREAMING_BATCH", meta)
 
     def _delete_entries(self, operation: Operation, raws: list[msgspec.Raw], touched: set[str]) -> None:
         entries = []
@@ -262,8 +327,11 @@ class Engine:
         if entries:
             self.indexer.delete(operation, entries, touched)
 
-    def _batch_lists(self, operation: Operation, names: tuple[str, ...]) -> dict[str, list[msgspec.Raw]] | None:
-        file = operation.detail["fileId"]
+    def _batch_lists(
+        self, operation: Operation, names: tuple[str, ...], chunk: str | None = None
+    ) -> dict[str, list[msgspec.Raw]] | None:
+        """Return the lists of an operation's file, or of one chunk of a stream; None when it cannot be read."""
+        file: str = chunk or operation.detail["fileId"]
         row = self.database.connection.execute(
             "SELECT created, size FROM containers WHERE file = ?", (file,)
         ).fetchone()
@@ -277,13 +345,13 @@ class Engine:
                 return dict(batchfile.read_lists(self.containers.path(file), names))
             except (BadJson, OSError) as trouble:
                 error = f"Invalid JSON. {trouble}"
-        self._log(operation, "BATCH_FILE", "ERROR", "CONSUMING_BATCH", {"error": error})
+        self._log(operation, "BATCH_FILE", "ERROR", _batch_task(operation), {"error": error}, file)
         self.containers.consumed(file)
         return None
 
     def _finish_batch(self, operation: Operation, counts: dict[str, int]) -> None:
         self.containers.consumed(operation.detail["fileId"])
-        self._log(operation, "BATCH_FILE", "COMPLETED", "CONSUMING_BATCH", dict(counts))
+        self._log(operation, "BATCH_FILE", "COMPLETED", _batch_task(operation), dict(counts))
 
     # Identities
 
@@ -333,8 +401,28 @@ class Engine:
         yield from ()
 
 
+class Accepted(NamedTuple):
+    """What the remote calls an accepted operation: its ordering id and its number."""
+
+    ordering: int
+    number: int
+
+
+def _batch_task(operation: Operation) -> str:
+    return "STREAMING_BATCH" if operation.kind.startswith("stream.") else "CONSUMING_BATCH"
+
+
+def _part(raws: list[msgspec.Raw], start: int) -> list[msgspec.Raw]:
+    """Return the part of a later list that belongs to a slice of all lists, `start` entries after its beginning."""
+    return raws[max(0, start) : max(0, start + _CHUNK)]
+
+
+def _too_large() -> Rejected:
+    return Rejected(f"the item is larger than {CATALOG_ITEM_BYTES} bytes")
+
+
 def _verb(operation: Operation) -> str:
-    if operation.kind.endswith(".batch"):
+    if operation.kind.endswith(".batch") or operation.kind.startswith("stream."):
         return "BATCH_FILE"
     if operation.kind.endswith(".olderthan"):
         return "DELETE_OLDER_THAN"
@@ -351,12 +439,14 @@ def _slice(raws: list[msgspec.Raw], start: int) -> Iterator[tuple[int, msgspec.R
     return enumerate(raws[start : start + _CHUNK], start)
 
 
-def _entry(raw: msgspec.Raw, rank: int, doubts: Doubts) -> Entry:
+def _entry(raw: msgspec.Raw, rank: int, doubts: Doubts, dictionaries: frozenset[str], most: float) -> Entry:
     """Return an entry of `addOrUpdate`; one that cannot be read carries the reason."""
     name, value = f"addOrUpdate[{rank}]", None
     try:
         value = batchfile.value(raw)
-        body = read_item(value, doubts)
+        if memoryview(raw).nbytes > most:
+            return Entry(_name(value) or name, _too_large(), None)
+        body = read_item(value, doubts, dictionaries)
     except BadJson as error:
         return Entry(_name(value) or name, Rejected(str(error)), None)
     if not body.document_id:

@@ -8,7 +8,7 @@ from reconciler.emulator import replies
 from reconciler.emulator.clock import Pauses
 from reconciler.emulator.connection import Dribbled, Dropped, Truncated
 from reconciler.emulator.containers import StorageRefusal, expired
-from reconciler.emulator.faults import Fault
+from reconciler.emulator.faults import NO_CODE, Fault
 from reconciler.emulator.replies import Refusal
 
 # The usual errors of a status (push-api.md 6); those of the gateway have a message alone.
@@ -47,9 +47,10 @@ def refusal(fault: Fault, path: str) -> tuple[Response | None, str | None]:
         answer = StorageRefusal(fault.status, fault.code or code, fault.reason or message).response()
         answer.headers.update(headers)
         return answer, fault.code or code
-    if fault.status in _GATEWAY and fault.code is None:
-        return replies.reply({"message": fault.reason or _GATEWAY[fault.status]}, fault.status, headers), None
     usual, message = _ERRORS.get(fault.status, ("REFUSED", "The request was refused."))
+    if fault.code == NO_CODE or (fault.status in _GATEWAY and fault.code is None):
+        message = _GATEWAY.get(fault.status, message)
+        return replies.reply({"message": fault.reason or message}, fault.status, headers), None
     refused = Refusal(fault.status, fault.code or usual, fault.reason or message, headers)
     return refused.response(), refused.code
 

@@ -32,6 +32,7 @@ LONGEST_WAIT = 24 * 3600.0
 _WORDS = ("drop-before", "drop-after", "truncate", "reject", "expired")
 _VALUED = ("delay", "slow", "retry-after", "code", "reason", "reject", "after")
 _ROOTS = (("push", "v1", "organizations"), ("v1", "organizations"), ("rest", "organizations"))
+NO_CODE = "none"
 _DEFAULT_REASON = "rejected by a fault of the emulator"
 
 
@@ -50,7 +51,7 @@ class Fault:
     status: int = 0
     retry_after: str | None = None
     code: str | None = None
-    """The `errorCode`, where it is not the status's usual one."""
+    """The `errorCode`, where it is not the status's usual one; NO_CODE is a gateway's, which has a message alone."""
     reason: str | None = None
     """The message of a status, or what the pipeline's logs say of a rejection."""
     seconds: float = 0.0

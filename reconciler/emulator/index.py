@@ -18,7 +18,7 @@ from reconciler.emulator.bodies import BadContent, Body
 from reconciler.emulator.database import Database, Operation
 from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
-from reconciler.emulator.items import ItemRow, ItemTable
+from reconciler.emulator.items import Item, ItemRow, ItemTable
 from reconciler.emulator.options import EmulatorOptions, SourceOptions
 from reconciler.emulator.permissions import InvalidPermissions, read_levels
 from reconciler.emulator.wire import BadJson, ItemBody
@@ -39,11 +39,15 @@ class Rejected(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item of an operation: its uri, what it holds (or why it cannot be read) and its compression."""
+    """One item of an operation: its uri, what it holds (or why it cannot be read) and its compression.
+
+    `base` is the item whose content, permissions and other properties stay where `body` has none.
+    """
 
     uri: str
     body: ItemBody | Rejected
     compression: str | None
+    base: Item | None = None
 
 
 class Indexer:
@@ -69,6 +73,7 @@ class Indexer:
         entries = list({entry.uri: entry for entry in entries}.values())
         present, deleted = self.items.orderings(operation.place, [entry.uri for entry in entries])
         watermark = self._database.watermark(operation.place)
+        room = self._room(operation.place, source)
         rows: list[ItemRow] = []
         logs: list[LogRow] = []
         for entry in entries:
@@ -77,14 +82,21 @@ class Indexer:
                 if entry.uri not in touched:
                     stored = present.get(entry.uri) or deleted.get(entry.uri, "")
                     self._check_order(operation, stored, watermark)
+                if entry.uri not in present and room <= 0:
+                    raise Rejected(f"a catalog holds {self._options.catalog_items} items at most")
                 rows.append(self._judge(operation, source, entry))
                 touched.add(entry.uri)
+                room -= entry.uri not in present
             except (Rejected, BadJson) as error:
                 logs.append(_log(operation, verb, entry.uri, error))
             else:
                 logs.append(_log(operation, verb, entry.uri, None))
         self.items.put(rows)
         self._database.log(logs)
+
+    def _room(self, place: int, source: SourceOptions) -> float:
+        """Return how many items more a source may hold (push-api.md 4.1)."""
+        return self._options.catalog_items - self.items.count(place) if source.kind == "catalog" else float("inf")
 
     def _check_order(self, operation: Operation, stored: str, watermark: str) -> None:
         if operation.ordering < watermark:
@@ -97,8 +109,16 @@ class Indexer:
         if isinstance(body, Rejected):
             raise body
         check_uri(entry.uri)
-        permissions = self._permissions(source, body)
-        content = self._content(operation, body, entry.compression)
+        base = entry.base
+        if base is not None and not body.permissions:
+            permissions = base.permissions
+        else:
+            permissions = self._permissions(source, body)
+        if base is not None and body.content_key is None:
+            kept = self.items.body(base)
+            content = Body(base.body_size, base.body_sha256, base.preview, kept)
+        else:
+            content = self._content(operation, body, entry.compression)
         title = body.metadata.get("title")
         permanentid = body.metadata.get("permanentid")
         return (
@@ -107,12 +127,12 @@ class Indexer:
             operation.ordering,
             permanentid if isinstance(permanentid, str) else _permanentid(entry.uri),
             title if isinstance(title, str) else None,
-            body.parent,
-            body.extension,
+            body.parent or (base and base.parent),
+            body.extension or (base and base.extension),
             orjson.dumps(body.metadata).decode(),
             permissions,
             operation.due,
-            body.content_key,
+            body.content_key or (base and base.body_key),
             content.size,
             content.sha256,
             content.preview,

@@ -100,6 +100,21 @@ class ItemTable:
             found.append(dict(rows.fetchall()))
         return found[0], found[1]
 
+    def many(self, place: int, uris: list[str]) -> dict[str, Item]:
+        """Return those of `uris` that are items of a source."""
+        rows = self._connection.execute(
+            f"SELECT {COLUMNS} FROM items WHERE place = ? AND uri IN (SELECT value FROM json_each(?))",  # noqa: S608
+            (place, orjson.dumps(uris).decode()),
+        )
+        return {item.uri: item for item in map(Item._make, rows)}
+
+    def up_to(self, place: int, ordering: str) -> list[str]:
+        """Return the uris of the items that were last pushed with `ordering` or before."""
+        rows = self._connection.execute(
+            "SELECT uri FROM items WHERE place = ? AND ordering <= ? ORDER BY uri", (place, ordering)
+        )
+        return [row[0] for row in rows]
+
     def put(self, rows: list[ItemRow]) -> None:
         """Replace items whole, or add them; their tombstones go."""
         self._connection.executemany(_UPSERT, rows)

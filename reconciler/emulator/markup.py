@@ -21,13 +21,21 @@ def text(value: object) -> Markup:
     return Markup(html.escape(_UNSEEN.sub(_named, str(value)), quote=True))
 
 
+def is_plain(value: str) -> bool:
+    """Return whether all of a text can be seen."""
+    return _UNSEEN.search(value) is None
+
+
 def _named(match: re.Match[str]) -> str:
     return f"\u27e8U+{ord(match.group()):04X}\u27e9"
 
 
 def attribute(value: str) -> Markup:
-    """Return `value` for between double quotes, exactly as it is: forms send it back."""
-    whole = value.encode("utf-8", "replace").decode()
+    """Return `value` for between double quotes, exactly as it is: forms send it back.
+
+    Only NUL and halves of surrogate pairs are replaced, for HTML has no way to write them.
+    """
+    whole = value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     return Markup(html.escape(whole, quote=True).replace("\r", "&#13;").replace("\n", "&#10;"))
 
 

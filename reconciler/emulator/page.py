@@ -48,6 +48,7 @@ def page_routes(engine: Engine) -> list[Route]:
         "/browse/{organization}/identity": lambda scene, _: identity_page(scene),
         "/browse/{organization}/requests": lambda scene, _: requests_page(scene),
         "/browse/{organization}/requests/{number}": lambda scene, at: request_page(scene, at["number"]),
+        "/browse": lambda *_: _no_page(),
         "/browse/{rest:path}": lambda *_: _no_page(),
     }
     return [Route(path, _endpoint(browser, make), methods=["GET"]) for path, make in table.items()]

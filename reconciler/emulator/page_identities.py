@@ -129,7 +129,9 @@ def _stored(scene: Scene, place: int, who: Who) -> IdentityRow | None:
 
 def _row(scene: Scene, place: int, provider: ProviderOptions, who: Who) -> list[Markup]:
     row = _stored(scene, place, who)
-    label = Markup(tag("span", text(kind_name(who.type)), class_="kind") + isolated(clip(scene.roll.name(who), 90)))
+    label = Markup(
+        tag("span", text(f"{kind_name(who.type)} "), class_="kind") + isolated(clip(scene.roll.name(who), 90))
+    )
     query = _address(who)
     name = scene.link(label, "identity", **query)
     details = ", ".join(f"{key}={value}" for key, value in who.info)

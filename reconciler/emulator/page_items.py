@@ -37,7 +37,6 @@ from reconciler.emulator.page_parts import (
 )
 from reconciler.emulator.page_requests import last_writing
 from reconciler.emulator.views import raw_fields
-from reconciler.emulator.wire import FIELD_NAME
 
 COUNTED = 20_000
 """In a source of up to this many items, all are judged to say how many of them somebody sees."""
@@ -241,10 +240,10 @@ def _fields(item: Item, source: SourceOptions) -> Markup:
         if key in _TIMES and isinstance(raw[key], int) and 0 <= raw[key] < _LAST_TIME:
             value = Markup(value + " " + tag("span", moment(raw[key] / 1000), class_="soft"))
         rows.append((tag("code", text(clip(key))), value, origin))
-    lost = [key for key in metadata if not FIELD_NAME.match(key)]
+    lost = [key for key in metadata if key not in raw and key.lower() not in raw]
     parts = [table(f"{count(len(rows), 'field')}, by name", ("Field", "Value", "From"), rows)]
     if lost:
-        parts.append(tag("p", text("Metadata that makes no field, for no field may have such a name:")))
+        parts.append(tag("p", text("Metadata that no field of its name took:")))
         parts.append(facts((clip(key, 120), _value(metadata[key])) for key in sorted(lost)))
     return section("Fields", *parts)
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from reconciler.emulator.access import Who
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.listing import Listing
-from reconciler.emulator.markup import Markup, join, tag, text
+from reconciler.emulator.markup import Markup, is_plain, join, tag, text
 from reconciler.emulator.options import EMAIL_PROVIDER, SourceOptions
 from reconciler.emulator.page_style import STYLE
 from reconciler.emulator.roll import ANONYMOUS, KINDS, Reason, Roll, explain, read_viewer
@@ -153,7 +153,7 @@ class Scene:
         shown = name or self.roll.name(who)
         if who.info:
             query["info"] = orjson.dumps(dict(who.info)).decode()
-        label = Markup(tag("span", text(kind_name(who.type)), class_="kind") + isolated(clip(shown, 90)))
+        label = Markup(tag("span", text(f"{kind_name(who.type)} "), class_="kind") + isolated(clip(shown, 90)))
         details = [f"{key}={value}" for key, value in who.info]
         if who.provider != self.home:
             details.append(who.provider)
@@ -378,7 +378,7 @@ def _viewing(scene: Scene) -> Markup:
         f"{KINDS[who.type]}:{scene.roll.name(who)}"
         for provider in providers
         for who in scene.roll.of(provider)[:_SUGGESTED]
-        if who.type == "USER"
+        if who.type == "USER" and is_plain(scene.roll.name(who))
     ][:_SUGGESTED]
     options = [tag("option", value=value) for value in dict.fromkeys((ANONYMOUS, *suggested))]
     said = viewer.query["as"] if viewer else ""
@@ -398,7 +398,10 @@ def _viewing(scene: Scene) -> Markup:
         parts.insert(0, tag("input", type="hidden", name="as-info", value=info))
     if viewer:
         everything = scene.here(**{**dict.fromkeys(_VIEWING, ""), "page": "", "show": ""})
-        name = text("somebody who did not log in") if scene.watching is None else scene.identity_link(scene.watching)
+        name = text("somebody who did not log in")
+        if scene.watching is not None:
+            spelled = None if scene.roll.knows(scene.watching) else viewer.name
+            name = scene.identity_link(scene.watching, spelled)
         seen = Markup(text("Viewing as ") + name + text(". "))
         parts.append(tag("p", seen, tag("a", text("View everything"), href=everything)))
     form = tag("form", *parts, method="get", action=_path(scene), class_="in as")

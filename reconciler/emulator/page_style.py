@@ -103,7 +103,7 @@ thead th{font-size:.75rem;font-weight:600;color:var(--soft);white-space:nowrap;b
 padding-top:.25rem;padding-bottom:.35rem;overflow-wrap:normal}
 tbody th{font-weight:500}
 .title{font-weight:600}
-.kind{display:inline-block;margin-right:.3em;color:var(--soft);font-size:.8125rem}
+.kind{display:inline-block;white-space:pre;color:var(--soft);font-size:.8125rem}
 tbody tr:hover{background:var(--wash)}
 .n{text-align:right;white-space:nowrap}
 .w{white-space:nowrap}

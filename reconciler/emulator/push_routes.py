@@ -108,7 +108,8 @@ async def put_item(exchange: Exchange) -> Response:
 def _checked_item(exchange: Exchange, value: Any, source: names.SourceOptions) -> ItemBody:
     """Refuse bodies of another shape; values that only processing looks at pass (push-api.md 6, 9)."""
     try:
-        body = read_item(value, exchange.engine.options.doubts)
+        dictionaries = exchange.engine.fields.dictionaries(exchange.organization)
+        body = read_item(value, exchange.engine.options.doubts, dictionaries)
         if body.permissions:
             read_levels(body.permissions, source.provider)
     except BadJson as error:

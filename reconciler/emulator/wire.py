@@ -18,9 +18,10 @@ from reconciler.emulator.options import Doubts
 IDENTITY_TYPES = {"user": "USER", "group": "GROUP", "virtualgroup": "VIRTUAL_GROUP", "unknown": "UNKNOWN"}
 CONTENT_KEYS = ("data", "compressedbinarydata", "compressedbinarydatafileid")
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}\Z")
-_RESERVED = frozenset(
+RESERVED_KEYS = frozenset(
     {*CONTENT_KEYS, "documentid", "compressiontype", "fileextension", "parentid", "permissions", "orderingid"}
 )
+"""Keys of an item that are no metadata (push-api.md 3.1)."""
 _PLAIN = frozenset({str, int, float, bool})
 
 
@@ -40,6 +41,8 @@ class ItemBody:
     parent: str | None
     permissions: list[Any] | None
     metadata: dict[str, Any]
+    nulls: frozenset[str] = frozenset()
+    """The metadata keys that were sent as null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,8 @@ def folded(value: Any, what: str) -> dict[str, Any]:
     return lower
 
 
-def read_item(value: Any, doubts: Doubts) -> ItemBody:
-    """Read a single item's body or an entry of a batch."""
+def read_item(value: Any, doubts: Doubts, dictionaries: frozenset[str] = frozenset()) -> ItemBody:
+    """Read a single item's body or an entry of a batch; the keys in `dictionaries` may hold objects."""
     keys = folded(value, "An item")
     content_keys = [key for key in keys if key in CONTENT_KEYS and keys[key] is not None]
     if len(content_keys) > 1 and doubts.content_keys == "refuse":
@@ -100,11 +103,12 @@ def read_item(value: Any, doubts: Doubts) -> ItemBody:
     permissions = keys.get("permissions")
     if permissions is not None and not isinstance(permissions, list):
         raise BadJson("'permissions' must be an array.")
-    metadata = {key: entry for key, entry in keys.items() if key not in _RESERVED and entry is not None}
+    metadata = {key: entry for key, entry in keys.items() if key not in RESERVED_KEYS and entry is not None}
+    nulls = frozenset(key for key, entry in keys.items() if key not in RESERVED_KEYS and entry is None)
     if doubts.nested_metadata == "refuse":
         for key, entry in metadata.items():
             if type(entry) not in _PLAIN:
-                _check_list(key, entry)
+                check_value(key, entry, dictionary=key in dictionaries)
     return ItemBody(
         text(keys, "documentid"),
         content_key,
@@ -114,10 +118,16 @@ def read_item(value: Any, doubts: Doubts) -> ItemBody:
         text(keys, "parentid"),
         permissions,
         metadata,
+        nulls,
     )
 
 
-def _check_list(key: str, entry: Any) -> None:
+def check_value(key: str, entry: Any, *, dictionary: bool = False) -> None:
+    """Refuse what no metadata value can be; a dictionary holds plain values (push-api.md 3.1, 4.4)."""
+    if type(entry) in _PLAIN:
+        return
+    if dictionary and isinstance(entry, dict) and all(type(part) in _PLAIN for part in entry.values()):
+        return
     if not isinstance(entry, list) or any(type(part) not in _PLAIN for part in entry):
         raise BadJson(f"Metadata '{key[:100]}': sub-objects are not supported.")
 

@@ -15,8 +15,9 @@ from reconciler.problems import ManifestError, Problem
 
 PIECE = 1 << 20
 HEAD_SIZE = 256 << 10
-# Far above what one item may carry (push-api.md 4.1), yet a sparse file of terabytes is not hashed for hours.
-MAX_SIZE = 4 << 30
+# What a file container of 256 MiB holds for certain (push-api.md 4.1): what cannot be compressed grows by a
+# 3,000th, and what can may be the next version of the file.
+MAX_SIZE = (256 << 20) // 3000 * 2999
 
 
 class ContentInfo(NamedTuple):
@@ -52,9 +53,9 @@ def _hash(descriptor: int, relative: str, head: int) -> ContentInfo | Problem:
     if before.st_size > MAX_SIZE:
         return Problem(
             "file-too-large",
-            f'"{relative}" has {before.st_size} bytes',
-            f"an item cannot carry more than 256 MB, even compressed; nothing above {MAX_SIZE} bytes is read.",
-            "leave the file out.",
+            f'"{relative}" has {before.st_size:,} bytes, more than the {MAX_SIZE:,} that an item can carry',
+            "its content travels in a file container, which holds 256 MiB (push-api.md 4.1).",
+            "leave the file out, or split it into several items.",
         )
     digest = hashlib.sha256()
     start = b""

@@ -5,11 +5,14 @@ Pure: it takes validated sections. Overrides of the environment win over the pro
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
 from reconciler.manifest.normalize import Finding, Path
 from reconciler.manifest.paths import check_pattern
 from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Quotas, Source
 from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, QuotasSpec, Scalar
-from reconciler.problems import Problem, UsageError, did_you_mean
+from reconciler.problems import Position, Problem, UsageError, did_you_mean
 
 DEFAULT_ENVIRONMENT = "local"
 DEFAULT_MANIFESTS = ("**/*.yaml", "**/*.yml")
@@ -200,6 +203,7 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
     for number, pattern in enumerate(sections.manifests or ()):
         if problem := check_pattern(pattern):
             found.append(Finding(("manifests", number), problem))
+    found += _bad_ways(name, spec)
     if spec.state is not None and (problem := _bad_state(spec.state)):
         found.append(Finding(("environments", name, "state"), problem))
     for provider, declared in sections.providers.items():
@@ -218,14 +222,79 @@ def _bad_state(state: str) -> Problem | None:
             why="taken for a path it would make folders of that name, and a state that nobody else sees.",
             fix="name a file below the project's folder, or drop `state`.",
         )
-    if state.startswith(("/", "~", "\\")) or state[1:2] == ":" or ".." in state.replace("\\", "/").split("/"):
+    return _outside(state, ".reconciler/prod.state.db")
+
+
+def _outside(path: str, example: str) -> Problem | None:
+    if path.startswith(("/", "~", "\\")) or path[1:2] == ":" or ".." in path.replace("\\", "/").split("/"):
         return Problem(
             "path-outside",
-            f'"{state}" leads out of the project folder',
+            f'"{path}" leads out of the project folder',
             why="a project may only touch what belongs to it, wherever it came from.",
-            fix="name a file below the folder of reconciler.yaml, such as .reconciler/prod.state.db.",
+            fix=f"name a file below the folder of reconciler.yaml, such as {example}.",
         )
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Unshown(Problem):
+    """A problem of a line that holds a secret: its place is told, the line itself is not repeated."""
+
+    def at(self, position: Position, excerpt: str = "") -> Problem:
+        """Return the same problem, placed, without the line."""
+        del excerpt
+        return replace(self, position=position)
+
+
+def _bad_ways(name: str, spec: EnvironmentSpec) -> list[Finding]:
+    """Return what is wrong with the addresses and certificates that lead to the remote."""
+    found = []
+    place = ("environments", name)
+    for key, url, instead in (
+        ("target", spec.target, "put the API key where `apiKey` says, and nothing into the URL."),
+        ("proxy", spec.proxy, "drop `proxy` and set HTTPS_PROXY in the environment, credentials included."),
+    ):
+        if url is not None and _has_credentials(url):
+            found.append(
+                Finding(
+                    (*place, key),
+                    _Unshown(
+                        "secret-in-manifest",
+                        f"the URL of `{key}` holds credentials",
+                        why="manifests are shared and kept for ever; secrets never stand in them.",
+                        fix=instead,
+                    ),
+                )
+            )
+        elif key == "proxy" and url is not None and not _is_web_address(url):
+            found.append(
+                Finding(
+                    (*place, key),
+                    Problem(
+                        "bad-proxy",
+                        f'"{url}" is not the URL of an HTTP proxy',
+                        why="nothing could be sent through it.",
+                        fix="write it as http://HOST:PORT or https://HOST:PORT.",
+                    ),
+                )
+            )
+    if spec.ca_file is not None and (problem := _outside(spec.ca_file, "certificates/company.pem")):
+        found.append(Finding((*place, "caFile"), problem))
+    return found
+
+
+def _has_credentials(url: str) -> bool:
+    # Looked at as text: an address too broken to be taken apart may hold a password all the same.
+    return "@" in url.partition("://")[2].partition("/")[0] or ("://" not in url and "@" in url)
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return usable and url.isascii() and url.isprintable() and " " not in url and parts.path in ("", "/")
 
 
 def _bad_cascades(path: Path, names: list[str]) -> list[Finding]:

@@ -263,7 +263,7 @@ class SourceSpec(Spec):
     provider: LocalName | None = Field(default=None, description="The provider of the source's permissions.")
     exclusive: bool = Field(
         default=False,
-        description="Nobody else feeds this source, so that one call may delete by age, by uri prefix or by a full load.",
+        description="Nobody else feeds this source, so one call may delete by age, by uri prefix or by a full load.",
     )
     compression: Compression = Field(default="ZLIB", description="How content that is no text travels.")
     status: bool = Field(
@@ -371,7 +371,7 @@ class ProjectSections(Spec):
     quotas: QuotasSpec | None = None
     fields: Literal["check", "create", "ignore"] = Field(
         default="check",
-        description="Metadata that no field takes: told when the organization is asked, given fields by apply, or left.",
+        description="Metadata that no field takes: told of when the organization is asked, given a field, or left.",
     )
 
 

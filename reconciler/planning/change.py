@@ -28,8 +28,8 @@ class Change:
 
     `before` is None for a create, `after` for a delete. `reason` is a stable word that says why:
     `new`, `changed`, `removed`, `moved`, `unconfirmed` (an earlier call's outcome is unknown, so it
-    is sent again) or `destroy`. `moved_from` is set on the create and `moved_to` on the delete of a
-    declared rename.
+    is sent again), `resent` (it is sent again because somebody asked for it) or `destroy`. `moved_from`
+    is set on the create and `moved_to` on the delete of a declared rename.
     """
 
     address: Address

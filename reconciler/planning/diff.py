@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from reconciler.model.address import Address
 from reconciler.model.identity import aliased_identity
@@ -11,6 +12,8 @@ from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change
 
 DESTROY = "destroy"
+UNCONFIRMED = "unconfirmed"
+RESENT = "resent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Differences:
     """Addresses by what happens to them, each sorted; what stays the same is counted.
 
     `unconfirmed` are those whose last call has an unknown outcome: the remote may hold either
-    version, so they are sent again even when desired and recorded agree.
+    version, so they are sent again even when desired and recorded agree. `resent` are those that
+    somebody asked to send again.
     """
 
     created: tuple[str, ...]
@@ -26,6 +30,7 @@ class Differences:
     deleted: tuple[str, ...]
     unconfirmed: frozenset[str]
     no_op: int
+    resent: frozenset[str] = frozenset()
 
     @property
     def addresses(self) -> Iterable[str]:
@@ -36,9 +41,15 @@ class Differences:
 
 
 def compare(
-    desired: Mapping[str, bytes], recorded: Mapping[str, bytes], unsettled: Collection[str] = ()
+    desired: Mapping[str, bytes],
+    recorded: Mapping[str, bytes],
+    unsettled: Collection[str] = (),
+    resent: Collection[str] = (),
 ) -> Differences:
-    """Return how the two sides differ. Costs one look-up per address and sorts only what differs."""
+    """Return how the two sides differ; `resent` are desired addresses that differ by wish.
+
+    Costs one look-up per address and sorts only what differs.
+    """
     created = []
     updated = []
     for address, fingerprint in desired.items():
@@ -50,14 +61,21 @@ def compare(
     no_op = len(desired) - len(created) - len(updated)
     deleted = [] if no_op + len(updated) == len(recorded) else [key for key in recorded if key not in desired]
     again = set()
-    if unsettled:
+    if unsettled or resent:
         changing = {*created, *updated, *deleted}
-        again = {address for address in unsettled if address not in changing}
+        again = {address for address in chain(unsettled, resent) if address not in changing}
         updated += [address for address in again if address in desired]
         deleted += [address for address in again if address not in desired]
         no_op -= sum(address in desired for address in again)
-    unconfirmed = frozenset(again) | (frozenset(unsettled) & {*created, *updated, *deleted})
-    return Differences(tuple(sorted(created)), tuple(sorted(updated)), tuple(sorted(deleted)), unconfirmed, no_op)
+    unconfirmed = frozenset(unsettled) & {*created, *updated, *deleted}
+    return Differences(
+        tuple(sorted(created)),
+        tuple(sorted(updated)),
+        tuple(sorted(deleted)),
+        unconfirmed,
+        no_op,
+        frozenset(resent),
+    )
 
 
 def changes_of(
@@ -93,7 +111,7 @@ def changes_of(
             )
         )
     for address in differences.updated:
-        reason = _reason(address, differences, "changed")
+        reason = _reason(address, differences, RESENT if address in differences.resent else "changed")
         changes.append(Change(Address(address), Action.UPDATE, reason, before.get(address), after[address]))
     for address in differences.deleted:
         goal = renames.get(address)
@@ -135,4 +153,4 @@ def _with_present_well_knowns(
 
 
 def _reason(address: str, differences: Differences, otherwise: str) -> str:
-    return "unconfirmed" if address in differences.unconfirmed else otherwise
+    return UNCONFIRMED if address in differences.unconfirmed else otherwise

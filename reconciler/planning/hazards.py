@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.model.address import GROUP_KINDS
 from reconciler.planning.change import Action, Change
+from reconciler.planning.diff import RESENT
 from reconciler.planning.plan import Hazard
 from reconciler.problems import Problem
 
@@ -72,7 +73,7 @@ def _shares(changes: Sequence[Change], recorded: int, limits: Limits) -> list[Ha
         (Action.DELETE, "mass-delete", limits.deletes),
         (Action.UPDATE, "mass-update", limits.updates),
     ):
-        hit = [change.address for change in changes if change.action is action]
+        hit = [change.address for change in changes if change.action is action and change.reason != RESENT]
         if limit is not None and recorded >= SHARE_FROM and len(hit) > limit * recorded:
             found.append(
                 Hazard(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from reconciler.model.address import Kind
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action
 from reconciler.planning.diff import changes_of, compare
@@ -48,7 +49,9 @@ def make_plan(
     depends on nothing but the arguments. Raises UsageError for a target that names nothing.
     """
     check_targets(wish.targets, chain(desired.fingerprints, recorded.fingerprints, unsettled))
-    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled)
+    prefixes = tuple(f"{Kind.ITEM.value}/{source}/" for source in wish.resent)
+    resent = [address for address in desired.fingerprints if address.startswith(prefixes)] if prefixes else ()
+    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled, resent)
     everything = changes_of(
         differences, desired=desired.resources, recorded=recorded.resources, moved=moved, removal=wish.removal
     )

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked of a plan beside the manifests: hazards allowed by name, and what to narrow it to."""
+    """What was asked of a plan beside the manifests: hazards allowed by name, and what to narrow it to.
+
+    `resent` are sources of which every item is sent, whether or not it changed.
+    """
 
     allowed: Collection[str] = ()
     targets: Collection[str] = ()
     sources: Collection[str] = ()
     removal: str = "removed"
+    resent: Collection[str] = ()
 
     @property
     def selection(self) -> tuple[str, ...]:

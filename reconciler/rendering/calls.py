@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.calls.call import REMOVALS, Call, Compiled, Verb
+from reconciler.calls.quotas import UNLIMITED, Allowance, Estimate
 from reconciler.planning.change import Change
 
 
@@ -37,7 +38,8 @@ class StageRow:
 class CallsSummary:
     """All calls: how many, what the API counts, what travels, and what one call per change would cost.
 
-    `stages` is empty when nobody asked for the list. `statuses` are sources with what each is told of its activity.
+    `stages` is empty when nobody asked for the list. `statuses` are sources with what each is told of its activity,
+    `quota` is what everything takes of what is `allowed`.
     """
 
     count: int
@@ -48,6 +50,8 @@ class CallsSummary:
     at_most: bool
     stages: tuple[StageRow, ...]
     statuses: tuple[tuple[str, str], ...] = ()
+    quota: Estimate | None = None
+    allowed: Allowance = UNLIMITED
 
     @property
     def one_by_one(self) -> int:
@@ -73,6 +77,8 @@ def summarise_calls(compiled: Compiled, changes: Sequence[Change], *, listed: bo
         at_most=any(_is_bound(call, with_body) for call in calls),
         stages=rows,
         statuses=tuple((status.source, status.status) for status in compiled.statuses),
+        quota=compiled.estimate(),
+        allowed=compiled.allowed,
     )
 
 

@@ -71,6 +71,7 @@ def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
     yield "changes", changes
     yield "calls", [canonical_json(call) for call in _calls(compiled.stages)]
     yield "statuses", [canonical_json(_status(status)) for status in compiled.statuses]
+    yield "quota", canonical_json(_quota(compiled))
     yield "access", canonical_json({"evaluated": False, "touched": touched})
     yield "hazards", [canonical_json(_hazard(hazard)) for hazard in plan.hazards]
     yield "problems", [canonical_json(problem_document(problem)) for problem in plan.problems]
@@ -196,6 +197,21 @@ def _cover(entry: Covered) -> dict[str, Any]:
     if entry.fields:
         document["fields"] = entry.fields
     return document
+
+
+def _quota(compiled: Compiled) -> dict[str, Any]:
+    """Return what the calls take, and what is allowed of it; null is no limit."""
+    taken, allowed = compiled.estimate(), compiled.allowed
+    return {
+        "calls": taken.calls,
+        "items": taken.items,
+        "bytes": taken.size,
+        "seconds": taken.seconds,
+        "calls_per_day": allowed.calls_per_day,
+        "burst_calls": allowed.burst_calls,
+        "burst_seconds": allowed.burst_seconds,
+        "items_per_day": allowed.items_per_day,
+    }
 
 
 def _status(status: SourceStatus) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Hazard
@@ -22,6 +23,7 @@ from reconciler.rendering.text import (
     field_text,
     fold_detail_title,
     hazards_title,
+    quota_lines,
     sorted_hazards,
     status_lines,
     summary_line,
@@ -230,7 +232,7 @@ def _calls(outline: Outline) -> Iterator[str]:
     yield cost_line(outline.calls)
     if outline.state_only:
         yield f"{count(outline.state_only, 'change')} without a call: only the state records it."
-    for line in status_lines(outline.calls):
+    for line in chain(status_lines(outline.calls), quota_lines(outline.calls)):
         yield visible(line)
     stages = outline.calls.stages
     if not stages:

@@ -335,6 +335,8 @@ def _note(change: Change) -> str:
         return f"moved to {change.moved_to.name}"
     if change.reason == _EXPECTED_REASONS[change.action]:
         return ""
+    if change.reason == "resent":
+        return "sent again, as asked"
     if change.reason == "unconfirmed":
         return "sent again: an earlier call's outcome is unknown"
     return change.reason

@@ -122,6 +122,22 @@ class SourceStatusDocument(_Model):
     path: str
 
 
+class QuotaDocument(_Model):
+    """What the calls take of what the remote allows; null is no limit."""
+
+    calls: int = Field(ge=0)
+    """API calls, those of `statuses` included."""
+    items: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    """What the allowed pace makes the calls last at least."""
+    calls_per_day: int | None
+    burst_calls: int | None
+    """The most calls within `burst_seconds`."""
+    burst_seconds: int
+    items_per_day: int | None
+
+
 class AccessDocument(_Model):
     """Who sees what, before and after."""
 
@@ -208,6 +224,7 @@ class PlanDocument(_Model):
     calls: list[CallDocument]
     statuses: list[SourceStatusDocument]
     """What sources are told of their activity: two calls each, beside `calls`."""
+    quota: QuotaDocument
     access: AccessDocument
     hazards: list[HazardDocument]
     problems: list[ProblemDocument]

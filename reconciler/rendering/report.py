@@ -82,7 +82,7 @@ class Recorder:
             "run": self._run,
             "result": self._result(),
             "summary": {
-                **{action.value: self._plan.count(action) for action in Action if action is not Action.NO_OP},
+                **{action.value: self._plan.count(action) for action in Action},
                 "no_op": self._plan.no_op,
             },
             "counts": {

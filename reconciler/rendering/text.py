@@ -6,9 +6,12 @@ and values passes through `visible` here, so that it can neither move the cursor
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
+from itertools import chain
 
+from reconciler.calls.quotas import UNLIMITED
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Hazard
 from reconciler.problems import Problem
@@ -110,6 +113,31 @@ def call_text(row: CallRow) -> str:
     verbs += [f"{row.deletes:,} delete"] if row.deletes else []
     bound = "at most " if row.at_most else ""
     return f"{row.number}. {row.method} {path}: {', '.join(verbs) or 'what is old'}, {bound}{row.size:,} B"
+
+
+def quota_lines(calls: CallsSummary) -> Iterator[str]:
+    """Yield what the calls take of the day's quota, and how long the allowed pace makes them last."""
+    quota, allowed = calls.quota, calls.allowed
+    if quota is None or allowed == UNLIMITED:
+        return
+    parts = []
+    if allowed.calls_per_day is not None:
+        share = quota.calls / allowed.calls_per_day
+        parts.append(f"{quota.calls:,} of {count(allowed.calls_per_day, 'call')} a day ({share:.1%})")
+    if allowed.items_per_day is not None:
+        share = quota.items / allowed.items_per_day
+        parts.append(f"{quota.items:,} of {count(allowed.items_per_day, 'item')} a day ({share:.1%})")
+    pace = ""
+    if allowed.burst_calls is not None:
+        pace = f" At {allowed.burst_calls:,} calls in {allowed.burst_seconds:,} s they need {_duration(quota.seconds)}."
+    yield f"Quota: {', '.join(parts) or count(quota.calls, 'call')}.{pace}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "no wait"
+    minutes = math.ceil(seconds / 60)
+    return f"about {minutes:,} min" if minutes < 120 else f"about {math.ceil(minutes / 60):,} h"
 
 
 def status_lines(calls: CallsSummary) -> Iterator[str]:
@@ -272,7 +300,7 @@ class _Text:
         yield from self._prose("  ", cost_line(calls), "  ")
         if outline.state_only:
             yield f"  {count(outline.state_only, 'change')} without a call: only the state records it."
-        for line in status_lines(calls):
+        for line in chain(status_lines(calls), quota_lines(calls)):
             yield from self._prose("  ", visible(line), "  ")
         for stage in calls.stages:
             yield from self._stage(stage, everything=outline.detail is Detail.FULL)

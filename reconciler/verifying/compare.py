@@ -77,7 +77,8 @@ def judge_item(
     if fields is not None and seen.values is not None:
         parts = differences(expected_values(row.address.scope, metadata, fields), seen.values)
         if parts:
-            more = f"; {len(parts) - 1} more fields differ" if len(parts) > 1 else ""
+            rest = len(parts) - 1
+            more = f"; {rest} more field{'s differ' if rest > 1 else ' differs'}" if rest else ""
             return _not(good, Status.DIFFERENT, "fields-differ", f"the index shows {parts[0]}{more}")
     if recorded is None:
         return good

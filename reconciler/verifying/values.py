@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from reconciler.model.metadata import is_date
 from reconciler.planning.fields import Field
 
@@ -109,5 +111,5 @@ def _plain(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    text = f'"{value}"' if type(value) is str else _plain(value)
+    text = _plain(value) if type(value) in (bool, int, float) else orjson.dumps(value).decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

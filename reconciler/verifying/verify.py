@@ -97,6 +97,7 @@ class _Work:
     verifications: list[Verification] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     log: LogBook | None = None
+    shown: set[tuple[str, str]] = field(default_factory=set)
     _levels: dict[bytes, Levels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -159,7 +160,10 @@ class _Work:
     def _items(self, page: Sequence[RecordedRow]) -> Iterator[Finding]:
         for source, rows in _by_scope(row for row in page if row.address.kind is Kind.ITEM):
             uris = [row.address.name for row in rows]
-            seen = self.look.items(self.context.source(source).id, uris, self._shown_fields(source, rows))
+            fields = self._fields_of(source, rows)
+            seen = self.look.items(self.context.source(source).id, uris, fields)
+            for item in seen.values():
+                self.shown.update((source, name) for name in item.values or ())
             guarded = {row.address.name for row in rows if row.shared}
             models = self.look.models({uri: item for uri, item in seen.items() if uri in guarded})
             for row in rows:
@@ -169,14 +173,15 @@ class _Work:
                 found = None if recorded is not None and uri not in models else seen.get(uri)
                 yield judge_item(row, found, models.get(uri), recorded, self.fields)
 
-    def _shown_fields(self, source: str, rows: Iterable[RecordedRow]) -> tuple[str, ...]:
-        """Return the names of the fields that show the metadata of these items."""
+    def _fields_of(self, source: str, rows: Iterable[RecordedRow]) -> tuple[str, ...]:
+        """Return the names of the fields that show the metadata of these items, or might."""
         if self.fields is None:
             return ()
         metadata: dict[str, Any] = {}
         for row in rows:
             metadata.update(row.resource.own().get("metadata", {}))
-        return tuple(sorted({field.name for field, _ in expected_values(source, metadata, self.fields).values()}))
+        names = {field.name for field, _ in expected_values(source, metadata, self.fields).values()}
+        return tuple(sorted(names.union(key for key in metadata if self.fields.vanishes(source, key))))
 
     def _metadata(self, fields: Fields) -> Metadata:
         """Return what became of the metadata of all items in scope."""
@@ -189,7 +194,8 @@ class _Work:
             total += len(metadata)
             visible += len(expected_values(source, metadata, fields))
             for key in metadata:
-                if fields.vanishes(source, key):
+                # What the index shows has a field, whatever the list of fields says.
+                if (source, key) not in self.shown and fields.vanishes(source, key):
                     known = vanishing.get((source, key))
                     items, example = (known.items + 1, known.example) if known else (1, str(row.address))
                     vanishing[source, key] = Vanishing(source, key, items, example)

@@ -15,7 +15,7 @@ sources:
 providers:
   corp: {id: benchprovider, cascadesTo: [Email Security Provider]}
 environments:
-  local: {target: emulator}
+  local: {target: "TARGET", organization: bench, apiKey: {env: RECONCILER_BENCH_KEY}}
 guardrails: {deletes: 100%}
 """
 
@@ -128,14 +128,42 @@ def write_pages(folder: Path, *, pages: int, size: int = 20_000) -> None:
     )
 
 
+def write_large(folder: Path, *, number: int, size: int = 8_000_000) -> None:
+    """Write items whose content is too large to stand in a call: half noise, half words, as documents are."""
+    content = folder / "large"
+    content.mkdir(exist_ok=True)
+    for index in range(number):
+        rng = random.Random(index)
+        words = " ".join(rng.choice(WORDS) for _ in range(1000)).encode()
+        (content / f"{index:04}.bin").write_bytes(rng.randbytes(size // 2) + words * (size // 2 // len(words)))
+    (folder / "large.yaml").write_text(
+        "defaults: {source: handbook, provider: corp}\n"
+        "permissions:\n  large-staff: {allowed: [group:g0]}\n"
+        "itemSets:\n"
+        "  - from: {files: 'large/*.bin'}\n"
+        "    item: {uri: 'https://example.com/{path}', fileExtension: .bin, permissions: large-staff}\n"
+    )
+
+
 def write_project(
-    folder: Path, *, files: int, per_file: int, groups: int, aliases: int, pages: int = 0, words: int = 12
+    folder: Path,
+    *,
+    files: int,
+    per_file: int,
+    groups: int,
+    aliases: int,
+    pages: int = 0,
+    words: int = 12,
+    large: int = 0,
+    target: str = "emulator",
 ) -> Path:
     """Write a whole project and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "reconciler.yaml").write_text(PROJECT)
+    (folder / "reconciler.yaml").write_text(PROJECT.replace("TARGET", target))
     write_items(folder, files=files, per_file=per_file, groups=groups, words=words)
     write_identities(folder, groups=groups, aliases=aliases)
     if pages:
         write_pages(folder, pages=pages)
+    if large:
+        write_large(folder, number=large)
     return folder

@@ -7,16 +7,21 @@ Machines are noisy: every figure is the median of several runs that take turns, 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.bench.corpus import write_project
 
@@ -149,6 +154,58 @@ def ten_thousand(folder: Path) -> None:
         )
 
 
+def whole_job(folder: Path, *, items: int, large: int, groups: int) -> None:
+    """First apply of small items, large ones and groups to an emulator in another process, again, and one by one."""
+    print(f"\n{items:,} items of 1 KB, {large} of 8 MB and {groups:,} groups, to an emulator in another process")
+    with served_emulator(folder / "served") as (url, key):
+        os.environ["RECONCILER_BENCH_KEY"] = key
+        project = write_project(
+            folder / "job", files=max(1, items // 100), per_file=100, groups=groups, aliases=0, large=large, target=url
+        )
+        apply = [*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--detail", "none"]
+        seen = 0
+        for name, options in (("first", ()), ("again", ()), ("one by one", ("--no-batch", "--parallelism", "1"))):
+            if options:
+                shutil.rmtree(project / ".reconciler")
+            done = run([*apply, *options])
+            requests = received(url)
+            api = [entry for entry in requests[seen:] if not entry["path"].startswith("/_storage/")]
+            sent = sum(entry["size"] for entry in requests[seen:])
+            print(
+                f"  {name:10} {done.seconds:6.2f} s   {done.memory:4.0f} MB   {len(requests) - seen:6,} requests,"
+                f" {len(api):6,} of them API calls   {sent:13,} B"
+            )
+            seen = len(requests)
+
+
+@contextmanager
+def served_emulator(folder: Path) -> Iterator[tuple[str, str]]:
+    """An emulator in a process of its own: its address and its key."""
+    key = "bench-key"
+    command = [*RECONCILER, "emulator", "--port", "0", "--organization", "bench", "--source", "benchsource"]
+    command += ["--provider", "benchprovider"]
+    process = subprocess.Popen(
+        [*command, "--data", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "RECONCILER_EMULATOR_API_KEY": key},
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip(), key
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def received(url: str) -> list[dict[str, Any]]:
+    """Return the emulator's log of requests."""
+    with urllib.request.urlopen(f"{url}/_emulator/requests?bodies=false") as answer:
+        found: list[dict[str, Any]] = json.load(answer)["requests"]
+    return found
+
+
 def growth(folder: Path, rounds: int) -> None:
     """No-op plans at 1,000, 10,000 and 100,000 items: ten times the items, at most eleven times the time."""
     print("\nno-op plan by number of items, cold (--no-cache) and warm")
@@ -183,7 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a tenth of the large project")
-    parser.add_argument("--only", choices=["start", "large", "ten", "growth"])
+    parser.add_argument("--only", choices=["start", "large", "ten", "job", "growth"])
     options = parser.parse_args()
     scale = 10 if options.small else 1
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as name:
@@ -194,6 +251,8 @@ def main() -> None:
             large(folder / "large", options.rounds, files=100 // scale, groups=10_000 // scale, aliases=50_000 // scale)
         if options.only in (None, "ten"):
             ten_thousand(folder)
+        if options.only in (None, "job"):
+            whole_job(folder, items=10_000 // scale, large=100 // scale, groups=5_000 // scale)
         if options.only in (None, "growth"):
             growth(folder, max(2, options.rounds // 2))
 

@@ -62,7 +62,11 @@ def test_keys_and_types_come_in_any_case(api: Api) -> None:
         """
     )
     found = api.identities()["V"]
-    assert (found["type"], found["additionalInfo"], names(found["members"])) == ("VIRTUAL_GROUP", {"Key": "Value"}, ["u"])
+    assert (found["type"], found["additionalInfo"], names(found["members"])) == (
+        "VIRTUAL_GROUP",
+        {"Key": "Value"},
+        ["u"],
+    )
 
 
 @pytest.mark.row("2.3 add/update identity")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import zlib
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -287,9 +288,9 @@ def test_a_file_id_is_a_uuid_and_serves_one_batch(api: Api) -> None:
 
 @pytest.mark.row("2.2 fileId")
 def test_a_file_id_serves_an_item_with_raw_compressed_bytes(api: Api) -> None:
-    import zlib
-
-    api.put("http://a.pdf", {"compressedBinaryDataFileId": api.container(zlib.compress(b"%PDF")), "fileExtension": ".pdf"})
+    api.put(
+        "http://a.pdf", {"compressedBinaryDataFileId": api.container(zlib.compress(b"%PDF")), "fileExtension": ".pdf"}
+    )
     assert api.items()["http://a.pdf"]["body"]["size"] == 4
 
 

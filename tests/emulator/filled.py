@@ -16,7 +16,10 @@ LONG = "https://example.com/" + "very-long-segment-without-a-break" * 60
 PDF = b"%PDF-1.7\n\x00\x01\x02\xff\xfe" + bytes(range(256)) * 4
 HTML = "<!doctype html><title>Handbook</title><script>window.broken=1</script><p>Holiday, travel &amp; expenses.</p>"
 PATH = "https://hr.example.com/handbook"
-HOSTILE = (f"https://example.com/{MARK}", "https://example.com/100%", f"https://example.com/{RTL}", LONG)
+HOSTILE = (
+    *(f"https://example.com/{MARK}", "https://example.com/100%", f"https://example.com/{RTL}", LONG),
+    "https://example.com/nul\x00byte",
+)
 
 
 def group(remote: Remote, name: str, *members: str, kind: str = "GROUP", **more: Any) -> None:
@@ -66,8 +69,14 @@ def fill(remote: Remote, *, pages: int = 60) -> None:
          "tags": ["policy", "people"], "pages": 214, "permissions": staff, "bad key!": "no field takes this"},
     )  # fmt: skip
     levels = [
-        {"name": "Board", "permissionSets": [allowed("group:Managers", name="Line"), allowed("user:carol", name="Named")]},
-        {"name": "Everyone else", "permissionSets": [allowed("group:All Staff", "group:Ghosts", denied=("user:dave",))]},
+        {
+            "name": "Board",
+            "permissionSets": [allowed("group:Managers", name="Line"), allowed("user:carol", name="Named")],
+        },
+        {
+            "name": "Everyone else",
+            "permissionSets": [allowed("group:All Staff", "group:Ghosts", denied=("user:dave",))],
+        },
     ]
     compressed = base64.b64encode(zlib.compress(PDF)).decode()
     remote.put(
@@ -79,7 +88,7 @@ def fill(remote: Remote, *, pages: int = 60) -> None:
     remote.put(f"{PATH}/welcome", {"title": "Welcome", "parentId": PATH, "data": "Hello.\nLunch is at twelve.",
                                    "permissions": [allowed(allowAnonymous=True)]})  # fmt: skip
     for rank, uri in enumerate(HOSTILE):
-        remote.put(uri, {"title": (MARK, "100%", RTL, "")[rank], "data": MARK + "\x00" + RTL, "author": MARK,
+        remote.put(uri, {"title": (MARK, "100%", RTL, "", "\x00")[rank], "data": MARK + "\x00" + RTL, "author": MARK,
                          "permissions": [allowed(f"group:{MARK}", f"user:{RTL}", f"user:{LONG}")]})  # fmt: skip
     group(remote, MARK, f"USER:{RTL}", f"USER:{LONG}", "USER:100%")
     remote.put("no-scheme", {"title": "Refused", "permissions": staff})
@@ -96,4 +105,6 @@ def fill(remote: Remote, *, pages: int = 60) -> None:
     assert remote.client.put(f"{remote.documents}/batch", params={"fileId": file}).status_code == 202
     remote.put("https://blog.example.com/hello", {"title": "Hello, world", "data": "A first post."}, remote.shared)
     remote.client.get(f"{remote.base}/{MARK}", params={"access_token": KEY, "say": KEY, "x": MARK})
-    remote.client.put(remote.documents, params={"documentId": "https://example.com/%"}, content=b'{"broken": ' + KEY.encode())
+    remote.client.put(
+        remote.documents, params={"documentId": "https://example.com/%"}, content=b'{"broken": ' + KEY.encode()
+    )

@@ -30,7 +30,7 @@ from reconciler.rendering.jsondoc import checksum
 from reconciler.rendering.plan_schema import plan_schema
 
 TOP_LEVEL = [
-    *("format_version", "environment", "state", "summary", "changes", "calls", "access", "hazards", "problems"),
+    *("format_version", "environment", "state", "summary", "changes", "calls", "statuses", "quota", "access", "hazards", "problems"),
     *("tool_version", "target", "manifests", "selection", "bodies", "state_only", "checksum"),
 ]
 

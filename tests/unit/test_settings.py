@@ -86,5 +86,5 @@ def test_what_cannot_be_a_key_is_not_repeated(value: str, tmp_path: Path) -> Non
         find_api_key(ApiKey(file="key"), tmp_path)
 
     (problem,) = caught.value.problems
-    assert problem.code == "api-key-broken"
+    assert problem.code == "api-key-unusable"
     assert value not in f"{problem}"

@@ -126,7 +126,7 @@ def test_json_is_ascii_safe_for_line_readers() -> None:
 def test_no_excerpt_of_a_manifest_is_told() -> None:
     plan = plans.mixed_plan()
     made = outline(plan, plans.calls_for(plan), detail=Detail.FULL)
-    for text in (render_plan(made, width=100, color=False), render_markdown(made), render_json(plan, ())):
+    for text in (render_plan(made, width=100, color=False), render_markdown(made), render_json(plan, Compiled())):
         assert "SECRET" not in text
 
 
