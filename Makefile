@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check lint types schemas unit bench lock clean
+.PHONY: demo test check lint types schemas unit bench clients lock clean
 
 demo: $(READY)
 	@$(BIN)/python -m tests.demo
@@ -29,6 +29,21 @@ schemas: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench.run
 
+# The official clients, each with a lock of its own, for tests/realclients alone.
+clients: .clients/python/.ready .clients/node/.ready
+
+.clients/python/.ready: tests/realclients/requirements.lock $(READY)
+	rm -rf $(@D)
+	$(BIN)/pip install -qq --require-hashes --target $(@D) -r $<
+	@touch $@
+
+.clients/node/.ready: tests/realclients/node/package-lock.json tests/realclients/node/package.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 # The lock holds hashes for every supported Python and platform.
 lock:
 	uv pip compile pyproject.toml --extra parquet --group dev --universal --python-version 3.11 \
@@ -42,4 +57,4 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .reconciler manifests/.reconciler
+	rm -rf $(VENV) .clients .reconciler manifests/.reconciler

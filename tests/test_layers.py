@@ -42,6 +42,7 @@ LAYERS: dict[str, frozenset[str]] = {
 
 # The shell: modules that touch the world, and what for. Everything else takes values and returns values.
 SHELL = {
+    "applying/apply.py": "sends from several threads",
     "bodies.py": "keeps small bodies in a SQLite file",
     "settings.py": "reads the API key from environment, file or command",
     "manifest/cache.py": "keeps what was read, in a SQLite file",

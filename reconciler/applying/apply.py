@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +23,7 @@ from reconciler.applying.events import (
     CallStarted,
     Event,
     Noted,
+    Paused,
     RunFinished,
     RunStarted,
     StageStarted,
@@ -152,16 +153,18 @@ def run_calls(
     stop: Callable[[], bool],
     tell: Teller | None = None,
     parallelism: int = 1,
-) -> Iterator[Event]:
+    pauses: queue.SimpleQueue[Paused] | None = None,
+) -> Generator[Event, None, None]:
     """Run the calls of every stage, at most `parallelism` at once, and yield what happens as it happens.
 
     A call starts once those in its `after` are accepted, a stage once all of the stage before are.
     What one call alone is refused for stops what waits for it and the rest of its scope; what every
     call would meet stops the run. `stop` is asked before each call: those in flight are always
-    finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. The caller holds
-    the lock and has checked the plan against the state.
+    finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. Into `pauses` the
+    sender may put what its threads wait for. The caller holds the lock and has checked the plan
+    against the state.
     """
-    return _Running(run, writer, send, clock, stop, tell, parallelism).events()
+    return _Running(run, writer, send, clock, stop, tell, parallelism, pauses).events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,7 @@ class _Running:
         stop: Callable[[], bool],
         tell: Teller | None,
         parallelism: int,
+        pauses: queue.SimpleQueue[Paused] | None,
     ) -> None:
         self._run = run
         self._writer = writer
@@ -206,6 +210,7 @@ class _Running:
         self._total = sum(len(stage.calls) for stage in run.stages)
         self._began = clock.seconds()
         self._ids = OrderingIds(run.above, clock.milliseconds, clock.wait)
+        self._pauses = pauses
         self._heard: queue.SimpleQueue[_Landed | CallRetried] = queue.SimpleQueue()
         self._flights: dict[int, _Flight] = {}
         self._oldest: dict[tuple[str, ...], int] = {}
@@ -304,6 +309,8 @@ class _Running:
 
     def _hear(self, schedule: Schedule) -> Generator[Event, None, None]:
         """Wait until something happens to a call in flight, and tell it."""
+        while self._pauses is not None and not self._pauses.empty():
+            yield self._pauses.get()
         try:
             heard = self._heard.get(timeout=_GLANCE)
         except queue.Empty:

@@ -64,6 +64,14 @@ class CallRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """A call waits for its turn, as many seconds, under a limit such as `250 calls per 300 s`."""
+
+    seconds: float
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallAccepted:
     """The remote accepted the call and the state file says so."""
 
@@ -108,6 +116,7 @@ Event: TypeAlias = (
     | StageStarted
     | CallStarted
     | CallRetried
+    | Paused
     | CallAccepted
     | CallFailed
     | Stopping

@@ -30,7 +30,7 @@ from reconciler.calls.call import Call, CallKind, Compiled, SourceStatus, Stage,
 from reconciler.calls.context import WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.calls.order import deletions_in_order, edges_between, identities_in_order, items_in_order
-from reconciler.calls.packing import Group, Load, pack, total_cost
+from reconciler.calls.packing import Edges, Group, Load, pack, total_cost
 from reconciler.calls.removal import Standing, swept_by_uri
 from reconciler.calls.units import Unit, alters_wire, payload_resources, unit_of
 from reconciler.calls.wire import Wire
@@ -299,14 +299,14 @@ class _Build:
         groups = (
             tuple(Group((index,), batch=True) for index in range(len(ordered)))
             if self._batching == "never"
-            else self._full(ordered)
+            else self._full(ordered, edges_between(ordered))
         )
         return self._drafted(ordered, groups, self._stream_update, self._single_item)
 
-    def _full(self, units: Sequence[Unit]) -> tuple[Group, ...]:
+    def _full(self, units: Sequence[Unit], edges: Edges = ()) -> tuple[Group, ...]:
         """Return the fewest batches, none of them single calls."""
-        load = Load([unit.size for unit in units], [False] * len(units), self._limits.container - _FRAME)
-        return pack(load)
+        sizes = [unit.size for unit in units]
+        return pack(Load(sizes, [False] * len(units), self._limits.container - _FRAME, edges))
 
     # Packing
 

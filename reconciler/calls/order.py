@@ -34,7 +34,7 @@ def deletions_in_order(units: Iterable[Unit]) -> list[Unit]:
 
 def edges_between(ordered: Sequence[Unit]) -> list[tuple[int, int]]:
     """Return what must not come before what, as indexes: members, parents, and the new place of what moves."""
-    position = {unit.address: index for index, unit in enumerate(ordered)}
+    position = {address: index for index, unit in enumerate(ordered) for address in (unit.address, *unit.swept)}
     edges = []
     for index, unit in enumerate(ordered):
         names: Iterable[str] = ()

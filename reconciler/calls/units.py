@@ -134,7 +134,8 @@ def patched_fields(change: Change) -> tuple[str, ...]:
     paths = [entry.path for entry in field_changes(change) if entry.path != ("protect",)]
     if any(path[0] not in _METADATA_PATHS for path in paths):
         return ()
-    return tuple(sorted(path[-1].lower() for path in paths))
+    # A property and a metadata key may be one field.
+    return tuple(sorted({path[-1].lower() for path in paths}))
 
 
 def _unprotected(resource: Resource) -> dict[str, object]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 
 from reconciler.calls.call import Covered, Verb
-from reconciler.calls.context import WireContext
+from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, permanent_id
@@ -202,7 +202,7 @@ class Wire:
                 doc[wire_key] = own[key]
         source = self.context.source(resource.address.scope)
         body = Body(**own["body"]) if own.get("body") is not None else None
-        apart = body is not None and body_bound(body.size, source.compression) > self.limits.inline_content
+        apart = body is not None and self._apart(body, source)
         packed = body is not None and (apart or body.encoding != "text")
         if packed and documented_id is not None:
             # A key of batch entries only; a single call says it in its query (push-api.md 2.1).
@@ -211,6 +211,12 @@ class Wire:
             doc["permissions"] = self._model(resource.address.scope, resource.shared)[0]
         # Text that has to be compressed after all is what nothing is said of: ZLIB.
         return Entry(orjson.dumps(doc), body, source.compression if packed else ZLIB, apart)
+
+    def _apart(self, body: Body, source: SourceRef) -> bool:
+        # Text in an entry is compressed only in an emergency, and then with what nothing is said of. An item
+        # of a catalog is smaller than what fits inline, and its stream fills containers of its own.
+        inline = ZLIB if body.encoding == "text" else source.compression
+        return not source.catalog and body_bound(body.size, inline) > self.limits.inline_content
 
     def _patch(self, document_id: str, fields: Sequence[str], resource: Resource) -> Entry:
         """Return what sets these fields to their new values (push-api.md 2.5).

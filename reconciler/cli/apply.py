@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import apply_options, cache_option, plan_options, project_options
+from reconciler.cli.options import apply_options, cache_option, format_option, plan_options, project_options
+
+if TYPE_CHECKING:
+    from reconciler.cli.session import Planned
 
 
 @click.command("apply")
@@ -14,6 +18,7 @@ from reconciler.cli.options import apply_options, cache_option, plan_options, pr
 @project_options
 @plan_options
 @apply_options
+@format_option("text", "json")
 @cache_option
 def command(
     plan_file: Path | None,
@@ -27,15 +32,19 @@ def command(
     auto_approve: bool,
     no_batch: bool,
     lock_timeout: float,
+    parallelism: int,
+    output: str,
     no_cache: bool,
 ) -> int:
     """Make the changes: of a saved PLAN, or of a plan made and confirmed now.
 
-    Every accepted call is recorded before the next one is sent. If anything stops it, the same
-    command goes on where it stopped.
+    Every accepted call is recorded before what waits for it is sent. If anything stops it, the same
+    command goes on where it stopped. With --format json the plan goes to stderr, and stdout gets a
+    report of the calls.
     """
-    from reconciler.cli.applying import Approval, apply_planned, go_on_after_saved, read_saved
+    from reconciler.cli.applying import Approval, Terms, apply_planned
     from reconciler.cli.planning import plan_or_report
+    from reconciler.cli.saved import go_on_after_saved, read_saved
     from reconciler.cli.session import open_session
     from reconciler.planning.wish import Wish
     from reconciler.problems import Problem, UsageError
@@ -50,11 +59,20 @@ def command(
             )
         )
     with open_session(directory, environment, use_cache=not no_cache) as session:
-        if plan_file is not None:
-            planned = read_saved(session, plan_file, allowed)
-        else:
+
+        def make() -> Planned:
+            if plan_file is not None:
+                return read_saved(session, plan_file, allowed)
             wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
-            planned = plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
-        approval = Approval(auto=auto_approve, question="Make these changes?", detail=detail)
-        go_on = None if plan_file is None else go_on_after_saved(plan_file, directory, environment)
-        return apply_planned(session, planned, approval, lock_timeout=lock_timeout, go_on=go_on)
+            return plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
+
+        terms = Terms(
+            approval=Approval(auto=auto_approve, question="Make these changes?", detail=detail),
+            allowed=allowed,
+            lock_timeout=lock_timeout,
+            parallelism=parallelism,
+            output=output,
+            saved=plan_file is not None,
+            go_on=None if plan_file is None else go_on_after_saved(plan_file, directory, environment),
+        )
+        return apply_planned(session, make, terms)

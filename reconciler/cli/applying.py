@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stdout, suppress
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -19,11 +20,12 @@ import click
 
 from reconciler import __version__
 from reconciler.applying.apply import Clock, Run, Teller, check_base, run_calls
-from reconciler.applying.events import Event, RunFinished
+from reconciler.applying.events import Event, Paused, RunFinished
 from reconciler.bodies import BodyStore, ProjectBodies
 from reconciler.calls.call import STREAMS, SourceStatus
 from reconciler.cli.bodycheck import check_bodies
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
+from reconciler.cli.fieldcheck import announce_missing_fields, make_fields
 from reconciler.cli.identify import iso, lock_info, this_command
 from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import refuse_hazards
@@ -66,6 +68,7 @@ class Terms:
     """
 
     approval: Approval
+    allowed: Collection[str]
     lock_timeout: float
     parallelism: int
     output: str = "text"
@@ -102,9 +105,12 @@ def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) 
         _report_nothing(planned, terms)
         return DONE
     refuse_hazards(planned.plan)
+    _check_quotas(session, planned, terms.allowed)
     _check_base(session, planned.plan, terms.lock_timeout)
+    fields = announce_missing_fields(session, planned.plan)
     _approve(terms.approval)
     check_bodies(session, planned, made_at)
+    make_fields(session, fields)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
     return _run(session, planned, terms)
@@ -114,7 +120,7 @@ def _show(planned: Planned, session: Session, terms: Terms) -> None:
     """Show the plan where it is not in the way of the report."""
     from reconciler.cli.output import show_plan
 
-    with redirect_stdout(sys.stderr) if terms.output == "json" else suppress():
+    with redirect_stdout(sys.stderr) if terms.output == "json" else nullcontext():
         show_plan(planned, session, output="text", detail=terms.approval.detail)
 
 
@@ -125,6 +131,20 @@ def _check_base(session: Session, plan: Plan, lock_timeout: float) -> None:
     except StateError:
         with session.store.lock(lock_info(iso()), timeout=lock_timeout, waiting=_waiting):
             raise
+
+
+def _check_quotas(session: Session, planned: Planned, allowed: Collection[str]) -> None:
+    """Refuse what the rest of a day's quota does not let finish. Raises StateError.
+
+    The plan was held against a whole day already. The journal knows of this state's calls alone, so
+    what others sent to the organization is not counted.
+    """
+    from reconciler.calls.quotas import DAY, Usage, quota_hazards
+
+    day_ago = iso(datetime.now(UTC) - timedelta(seconds=DAY))
+    known = session.store.usage_since(day_ago)
+    hazards = quota_hazards(planned.compiled.estimate(Usage(known.calls, known.items)), allow=allowed)
+    refuse_hazards(replace(planned.plan, hazards=hazards))
 
 
 def _approve(approval: Approval) -> None:
@@ -154,6 +174,7 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
     plan = planned.plan
     lock = lock_info(iso(datetime.now(UTC)))
     stop = Stop()
+    pauses: queue.SimpleQueue[Paused] = queue.SimpleQueue()
     context = session.wire_context()
     refs = {body.sha256: body.path for body in plan.bodies}
     sizes = {body.sha256: body.size for body in plan.bodies}
@@ -161,7 +182,15 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
         connect(session) as remote,
         session.store.lock(lock, timeout=terms.lock_timeout, waiting=_waiting) as writer,
         bodies_store(session) as store,
-        PushClient(remote.hosts.push, remote.api_key.reveal(), sleep=stop.sleep) as client,
+        PushClient(
+            remote.hosts.push,
+            remote.api_key.reveal(),
+            network=remote.network,
+            pace=remote.pace,
+            policy=remote.policy,
+            waiting=lambda seconds, limit: pauses.put(Paused(seconds, limit)),
+            sleep=stop.sleep,
+        ) as client,
         _status_client(remote) as status_client,
         stop.on_signals(),
     ):
@@ -188,6 +217,7 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             stop=stop.asked,
             tell=_teller(status_client),
             parallelism=terms.parallelism,
+            pauses=pauses,
         )
         finished = _follow(events, recorder, terms.go_on or this_command())
         done = finished.done == len(planned.compiled.calls)
@@ -240,14 +270,14 @@ def _kept(session: Session) -> set[str]:
     return kept
 
 
-def _follow(events: Iterator[Event], recorder: Recorder, go_on: str) -> RunFinished:
+def _follow(events: Generator[Event, None, None], recorder: Recorder, go_on: str) -> RunFinished:
     """Show the events of a run as they come and return the last one."""
     from reconciler.rendering.progress import BarReporter, LineReporter, render_report
 
     reporter = BarReporter(sys.stderr) if sys.stderr.isatty() and not os.environ.get("CI") else LineReporter(sys.stderr)
     finished = None
     # Closed at once when showing them fails, and not when somebody collects the garbage: the run ends here.
-    with closing(events), reporter:  # type: ignore[type-var]
+    with closing(events), reporter:
         for event in events:
             reporter.handle(event)
             recorder.handle(event)
@@ -283,6 +313,7 @@ def _status_client(remote: Remote) -> PushClient:
     return PushClient(
         remote.hosts.push,
         remote.api_key.reveal(),
+        network=remote.network,
         timeouts=Timeouts(connect=_TELL_SECONDS / 2, transfer=_TELL_SECONDS, reply=_TELL_SECONDS),
         policy=RetryPolicy(attempts=_TELL_ATTEMPTS, deadline=_TELL_SECONDS),
     )

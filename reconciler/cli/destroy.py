@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.options import apply_options, project_options
+from reconciler.cli.options import allow_option, apply_options, format_option, project_options
 
 
 @click.command("destroy")
 @project_options
+@allow_option
 @apply_options
+@format_option("text", "json")
 def command(
     directory: str | None,
     environment: str | None,
+    allowed: tuple[str, ...],
     detail: str,
     auto_approve: bool,
     no_batch: bool,
     lock_timeout: float,
+    parallelism: int,
+    output: str,
 ) -> int:
     """Delete everything that the state records, and nothing else.
 
     Manifests are not read. Protected resources are refused.
     """
-    from reconciler.cli.applying import Approval, apply_planned
+    from reconciler.cli.applying import Approval, Terms, apply_planned
     from reconciler.cli.session import make_destroy_plan, open_session
     from reconciler.planning.wish import Wish
 
-    wish = Wish(allowed=("emptied", "emptied-group"), removal="destroy")
+    wish = Wish(allowed=(*allowed, "emptied", "emptied-group"), removal="destroy")
     with open_session(directory, environment, use_cache=False) as session:
-        planned = make_destroy_plan(session, wish, batching="never" if no_batch else "auto")
-        approval = Approval(auto=auto_approve, question="Delete all of this?", detail=detail)
-        return apply_planned(session, planned, approval, lock_timeout=lock_timeout)
+        terms = Terms(
+            approval=Approval(auto=auto_approve, question="Delete all of this?", detail=detail),
+            allowed=allowed,
+            lock_timeout=lock_timeout,
+            parallelism=parallelism,
+            output=output,
+        )
+        return apply_planned(
+            session, lambda: make_destroy_plan(session, wish, batching="never" if no_batch else "auto"), terms
+        )

@@ -224,7 +224,7 @@ def _api_key(given: str | None) -> tuple[str, bool]:
     if not is_key(given):
         raise UsageError(
             Problem(
-                "api-key-broken",
+                "api-key-unusable",
                 "the API key is empty or holds characters that no key has",
                 why="it could not be sent in a header.",
                 fix="use one word of letters, digits and dashes.",

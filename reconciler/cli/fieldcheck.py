@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
 import orjson
 
 from reconciler.cli.session import Planned, Session
@@ -74,7 +75,13 @@ def _read(session: Session, sources: Iterable[str]) -> Fields:
 
     with (
         connect(session) as remote,
-        Reader(remote.hosts, session.target.organization, remote.api_key.reveal()) as reader,
+        Reader(
+            remote.hosts,
+            session.target.organization,
+            remote.api_key.reveal(),
+            network=remote.network,
+            policy=remote.policy,
+        ) as reader,
     ):
         return read_organization(session, reader, sources)
 
@@ -122,8 +129,18 @@ def told(fields: Mapping[str, FieldType]) -> str:
     return f"{count(len(fields), 'field')}: {', '.join(names)}{more}"
 
 
+def announce_missing_fields(session: Session, plan: Plan) -> dict[str, FieldType]:
+    """Return the fields to make before the plan's first item, and tell them. Raises as `missing_fields` does."""
+    fields = missing_fields(session, plan)
+    if fields:
+        click.echo(f"before the first item, this creates {told(fields)}", err=True)
+    return fields
+
+
 def make_fields(session: Session, fields: Mapping[str, FieldType]) -> None:
-    """Create fields by one call, before any item is sent. Raises RemoteError where one is still missing then."""
+    """Create fields, if any, by one call. Raises RemoteError where one is still missing then."""
+    if not fields:
+        return
     from reconciler.cli.remote import connect
     from reconciler.pushapi.fields import create_fields
     from reconciler.pushapi.reader import Reader
@@ -131,10 +148,12 @@ def make_fields(session: Session, fields: Mapping[str, FieldType]) -> None:
     with connect(session) as remote:
         organization, key = session.target.organization, remote.api_key.reveal()
         try:
-            create_fields(remote.hosts, organization, key, fields)
+            create_fields(
+                remote.hosts, organization, key, fields, network=remote.network, pace=remote.pace, policy=remote.policy
+            )
         except RemoteError as error:
             # Somebody else may have been faster, or only the answer was lost.
-            with Reader(remote.hosts, organization, key) as reader:
+            with Reader(remote.hosts, organization, key, network=remote.network, policy=remote.policy) as reader:
                 known = read_fields(reader.fields())
             missing = {name: kind for name, kind in fields.items() if name not in known}
             if missing:

@@ -10,12 +10,13 @@ import importlib
 import os
 import signal
 import sys
+from itertools import pairwise
 from typing import Any
 
 import click
 
 from reconciler import __version__
-from reconciler.problems import ReconcilerError
+from reconciler.problems import Problem, ReconcilerError
 
 # name -> what `--help` says of it; the module of the same name in this package holds the command.
 COMMANDS = {
@@ -71,12 +72,16 @@ def run(args: list[str] | None = None) -> int:
     try:
         result: Any = cli.main(args=args, prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:
+        if _wants_json(args, "apply", "destroy"):
+            _report_json(*error.problems)
         _report(error)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except click.ClickException as error:
+        if _wants_json(args, *COMMANDS):
+            _report_json(Problem("wrong-usage", error.format_message(), fix="look at --help."))
         error.show()
         return error.exit_code
     except BrokenPipeError:
@@ -91,6 +96,21 @@ def run(args: list[str] | None = None) -> int:
         click.echo("  fix: run again with RECONCILER_DEBUG=1 and report what it prints.", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _wants_json(args: list[str] | None, *commands: str) -> bool:
+    """Whether one of these commands was asked for JSON, as far as that can be seen without understanding the rest."""
+    given = sys.argv[1:] if args is None else args
+    named = next((word for word in given if word in COMMANDS), "")
+    return named in commands and ("--format=json" in given or ("--format", "json") in pairwise(given))
+
+
+def _report_json(*problems: Problem) -> None:
+    """Print problems as the document that was asked for; none was printed before."""
+    from reconciler.cli.output import write
+    from reconciler.rendering.problems import render_problems_json
+
+    write(render_problems_json(problems))
 
 
 def _report(error: ReconcilerError) -> None:

@@ -6,7 +6,6 @@ This is where the pure parts are wired to files; it prints nothing.
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 import time
 import zlib
@@ -20,7 +19,7 @@ from reconciler import __version__
 from reconciler.manifest.cache import ManifestCache
 from reconciler.manifest.opening import find_project, open_project
 from reconciler.manifest.paths import ProjectFolder
-from reconciler.manifest.project import Environment, Project
+from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
@@ -377,7 +376,8 @@ def _compiled(
     """Return the plan with its calls; `addresses` are all that are desired or recorded."""
     from reconciler.calls.call import Compiled
     from reconciler.calls.compile import compile_calls
-    from reconciler.calls.quotas import allowance, quota_hazards
+    from reconciler.calls.quotas import quota_hazards
+    from reconciler.cli.remote import quota_allowance
 
     if not plan.changes:
         return Planned(plan, Compiled(), loaded)
@@ -395,12 +395,7 @@ def _compiled(
         narrowed=bool(plan.selection),
         resent=wish.resent,
     )
-    project = session.project
-    compiled = replace(compiled, allowed=allowance(project.quotas, published=is_public(project.environment)))
+    compiled = replace(compiled, allowed=quota_allowance(session.project))
     hazards = (*plan.hazards, *quota_hazards(compiled.estimate(), allow=wish.allowed))
     return Planned(replace(plan, hazards=hazards), compiled, loaded)
 
-
-def is_public(environment: Environment) -> bool:
-    """Whether calls go to a remote with published limits, not to an emulator or something on this machine."""
-    return not environment.target or not re.match(r"emulator$|https?://(localhost|127\.|\[::1\])", environment.target)

@@ -86,7 +86,13 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
     sources = {address.split("/", 2)[1] for address in scope.rows if address.startswith("item/")}
     with (
         connect(session) as remote,
-        Reader(remote.hosts, scope.target.organization, remote.api_key.reveal(), policy=policy) as reader,
+        Reader(
+            remote.hosts,
+            scope.target.organization,
+            remote.api_key.reveal(),
+            network=remote.network,
+            policy=policy,
+        ) as reader,
         Look(reader) as look,
     ):
         fields, note = organization_for_verify(session, reader, sources)
@@ -243,7 +249,7 @@ def _metadata_notes(metadata: Metadata | None) -> Iterator[str]:
             f"no field and no mapping takes it (such as that of {entry.example})"
         )
     if metadata.invisible:
-        yield f"{count(metadata.invisible, 'metadata value')} not compared: no field shows them as they were pushed"
+        yield f"{count(metadata.invisible, 'metadata value')} not compared, for want of a field that shows just that"
 
 
 def _text(report: Report, session: Session) -> str:

@@ -32,6 +32,7 @@ class Record(NamedTuple):
     well_knowns: tuple[Who, ...] = ()
     mappings: tuple[Who, ...] = ()
     disabled: bool = False
+    updated: float | None = None
 
 
 class Decision(Enum):

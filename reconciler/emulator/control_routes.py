@@ -134,7 +134,10 @@ class _Control:
         return request.query_params.get("organization") or self._engine.options.organizations[0]
 
     async def reset(self, request: Request) -> Response:
-        """Forget everything that was pushed, and the request log."""
+        """Forget everything that was pushed, the request log and what was used of quotas; faults begin anew.
+
+        Rules that this endpoint's neighbor set give way to those that the emulator was started with.
+        """
         del request
         self._engine.reset()
         return reply({})

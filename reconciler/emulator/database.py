@@ -135,14 +135,19 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is written inside, or nothing of it."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        """Commit what is written inside, or nothing of it; inside of another one, with that one."""
+        nested = self.connection.in_transaction
+        self.connection.execute("SAVEPOINT part" if nested else "BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            self.connection.execute("ROLLBACK TO part" if nested else "ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
+        finally:
+            if nested:
+                self.connection.execute("RELEASE part")
+        if not nested:
+            self.connection.execute("COMMIT")
 
     def clear(self) -> None:
         """Forget everything that was pushed."""
@@ -212,6 +217,10 @@ class Database:
     def processed_up_to(self, operation: Operation, position: int) -> None:
         """Remember how far a long operation came, in the transaction that holds what it wrote."""
         self.connection.execute("UPDATE queue SET position = ? WHERE seq = ?", (position, operation.seq))
+
+    def waiting(self, place: int) -> bool:
+        """Return whether something waits for a source or a provider."""
+        return self.connection.execute("SELECT 1 FROM queue WHERE place = ? LIMIT 1", (place,)).fetchone() is not None
 
     def pending(self) -> int:
         """Return how many operations wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,5 +26,5 @@ def epoch(value: Any) -> int | None:
     return None
 
 
-def _reader(pattern: str) -> Any:
+def _reader(pattern: str) -> Callable[[str], datetime]:
     return lambda text: datetime.strptime(text, pattern)

@@ -35,7 +35,7 @@ class Exchange:
         self.container: bytes | None = None
         self.size = 0
         self.privileges: frozenset[str] = frozenset()
-        self.fault = engine.faults.pick(request.method, request.scope["path"])
+        self.fault: Fault | None = None
 
     @property
     def method(self) -> str:
@@ -67,8 +67,8 @@ class Exchange:
 
     # Who asks
 
-    def authorize(self, privilege: str) -> None:
-        """Refuse in the order of push-api.md 9: key, privilege, organization."""
+    def identify(self) -> frozenset[str]:
+        """Return what the key of the request may do; refuses a request without a key that is known."""
         header = self.request.headers.get("authorization", "").strip()
         if not header:
             raise replies.unauthorized()
@@ -77,6 +77,11 @@ class Exchange:
         if found is None:
             raise replies.invalid_token()
         self.privileges = found
+        return found
+
+    def authorize(self, privilege: str) -> None:
+        """Refuse in the order of push-api.md 9: key, privilege, organization."""
+        found = self.identify()
         if privilege not in found and f"{privilege}:{self.request.path_params.get('source')}" not in found:
             raise replies.access_denied(privilege)
         organization = self.request.path_params.get("organization") or self.query.get("organizationId", "")
@@ -171,10 +176,13 @@ class Exchange:
             if new and self.indexed() + new > limits.items:
                 raise replies.document_limit_exceeded(limits.items)
         self.admit(items=load.items, identities=load.identities)
-        if self.fault is not None and (rejection := self.fault.rejection):
-            detail = {**detail, "reject": rejection}
         body = self.body if kind in _WITH_BODY else None
-        self.engine.accept(kind, place, detail, body=body, ordering=ordering, wait=wait)
+        self.engine.accept(kind, place, self.marked(detail), body=body, ordering=ordering, wait=wait)
+
+    def marked(self, detail: dict[str, Any]) -> dict[str, Any]:
+        """Return an operation's detail with the rejection that a fault asks for."""
+        rejection = None if self.fault is None else self.fault.rejection
+        return detail if rejection is None else {**detail, "reject": rejection}
 
     def indexed(self) -> int:
         """Return how many items the organization holds."""
@@ -219,7 +227,7 @@ def endpoint(
     async def enter(request: Request) -> Response:
         exchange = Exchange(engine, request)
         error: str | None = None
-        fault = exchange.fault
+        fault = exchange.fault = engine.faults.pick(exchange.method, exchange.path)
         response = None
         try:
             if fault is not None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
-from reconciler.emulator import batchfile
+from reconciler.emulator import batchfile, query
 from reconciler.emulator.clock import Clock, Pauses
 from reconciler.emulator.containers import Containers
 from reconciler.emulator.database import Database, Operation, ordering_text
@@ -23,6 +25,7 @@ from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
 from reconciler.emulator.index import CONTAINER_BYTES, Entry, Indexer, Rejected
 from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
+from reconciler.emulator.providers import Model, ProviderTable, options_of
 from reconciler.emulator.quotas import Meter
 from reconciler.emulator.requestlog import RequestLog
 from reconciler.emulator.streams import CATALOG_ITEM_BYTES, Changes, Streams
@@ -40,8 +43,10 @@ class Engine:
         self.options = options
         self.clock = clock or Clock()
         self.database = Database(options.data_dir)
+        query.install(self.database.connection)
         self.containers = Containers(options, self.database, self.clock)
         self.identities = IdentityTable(options, self.database)
+        self._provider_table = ProviderTable(options, self.database)
         self.fields = FieldTable(options, self.database)
         self.indexer = Indexer(options, self.database, self.identities, self.fields)
         self.items = self.indexer.items
@@ -57,13 +62,7 @@ class Engine:
         self._provider_names: dict[tuple[str, str], int] = {}
         self._sources: dict[int, SourceOptions] = {}
         self._providers: dict[int, ProviderOptions] = {}
-        for organization in options.organizations:
-            for source in options.source_table.values():
-                place = self.database.place(organization, "source", source.id)
-                self._source_names[organization, source.id] = (place, source)
-                self._sources[place] = source
-            for provider in options.provider_table.values():
-                self.provider(organization, provider.id)
+        self._place_all()
         self._run: dict[str, Callable[[Operation], Iterator[None]]] = {
             "item.put": self._item_put,
             "item.delete": self._item_delete,
@@ -86,13 +85,56 @@ class Engine:
     def reset(self) -> None:
         """Forget everything that was pushed and asked; faults and counts are as at the start."""
         self.database.clear()
-        self.identities.forget()
+        self._place_all()
         self.fields.forget()
         self.requests.clear()
         self.meter.forget()
         self.faults.set(self.options.faults, self.options.fault_seed)
 
     # Places
+
+    def _place_all(self) -> None:
+        """Number the sources and the providers as the options and the calls so far have them."""
+        self._provider_names.clear()
+        self._providers.clear()
+        for organization in self.options.organizations:
+            linked = self._provider_table.linked(organization)
+            for source in self.options.source_table.values():
+                place = self.database.place(organization, "source", source.id)
+                source = source._replace(provider=source.provider or linked.get(source.id))
+                self._source_names[organization, source.id] = (place, source)
+                self._sources[place] = source
+            providers = list(map(options_of, self._provider_table.models(organization).values()))
+            for provider in providers:
+                self._add_provider(organization, provider)
+            self.identities.know(organization, providers)
+
+    def _add_provider(self, organization: str, provider: ProviderOptions) -> int:
+        place = self.identities.place(organization, provider.id)
+        self._provider_names[organization, provider.id] = place
+        self._providers[place] = provider
+        return place
+
+    def provider_models(self, organization: str) -> list[tuple[int, Model]]:
+        """Return the number and the model of each provider of an organization."""
+        models = self._provider_table.models(organization)
+        return [(self._provider_names[organization, name], model) for name, model in models.items()]
+
+    def put_provider(self, organization: str, model: Model) -> None:
+        """Create a provider, or give one other settings; identities that then are one become one."""
+        with self.database.transaction():
+            self._provider_table.put(organization, model)
+            self._place_all()
+            self.identities.respell(self._provider_names[organization, model["id"]], model["id"])
+        self.indexer.forget()
+
+    def delete_provider(self, organization: str, name: str) -> None:
+        """Delete a provider with all its identities."""
+        with self.database.transaction():
+            self._provider_table.delete(organization, name)
+            self.identities.drop(self._provider_names[organization, name])
+            self._place_all()
+        self.indexer.forget()
 
     def source(self, organization: str, source: str) -> tuple[int, SourceOptions] | None:
         """Return the number and the options of a source."""
@@ -105,12 +147,9 @@ class Engine:
         """Return the number of a provider, None when the organization has none of that name."""
         place = self._provider_names.get((organization, provider))
         if place is None:
-            known = self.options.provider_table.get(provider)
-            if known is None and self.options.doubts.unknown_provider == "refuse":
+            if self.options.doubts.unknown_provider == "refuse":
                 return None
-            place = self.identities.place(organization, provider)
-            self._provider_names[organization, provider] = place
-            self._providers[place] = known or ProviderOptions(provider)
+            place = self._add_provider(organization, ProviderOptions(provider))
         return place
 
     def providers(self, organization: str) -> list[tuple[int, ProviderOptions]]:
@@ -158,8 +197,14 @@ class Engine:
         """Process what is due, in transactions of bounded size; yields after each of them."""
         now = self.clock.now() if until is None else until
         while operations := self.database.due(now, _CHUNK):
-            for operation in operations:
-                yield from self._process(operation)
+            for small, group in groupby(operations, _is_small):
+                if small:
+                    with self.database.transaction():
+                        for operation in group:
+                            deque(self._process(operation), maxlen=0)
+                else:
+                    for operation in group:
+                        yield from self._process(operation)
             self.database.prune_logs(self.clock.now() - _LOG_SECONDS)
             yield
         self.containers.purge(self._pending_files)
@@ -419,6 +464,11 @@ def _part(raws: list[msgspec.Raw], start: int) -> list[msgspec.Raw]:
 
 def _too_large() -> Rejected:
     return Rejected(f"the item is larger than {CATALOG_ITEM_BYTES} bytes")
+
+
+def _is_small(operation: Operation) -> bool:
+    """Return whether an operation may share a transaction with others: it concerns one item and no file."""
+    return operation.kind in ("item.put", "item.delete") and not operation.detail.get("fileId")
 
 
 def _verb(operation: Operation) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
 
 from reconciler.emulator.access import Directory, Graph, Record, Who
 from reconciler.emulator.database import Database, Operation
-from reconciler.emulator.options import EMAIL_PROVIDER, EmulatorOptions
+from reconciler.emulator.options import EMAIL_PROVIDER, EmulatorOptions, ProviderOptions
 from reconciler.emulator.wire import Identity, IdentityBody
 
 
@@ -43,10 +44,54 @@ class IdentityTable:
         self._options = options
         self._database = database
         self._connection = database.connection
-        self.providers = options.provider_table
-        self.directory = Directory({entry.id: entry.case_sensitive for entry in self.providers.values()})
+        self._providers: dict[str, dict[str, ProviderOptions]] = {}
+        self._directories: dict[str, Directory] = {}
         self._places: dict[int, tuple[str, str]] = {}
         self._graphs: dict[str, Graph] = {}
+
+    def know(self, organization: str, providers: Iterable[ProviderOptions]) -> None:
+        """Learn the providers of an organization, and thereby how each of them spells names."""
+        known = self._providers[organization] = {entry.id: entry for entry in providers}
+        self._directories[organization] = Directory({entry.id: entry.case_sensitive for entry in known.values()})
+        self.forget()
+
+    @property
+    def directory(self) -> Directory:
+        """How the first organization spells identities."""
+        return self._directories[self._options.organizations[0]]
+
+    def directory_of(self, organization: str) -> Directory:
+        """Return how an organization spells identities."""
+        return self._directories[organization]
+
+    def _directory(self, place: int) -> Directory:
+        return self._directories[self._places[place][0]]
+
+    def cascades(self, organization: str, provider: str) -> tuple[str, ...]:
+        """Return the providers that the aliases of a provider may name (push-api.md 3.5)."""
+        known = self._providers[organization].get(provider)
+        return known.cascades_to if known else ()
+
+    def respell(self, place: int, provider: str) -> None:
+        """Give the identities of a provider the keys that its spelling asks for; of two that are now one, the
+        later stays.
+        """
+        for row in sorted(self.rows(place), key=lambda row: row.updated):
+            identity = Identity(row.name, row.type, tuple(orjson.loads(row.info).items()))
+            for table in ("identities", "cached"):
+                self._connection.execute(
+                    f"UPDATE OR REPLACE {table} SET key = ? WHERE place = ? AND key = ?",  # noqa: S608
+                    (self._key(place, provider, identity), place, row.key),
+                )
+        self.forget()
+
+    def drop(self, place: int) -> None:
+        """Forget a provider and its identities."""
+        for table in ("identities", "cached"):
+            self._connection.execute(f"DELETE FROM {table} WHERE place = ?", (place,))  # noqa: S608
+        self._connection.execute("UPDATE places SET watermark = '' WHERE id = ?", (place,))
+        self._places.pop(place, None)
+        self.forget()
 
     def place(self, organization: str, provider: str) -> int:
         """Return the number of a provider of an organization."""
@@ -70,17 +115,18 @@ class IdentityTable:
         refused = self._refused(operation, stored)
         if refused:
             return refused
-        listed = self._listed(provider, body.mappings if mapping else body.members, mapping)
+        place = operation.place
+        listed = self._listed(place, provider, body.mappings if mapping else body.members, mapping)
         column, ordering = ("mappings", "mappings_ordering") if mapping else ("members", "members_ordering")
         values = {
             "place": operation.place,
-            "key": self._key(provider, body.identity),
+            "key": self._key(place, provider, body.identity),
             "name": body.identity.name,
             "type": body.identity.type,
             "info": orjson.dumps(dict(body.identity.info)).decode(),
             "members": "[]",
             "mappings": "[]",
-            "well_knowns": self._listed(provider, body.well_knowns, False),
+            "well_knowns": self._listed(place, provider, body.well_knowns, False),
             "members_ordering": "",
             "mappings_ordering": "",
             "updated": operation.due,
@@ -126,8 +172,32 @@ class IdentityTable:
 
     def enable_all(self, place: int) -> None:
         """Take back every disabling in a provider (push-api.md 2.6)."""
-        self._connection.execute("UPDATE identities SET disabled = 0 WHERE place = ?", (place,))
+        for table in ("identities", "cached"):
+            self._connection.execute(f"UPDATE {table} SET disabled = 0 WHERE place = ?", (place,))  # noqa: S608
         self.forget()
+
+    # The security cache
+
+    def refresh(self, place: int, provider: str, identity: Identity | None = None) -> None:
+        """Bring the cache up to what was pushed for a provider, or for one identity of it (push-api.md 2.6)."""
+        where = "place = ?"
+        values: list[object] = [place]
+        if identity is not None:
+            where += " AND key = ?"
+            values.append(self._key(place, provider, identity))
+        self._connection.execute(f"DELETE FROM cached WHERE {where}", values)  # noqa: S608
+        self._connection.execute(f"INSERT INTO cached SELECT * FROM identities WHERE {where}", values)  # noqa: S608
+        self.forget()
+
+    def cached(self, place: int) -> list[IdentityRow]:
+        """Return the identities of a provider as the security cache has them (push-api.md 5.1)."""
+        if self._options.doubts.cache_view == "immediate":
+            return self.rows(place)
+        rows = self._connection.execute(
+            f"SELECT {IDENTITY_COLUMNS} FROM cached WHERE place = ? ORDER BY type, name, id",  # noqa: S608
+            (place,),
+        )
+        return [IdentityRow._make(row) for row in rows]
 
     def _refused(self, operation: Operation, stored: str) -> str | None:
         watermark = self._database.watermark(operation.place)
@@ -138,25 +208,24 @@ class IdentityTable:
             return f"the ordering id is not higher than the stored {int(stored)}"
         return None
 
-    def _listed(self, provider: str, identities: tuple[Identity, ...], mapping: bool) -> str:
+    def _listed(self, place: int, provider: str, identities: tuple[Identity, ...], mapping: bool) -> str:
         # A mapping's provider is filled in when there is one to choose from (push-api.md 3.5).
-        options = self.providers.get(provider)
-        cascade = options.cascades_to[0] if options and options.cascades_to else EMAIL_PROVIDER
-        default = cascade if mapping else provider
+        cascades = self.cascades(self._places[place][0], provider)
+        default = (*cascades, EMAIL_PROVIDER)[0] if mapping else provider
         return orjson.dumps(
             [(entry.provider or default, entry.type, entry.name, dict(entry.info)) for entry in identities]
         ).decode()
 
     # Reading
 
-    def _key(self, provider: str, identity: Identity) -> str:
-        who = self.directory.who(provider, identity.type, identity.name, identity.info)
+    def _key(self, place: int, provider: str, identity: Identity) -> str:
+        who = self._directory(place).who(provider, identity.type, identity.name, identity.info)
         return orjson.dumps((who.type, who.name, who.info)).decode()
 
     def _row(self, place: int, provider: str, identity: Identity) -> IdentityRow | None:
         row = self._connection.execute(
             f"SELECT {IDENTITY_COLUMNS} FROM identities WHERE place = ? AND key = ?",  # noqa: S608
-            (place, self._key(provider, identity)),
+            (place, self._key(place, provider, identity)),
         ).fetchone()
         return IdentityRow._make(row) if row else None
 
@@ -185,22 +254,25 @@ class IdentityTable:
             records: list[Record] = []
             for place, (owner, provider) in self._places.items():
                 if owner == organization:
-                    records.extend(self._record(provider, row) for row in self.rows(place))
+                    directory = self._directories[owner]
+                    records.extend(_record(directory, provider, row) for row in self.cached(place))
             graph = self._graphs[organization] = Graph(records)
         return graph
 
-    def _record(self, provider: str, row: IdentityRow) -> Record:
-        who = self.directory.who(provider, row.type, row.name, orjson.loads(row.info).items())
-        return Record(
-            who,
-            self._whos(row.members),
-            self._whos(row.well_knowns),
-            self._whos(row.mappings),
-            bool(row.disabled),
-        )
 
-    def _whos(self, listed: str) -> tuple[Who, ...]:
-        return tuple(
-            self.directory.who(provider, kind, name, info.items())
-            for provider, kind, name, info in orjson.loads(listed)
-        )
+def _record(directory: Directory, provider: str, row: IdentityRow) -> Record:
+    who = directory.who(provider, row.type, row.name, orjson.loads(row.info).items())
+    return Record(
+        who,
+        _whos(directory, row.members),
+        _whos(directory, row.well_knowns),
+        _whos(directory, row.mappings),
+        bool(row.disabled),
+        row.updated,
+    )
+
+
+def _whos(directory: Directory, listed: str) -> tuple[Who, ...]:
+    return tuple(
+        directory.who(provider, kind, name, info.items()) for provider, kind, name, info in orjson.loads(listed)
+    )

@@ -63,6 +63,10 @@ class Indexer:
         self.items = ItemTable(database)
         self._models: dict[bytes, tuple[str, frozenset[Any]]] = {}
 
+    def forget(self) -> None:
+        """Drop what was derived from the providers."""
+        self._models.clear()
+
     # Adding and replacing
 
     def put(self, operation: Operation, source: SourceOptions, entries: list[Entry], touched: set[str]) -> None:
@@ -113,7 +117,7 @@ class Indexer:
         if base is not None and not body.permissions:
             permissions = base.permissions
         else:
-            permissions = self._permissions(source, body)
+            permissions = self._permissions(operation.place, source, body)
         if base is not None and body.content_key is None:
             kept = self.items.body(base)
             content = Body(base.body_size, base.body_sha256, base.preview, kept)
@@ -140,16 +144,17 @@ class Indexer:
             self._fields.take(operation.place, body.metadata),
         )
 
-    def _permissions(self, source: SourceOptions, body: ItemBody) -> str | None:
+    def _permissions(self, place: int, source: SourceOptions, body: ItemBody) -> str | None:
         if not body.permissions:
             if source.visibility == "SECURED":
                 raise Rejected("an item of a secured source needs permissions")
             return None
         # Most items share their model with others, so each is read once.
-        key = orjson.dumps((source.provider, body.permissions))
+        organization = self._fields.organization(place)
+        key = orjson.dumps((organization, source.provider, body.permissions))
         known = self._models.get(key)
         if known is None:
-            known = self._read_model(source, body.permissions)
+            known = self._read_model(organization, source, body.permissions)
             if len(self._models) >= 4096:
                 self._models.clear()
             self._models[key] = known
@@ -160,12 +165,14 @@ class Indexer:
                 raise Rejected(f"no identity '{min(unknown)}' was pushed")
         return model
 
-    def _read_model(self, source: SourceOptions, permissions: list[Any]) -> tuple[str, frozenset[Any]]:
+    def _read_model(
+        self, organization: str, source: SourceOptions, permissions: list[Any]
+    ) -> tuple[str, frozenset[Any]]:
         try:
             levels = read_levels(permissions, source.provider)
         except InvalidPermissions as error:
             raise Rejected(str(error)) from None
-        evaluable = self._identities.directory.levels(levels)
+        evaluable = self._identities.directory_of(organization).levels(levels)
         named = frozenset(who for level in evaluable for entry in level for who in entry.allowed | entry.denied)
         return orjson.dumps(levels).decode(), named
 

@@ -75,7 +75,7 @@ class Listing:
             where += " AND (instr(folded(uri), ?) OR instr(folded(title), ?))"
             values += [wanted.words.casefold()] * 2
         if wanted.sees is not None:
-            self._connection.create_function("seen", 1, _remembering(wanted.sees))
+            self._connection.create_function("seen", 1, wanted.sees)
             where += " AND seen(permissions)"
         return where, values
 
@@ -139,8 +139,8 @@ def _folded(value: str | None) -> str:
     return (value or "").casefold()
 
 
-def _remembering(sees: Sees) -> Sees:
-    """Return `sees` with a memory: most items share their permissions with others."""
+def remembering(sees: Sees) -> Sees:
+    """Return `sees` with a memory: most items share their permissions with others, and lists are counted first."""
     known: dict[str | None, bool] = {}
 
     def ask(permissions: str | None) -> bool:

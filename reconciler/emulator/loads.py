@@ -28,7 +28,7 @@ def load_of(containers: Containers, kind: str, detail: Mapping[str, Any]) -> Loa
         return Load(1)
     if kind in ("identity.put", "identity.map", "identity.delete"):
         return Load(0, 1)
-    names = {"item.batch": batchfile.ITEM_LISTS, "identity.batch": batchfile.IDENTITY_LISTS}.get(kind)
+    names = _LISTS.get(kind)
     file = detail.get("fileId")
     if names is None or file is None or not containers.issued(file):
         return Load()
@@ -40,6 +40,14 @@ def load_of(containers: Containers, kind: str, detail: Mapping[str, Any]) -> Loa
     if kind == "identity.batch":
         return Load(0, count)
     return Load(count, 0, tuple(filter(None, map(_uri, lists["addorupdate"]))))
+
+
+_LISTS = {
+    "item.batch": batchfile.ITEM_LISTS,
+    "identity.batch": batchfile.IDENTITY_LISTS,
+    "stream.update": batchfile.UPDATE_LISTS,
+    "stream.merge": batchfile.ITEM_LISTS,
+}
 
 
 def _uri(raw: Any) -> str | None:

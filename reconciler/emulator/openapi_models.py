@@ -213,6 +213,63 @@ MODELS: dict[str, Schema] = {
         cascadingSecurityProviders={"type": "object"},
     ),
     "Limit": model("actualCount limit lastUpdate", actualCount=COUNT, limit=COUNT, lastUpdate=TEXT),
+    "NewProvider": model(
+        "id type",
+        id={"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9 _-]*$"},
+        displayName=TEXT,
+        type=one_of("EXPANDED", "EMAIL"),
+        nodeRequired=FLAG,
+        caseSensitive=FLAG,
+        referencedBy=listing(model("id type", id=TEXT, type=one_of("SOURCE", "SECURITY_PROVIDER"))),
+        cascadingSecurityProviders={"type": "object", "additionalProperties": model("id", id=_NAME, type=TEXT)},
+    ),
+    # Streams (push-api.md 2.5)
+    "OpenStream": model(
+        "streamId fileId uploadUri requiredHeaders",
+        streamId=TEXT,
+        fileId=TEXT,
+        uploadUri=TEXT,
+        requiredHeaders={"type": "object", "additionalProperties": TEXT},
+    ),
+    "StreamAccepted": model(
+        "orderingId requestId", orderingId={"type": "string", "pattern": "^[0-9]+$"}, requestId=TEXT
+    ),
+    # Fields and mappings (push-api.md 2.6, 4.4)
+    "Field": model(
+        "name type",
+        name={"type": "string", "pattern": "^[a-z][a-z0-9_]{0,254}$"},
+        type=one_of("LONG", "LONG_64", "DOUBLE", "DATE", "STRING", "VECTOR"),
+        description=TEXT,
+        facet=FLAG,
+        multiValueFacet=FLAG,
+        sort=FLAG,
+        keyValue=FLAG,
+    ),
+    "Fields": model("items totalEntries totalPages", items=listing(ref("Field")), totalEntries=COUNT, totalPages=COUNT),
+    "FieldSearch": model(
+        page=COUNT,
+        perPage={"type": "integer", "minimum": 1, "maximum": 1000},
+        sortBy=TEXT,
+        order=one_of("ASC", "DESC"),
+        filters=model(name=TEXT, type=TEXT, origin=one_of("ALL", "USER", "SYSTEM"), fieldNames=listing(TEXT)),
+    ),
+    "MappingRule": model("id field content", id=TEXT, field=TEXT, content=listing(TEXT)),
+    "NewMappingRule": model("field content", id=TEXT, field=TEXT, content={**listing(TEXT), "minItems": 1}),
+    "Mappings": model(
+        "common types",
+        common=model("rules", rules=listing(ref("MappingRule"))),
+        types=listing(model("id type rules", id=TEXT, type=TEXT, rules=listing(ref("MappingRule")))),
+    ),
+    "NewMappings": model(
+        common=model(rules=listing(ref("NewMappingRule"))),
+        types=listing(model("type", id=TEXT, type=_NAME, rules=listing(ref("NewMappingRule")))),
+    ),
+    "PrivilegeRequest": model(
+        "requestedPrivilege",
+        organizationId=TEXT,
+        requestedPrivilege=model("type targetDomain", type=TEXT, targetDomain=TEXT, targetId=TEXT, owner=TEXT),
+    ),
+    "Evaluation": model("approved", approved=FLAG),
     # The emulator's own
     "Advance": model("advance", advance={"type": "number", "minimum": 0, "maximum": 1e6}),
     "Clock": model("now", now=NUMBER),

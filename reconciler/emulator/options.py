@@ -179,9 +179,7 @@ class Doubts:
         Literal["objecttype", "documenttype", "filetype"],
         "push-api.md 2.6: which metadata key says an item's type, for the mappings of that type.",
     ] = "objecttype"
-    existing_field: Annotated[
-        Literal[412, 409, 400], "push-api.md 2.6: creating a field that there is already."
-    ] = 412
+    existing_field: Annotated[Literal[412, 409, 400], "push-api.md 2.6: creating a field that there is already."] = 412
     existing_provider: Annotated[Literal[409, 400], "push-api.md 2.4: creating a provider that there is already."] = 409
     provider_in_use: Annotated[
         Literal["refuse", "delete"], "push-api.md 2.4: deleting a provider that a source refers to."

@@ -51,7 +51,14 @@ def page_routes(engine: Engine) -> list[Route]:
         "/browse": lambda *_: _no_page(),
         "/browse/{rest:path}": lambda *_: _no_page(),
     }
-    return [Route(path, _endpoint(browser, make), methods=["GET"]) for path, make in table.items()]
+    icon = Route("/favicon.ico", _no_icon, methods=["GET"])
+    return [icon, *(Route(path, _endpoint(browser, make), methods=["GET"]) for path, make in table.items())]
+
+
+async def _no_icon(request: Request) -> Response:
+    """Answer what browsers ask for unasked, so that it does not stand in the request log as a mistake."""
+    del request
+    return Response(status_code=204)
 
 
 def _endpoint(browser: Browser, make: Make) -> Callable[..., object]:

@@ -9,7 +9,7 @@ import orjson
 
 from reconciler.emulator.access import Graph, Who
 from reconciler.emulator.identities import IdentityRow
-from reconciler.emulator.listing import Wanted
+from reconciler.emulator.listing import Wanted, remembering
 from reconciler.emulator.markup import Markup, join, tag, text
 from reconciler.emulator.options import EMAIL_PROVIDER, ProviderOptions
 from reconciler.emulator.page_items import COUNTED
@@ -25,6 +25,7 @@ from reconciler.emulator.page_parts import (
     entry,
     facts,
     field,
+    identity_query,
     isolated,
     kind_name,
     lines,
@@ -132,8 +133,7 @@ def _row(scene: Scene, place: int, provider: ProviderOptions, who: Who) -> list[
     label = Markup(
         tag("span", text(f"{kind_name(who.type)} "), class_="kind") + isolated(clip(scene.roll.name(who), 90))
     )
-    query = _address(who)
-    name = scene.link(label, "identity", **query)
+    name = scene.link(label, "identity", **identity_query(who))
     details = ", ".join(f"{key}={value}" for key, value in who.info)
     if details:
         name = Markup(name + tag("span", isolated(clip(details)), class_="sub"))
@@ -142,13 +142,6 @@ def _row(scene: Scene, place: int, provider: ProviderOptions, who: Who) -> list[
         named = soft("named only") if provider.id != EMAIL_PROVIDER else soft("none")
         return [name, state, named, soft("none"), soft("none")]
     return [name, state, *(_listed(scene, listed) for listed in (row.members, row.well_knowns, row.mappings))]
-
-
-def _address(who: Who) -> dict[str, str]:
-    query = {"provider": who.provider, "type": KINDS.get(who.type, "unknown"), "name": who.name}
-    if who.info:
-        query["info"] = orjson.dumps(dict(who.info)).decode()
-    return query
 
 
 def _listed(scene: Scene, listed: str) -> Markup:
@@ -164,7 +157,7 @@ def _listed(scene: Scene, listed: str) -> Markup:
 def _who(scene: Scene, found: list[object]) -> Who:
     provider, kind, name, info = found
     pairs = info.items() if isinstance(info, dict) else ()
-    return scene.engine.identities.directory.who(str(provider), str(kind), str(name), pairs)
+    return scene.directory.who(str(provider), str(kind), str(name), pairs)
 
 
 # An identity
@@ -177,13 +170,13 @@ def identity_page(scene: Scene) -> Page:
     provider = asked.get("provider") or EMAIL_PROVIDER
     if type_ is None or not name:
         raise NoSuchPage("An identity has a type (user, group, virtual-group or unknown) and a name.")
-    who = scene.engine.identities.directory.who(provider, type_, name, read_info(asked.get("info", "")))
+    who = scene.directory.who(provider, type_, name, read_info(asked.get("info", "")))
     spelled = scene.roll.name(who) if scene.roll.knows(who) else name
     places = {found.id: place for place, found in scene.engine.providers(scene.organization)}
     row = _stored(scene, places[provider], who) if provider in places else None
     scene.home = provider
     look = Viewer(type_, spelled, provider, who.info)
-    as_them = scene.url("browse", scene.organization, "identity", **_address(who), **look.query)
+    as_them = scene.url("browse", scene.organization, "identity", **identity_query(who), **look.query)
     if scene.viewer is None:
         offer = tag("p", tag("a", text(f"View everything as this {kind_name(type_)}"), href=as_them))
     else:
@@ -215,7 +208,10 @@ def _identity_facts(scene: Scene, who: Who, row: IdentityRow | None, known: bool
         pairs.append(("Pushed", soft("never; others name it" if scene.roll.knows(who) else "never")))
         return facts(pairs, "facts")
     pairs.append(("Pushed", moment(row.updated)))
-    for label, ordering in (("Ordering id of members", row.members_ordering), ("Of aliases", row.mappings_ordering)):
+    for label, ordering in (
+        ("Ordering id of members", row.members_ordering),
+        ("Ordering id of aliases", row.mappings_ordering),
+    ):
         if ordering:
             pairs.append((label, text(int(ordering))))
     return facts(pairs, "facts")
@@ -229,9 +225,9 @@ def _relations(scene: Scene, who: Who) -> Markup:
     itself = {who, *_same(graph, who)}
     direct = [
         ("Members", _links(scene, members)),
-        ("Members through them", _links(scene, graph.below((who,)) - members - itself)),
+        ("Members through others", _links(scene, graph.below((who,)) - members - itself)),
         ("Belongs to", _links(scene, groups)),
-        ("Belongs to through them", _links(scene, graph.of(who) - groups - graph.anonymous - itself)),
+        ("Belongs to through others", _links(scene, graph.of(who) - groups - graph.anonymous - itself)),
         ("Well-knowns pushed with it", _links(scene, record.well_knowns if record else ())),
         ("Aliases pushed with it", _links(scene, record.mappings if record else ())),
         ("Named as an alias by", _links(scene, graph.aliases.get(who, set()) - set(record.mappings if record else ()))),
@@ -264,7 +260,7 @@ def _sees(scene: Scene, who: Who, look: Viewer) -> Markup:
     identities = scene.access.graph.of(who)
     rows = []
     for place, source in scene.engine.sources(scene.organization):
-        wanted = Wanted(place, sees=partial(scene.sees_as, source=source, identities=identities))
+        wanted = Wanted(place, sees=remembering(partial(scene.sees_as, source=source, identities=identities)))
         whole = scene.engine.items.count(place)
         counted = f"{scene.listing.count(wanted):,} of {whole:,}" if whole <= COUNTED else f"of {whole:,}"
         first = [scene.item_link(source.id, item.uri) for item in scene.listing.items(wanted, _SEEN, 0)]

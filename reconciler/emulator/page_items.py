@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
-import orjson
-
 from reconciler.emulator import page_model
 from reconciler.emulator.items import Item
-from reconciler.emulator.listing import LogEntry, Wanted
+from reconciler.emulator.listing import LogEntry, Wanted, remembering
 from reconciler.emulator.markup import Markup, tag, text
 from reconciler.emulator.options import SourceOptions
 from reconciler.emulator.page_parts import (
@@ -75,7 +74,7 @@ def visible(scene: Scene, place: int, source: SourceOptions) -> str:
     """Return how many items of a source the viewer sees, or that they are too many to judge all."""
     if scene.engine.items.count(place) > COUNTED:
         return "not counted"
-    sees = partial(scene.sees_model, source=source)
+    sees = remembering(partial(scene.sees_model, source=source))
     return f"{scene.listing.count(Wanted(place, sees=sees)):,}"
 
 
@@ -86,7 +85,7 @@ def source_page(scene: Scene, name: str) -> Page:
     """Return the items of a source, a page at a time; with a viewer, those that the viewer sees."""
     place, source = find_source(scene, name)
     words, show = scene.query.get("q", "").strip(), scene.query.get("show", "")
-    sees = partial(scene.sees_model, source=source)
+    sees = remembering(partial(scene.sees_model, source=source))
     wanted = Wanted(place, words, sees if scene.viewer and show != "all" else None)
     whole = scene.engine.items.count(place)
     total = None if wanted.sees and whole > COUNTED else scene.listing.count(wanted)
@@ -255,7 +254,7 @@ def _value(value: Any) -> Markup:
         )
     if isinstance(value, str):
         return tag("bdi", text(clip(value, _VALUE))) if value else soft("empty text")
-    return tag("code", text(clip(orjson.dumps(value).decode(), _VALUE)))
+    return tag("code", text(clip(json.dumps(value, ensure_ascii=False), _VALUE)))
 
 
 def _content(scene: Scene, item: Item) -> Markup:
@@ -340,9 +339,5 @@ def _log(scene: Scene, item: Item) -> Markup:
     )
     parts = [facts(pairs)]
     if entries:
-        parts.append(table_of(scene, entries))
+        parts.append(log_table(scene, entries, "The last operations on this item, newest first", item=False))
     return section("Index and log", *parts)
-
-
-def table_of(scene: Scene, entries: list[LogEntry]) -> Markup:
-    return log_table(scene, entries, "The last operations on this item, newest first", item=False)

@@ -47,7 +47,7 @@ def summary(scene: Scene, item: Item, source: SourceOptions) -> Markup:
 
 
 def _who(scene: Scene, permission: dict[str, Any]) -> Who:
-    return scene.engine.identities.directory.permission(permission)
+    return scene.directory.permission(permission)
 
 
 def drawn(scene: Scene, item: Item, source: SourceOptions) -> Markup:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import orjson
 from starlette.requests import Request
 
-from reconciler.emulator.access import Who
+from reconciler.emulator.access import Directory, Who
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.listing import Listing
 from reconciler.emulator.markup import Markup, is_plain, join, tag, text
@@ -84,6 +84,11 @@ class Scene:
     def access(self) -> Access:
         return Access(self.engine, self.organization)
 
+    @property
+    def directory(self) -> Directory:
+        """How this organization spells identities."""
+        return self.engine.identities.directory_of(self.organization)
+
     @cached_property
     def roll(self) -> Roll:
         return self.browser.roll(self.organization)
@@ -111,8 +116,7 @@ class Scene:
         providers = [viewer.provider]
         if not viewer.provider:
             providers = [EMAIL_PROVIDER, *(entry.id for _, entry in self.engine.providers(self.organization))]
-        directory = self.engine.identities.directory
-        found = [directory.who(provider, viewer.type, viewer.name, viewer.info) for provider in providers]
+        found = [self.directory.who(provider, viewer.type, viewer.name, viewer.info) for provider in providers]
         return next((who for who in found if self.roll.knows(who)), found[0])
 
     def sees(self, item: Permitted, source: SourceOptions) -> bool:
@@ -149,15 +153,12 @@ class Scene:
 
     def identity_link(self, who: Who, name: str | None = None) -> Markup:
         """Return an identity with its kind, its provider unless the page is about it, and its state if that is bad."""
-        query = {"provider": who.provider, "type": KINDS.get(who.type, "unknown"), "name": who.name}
         shown = name or self.roll.name(who)
-        if who.info:
-            query["info"] = orjson.dumps(dict(who.info)).decode()
         label = Markup(tag("span", text(f"{kind_name(who.type)} "), class_="kind") + isolated(clip(shown, 90)))
         details = [f"{key}={value}" for key, value in who.info]
         if who.provider != self.home:
             details.append(who.provider)
-        parts = [self.link(label, "identity", **query)]
+        parts = [self.link(label, "identity", **identity_query(who))]
         if details:
             parts.append(tag("span", isolated(clip(", ".join(details))), class_="soft small"))
         state = self.access.identity_state(who)
@@ -171,6 +172,14 @@ def address(segments: Iterable[str], query: Mapping[str, str]) -> str:
     pairs = {key: value for key, value in query.items() if value}
     path = "/" + "/".join(quote(segment, safe="") for segment in segments)
     return path + ("?" + urlencode(pairs, errors="replace") if pairs else "")
+
+
+def identity_query(who: Who) -> dict[str, str]:
+    """Return an identity as the parameters of its page."""
+    query = {"provider": who.provider, "type": KINDS.get(who.type, "unknown"), "name": who.name}
+    if who.info:
+        query["info"] = orjson.dumps(dict(who.info)).decode()
+    return query
 
 
 # Small things
@@ -203,7 +212,11 @@ def size(number: int) -> str:
 
 
 def moment(seconds: float) -> Markup:
-    at = datetime.fromtimestamp(seconds, UTC)
+    """Return a time; one that no calendar holds, as its seconds."""
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return text(f"{seconds:.0f} s")
     return tag("time", text(f"{at:%Y-%m-%d %H:%M:%S}"), datetime=at.isoformat(timespec="milliseconds"), class_="w")
 
 
@@ -244,8 +257,6 @@ def section(heading: str, *content: Markup) -> Markup:
 
 # Tables
 
-_NUMBERS = "n"
-
 
 def table(
     caption: str, columns: Sequence[str], rows: Iterable[Sequence[Markup]], numbers: Sequence[int] = ()
@@ -254,7 +265,7 @@ def table(
 
     The roles say again what the elements do: a card is laid out as no table, and must be read as one still.
     """
-    classes = [{"class_": _NUMBERS} if rank in numbers else {} for rank in range(len(columns))]
+    classes = [{"class_": "n"} if rank in numbers else {} for rank in range(len(columns))]
     head = [
         tag("th", text(name), scope="col", role="columnheader", **extra)
         for name, extra in zip(columns, classes, strict=True)

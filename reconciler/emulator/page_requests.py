@@ -246,13 +246,13 @@ def last_writing(scene: Scene, source: str, uri: str) -> tuple[RequestEntry, str
 
     It need not be the one that was indexed: the pipeline may have refused it later.
     """
-    place = f"/organizations/{scene.organization}/sources/{source}/documents"
+    place = f"/organizations/{scene.organization}/sources/{source}/"
     escaped = (orjson.dumps(uri), json.dumps(uri).encode())
     for asked in reversed(scene.engine.requests.entries()):
         if asked.method != "PUT" or asked.status != 202:
             continue
         query = dict(asked.query)
-        if asked.path.endswith(place) and query.get("documentId") == uri:
+        if asked.path.endswith(f"{place}documents") and query.get("documentId") == uri:
             return asked, query.get("compressionType", "")
         raw = asked.container
         if (

@@ -66,7 +66,6 @@ nav li{min-width:0;overflow-wrap:anywhere}
 nav a{text-decoration:none}nav a:hover{text-decoration:underline}
 nav [aria-current]{color:var(--ink);font-weight:600}
 .as{display:flex;flex-wrap:wrap;align-items:end;gap:.5rem .75rem;padding-top:.65rem;padding-bottom:.75rem}
-.as.on{background:var(--accentwash)}
 .band.on{background:var(--accentwash)}
 .as p{margin:0 0 .3rem}
 label{display:block;font-size:.75rem;color:var(--soft);margin-bottom:.15rem}
@@ -74,6 +73,7 @@ label{display:block;font-size:.75rem;color:var(--soft);margin-bottom:.15rem}
 input,select,button{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--edge);
 border-radius:5px;padding:.28rem .55rem;min-height:2.1rem;max-width:100%}
 .field{min-width:0;max-width:100%}.field.grow{flex:1 1 15rem}.field.grow input{width:100%}
+::placeholder{color:var(--soft);opacity:1}
 button{cursor:pointer;font-weight:550;padding-left:.9rem;padding-right:.9rem}
 button:hover{background:var(--wash)}
 .bar{display:flex;flex-wrap:wrap;align-items:end;gap:.5rem .75rem;margin:.75rem 0 1rem}
@@ -86,7 +86,7 @@ h3{font-size:.875rem;margin:0 0 .5rem;overflow-wrap:anywhere;font-weight:650}
 p{margin:.3rem 0 .6rem;max-width:72ch;overflow-wrap:anywhere}
 .soft{color:var(--soft)}.on .soft{color:var(--ink)}
 small,.small{font-size:.8125rem}
-code,pre,.code{font-family:ui-monospace,SFMono-Regular,"Cascadia Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
+code,pre{font-family:ui-monospace,SFMono-Regular,"Cascadia Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
 font-size:.8125rem}
 code{overflow-wrap:anywhere;unicode-bidi:isolate}
 bdi{overflow-wrap:anywhere}
@@ -115,15 +115,12 @@ dl.facts{display:flex;flex-wrap:wrap;gap:.75rem 2.5rem;margin:1rem 0}
 dl.facts>div{min-width:0}
 dl.facts dt,dl.facts dd{border:0;padding:0}dl.facts dt{font-size:.75rem}
 dl.facts dd{font-weight:500}
-.cols{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 3rem;align-items:start}
-.cols>*{min-width:0}
 .tag{display:inline-block;font-size:.75rem;line-height:1.35;padding:.1rem .5rem;border-radius:99px;
 background:var(--wash);color:var(--soft);border:1px solid var(--line);white-space:nowrap;font-weight:550}
 .tag.yes{background:var(--yeswash);color:var(--yes);border-color:transparent}
 .tag.no{background:var(--nowash);color:var(--no);border-color:transparent}
 .tag.warn{background:var(--warnwash);color:var(--warn);border-color:transparent}
 .tag.info{background:var(--accentwash);color:var(--accent);border-color:transparent}
-.yes{color:var(--yes)}.no{color:var(--no)}.warn{color:var(--warn)}
 .plain{list-style:none;margin:0;padding:0}
 .plain>li{padding:.12rem 0;overflow-wrap:anywhere;min-width:0}
 .note{border:1px solid var(--line);border-left:3px solid var(--edge);border-radius:5px;padding:.6rem .9rem;
@@ -131,7 +128,7 @@ margin:1rem 0;background:var(--wash);overflow-wrap:anywhere}
 .note p{margin:.1rem 0}
 .note.yes{border-left-color:var(--yes);background:var(--yeswash);color:var(--ink)}
 .note.no{border-left-color:var(--no);background:var(--nowash);color:var(--ink)}
-.note.yes .soft,.note.no .soft{color:var(--ink)}
+.note .soft,.note .kind{color:var(--ink)}
 ol.levels{list-style:none;margin:0;padding:0}
 ol.levels>li+li{margin-top:1.6rem;position:relative}
 ol.levels>li+li::before{content:"otherwise";position:absolute;top:-1.4rem;left:1rem;font-size:.75rem;color:var(--soft)}

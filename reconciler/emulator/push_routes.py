@@ -59,6 +59,8 @@ def _source(exchange: Exchange) -> tuple[int, names.SourceOptions]:
     found = exchange.engine.source(exchange.organization, name)
     if found is None:
         raise replies.source_does_not_exist(name)
+    if found[1].kind == "catalog" and exchange.engine.options.doubts.push_to_catalog == "refuse":
+        raise replies.Refusal(412, "INVALID_PARAMETER", f"Source '{name}' is not push-enabled.")
     return found
 
 
@@ -212,8 +214,8 @@ async def _accept_identity(exchange: Exchange, kind: str) -> Response:
 
 def _check_cascade(exchange: Exchange, value: Any, providers: list[str | None]) -> None:
     """Require a mapping's provider where there are several to choose from (push-api.md 3.5)."""
-    known = exchange.engine.options.provider_table.get(exchange.segment("provider"))
-    if known is not None and len(known.cascades_to) > 1 and None in providers:
+    cascades = exchange.engine.identities.cascades(exchange.organization, exchange.segment("provider"))
+    if len(cascades) > 1 and None in providers:
         raise BadJson("'provider' is missing in a mapping.")
     text(folded(value, "The body"), "provider")
 

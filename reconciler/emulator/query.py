@@ -6,9 +6,12 @@ Comparisons on fields joined by AND (or by nothing), OR, NOT and parentheses; va
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import NamedTuple
 
 import orjson
+
+from reconciler.emulator.dates import epoch
 
 
 class BadQuery(ValueError):
@@ -40,15 +43,22 @@ _COLUMNS = {
     "syssource": "place",
     "size": "body_size",
 }
+_TIMES = {"date": "date", "sysdate": "date", "indexeddate": "indexeddate"}
+_VALUES = "coalesce(fields, metadata)"
+_WORD = re.compile(r"\w+")
 _MOST_TERMS = 2000
+_RANGE = re.compile(r"(-?[\w:/@+]+(?:\.\d+)?(?:-\d+)*)\.\.(-?[\w:/@+.-]+)")
 
 
-def compile_query(text: str, sources: dict[str, int]) -> Condition:
-    """Return the condition for `text`; `sources` gives the numbers of the sources by their names."""
-    return _Parser(text, sources).whole()
+def compile_query(text: str, sources: dict[str, int], dates: frozenset[str] = frozenset()) -> Condition:
+    """Return the condition for `text`; `sources` gives the numbers of the sources by their names.
+
+    The fields in `dates` hold points in time, which are compared as such.
+    """
+    return _Parser(text, sources, dates).whole()
 
 
-def compile_order(criteria: str) -> str:
+def compile_order(criteria: str, dates: frozenset[str] = frozenset()) -> str:
     """Return the order for sort criteria such as `@rowid ascending`, `date descending` or `relevancy`."""
     parts = []
     for criterion in criteria.split(","):
@@ -61,26 +71,42 @@ def compile_order(criteria: str) -> str:
         ):
             raise BadQuery(f"no sort criterion '{criterion.strip()[:100]}'")
         descending = " DESC" if direction.strip().lower() == "descending" else ""
-        parts.append(_column(field.removeprefix("@")) + descending)
+        parts.append(_column(field.removeprefix("@"), dates) + descending)
     return ", ".join([*parts, "row"])
 
 
-def _column(field: str) -> str:
+def install(connection: sqlite3.Connection) -> None:
+    """Give a connection the functions that compiled conditions use."""
+    connection.create_function("epoch", 1, epoch, deterministic=True)
+    connection.create_function("phrase", 2, _holds_phrase, deterministic=True)
+
+
+def _column(field: str, dates: frozenset[str]) -> str:
     field = field.lower()
     if field in _COLUMNS:
         return _COLUMNS[field]
-    if field in ("date", "sysdate", "indexeddate"):
-        return "pushed"
+    if field in _TIMES:
+        # An item without a date of its own has that of its last push (push-api.md 3.1).
+        return f"coalesce(epoch(json_extract({_VALUES}, '$.{_TIMES[field]}')), CAST(pushed * 1000 AS INTEGER))"
     # The name was matched by a pattern of letters, digits and underscores.
-    return f"json_extract(metadata, '$.{field}')"
+    value = f"json_extract({_VALUES}, '$.{field}')"
+    return f"epoch({value})" if field in dates else value
+
+
+def _holds_phrase(held: object, phrase: object) -> bool:
+    """Return whether a value holds the words of a phrase in their order, without regard to case."""
+    words, wanted = _WORD.findall(str(held).casefold()), _WORD.findall(str(phrase).casefold())
+    count = len(wanted)
+    return bool(wanted) and any(words[at : at + count] == wanted for at in range(len(words) - count + 1))
 
 
 class _Parser:
-    def __init__(self, text: str, sources: dict[str, int]) -> None:
+    def __init__(self, text: str, sources: dict[str, int], dates: frozenset[str]) -> None:
         self._tokens = list(_tokens(text))
         if len(self._tokens) > _MOST_TERMS * 5:
             raise BadQuery("the expression is too long")
         self._sources = sources
+        self._dates = dates | _TIMES.keys()
         self._at = 0
         self._depth = 0
 
@@ -137,17 +163,42 @@ class _Parser:
 
     def _comparison(self, field: str) -> Condition:
         if self._peek()[0] != "operator":
-            return Condition(f"{_column(field)} IS NOT NULL", [])
+            return Condition(f"{_column(field, self._dates)} IS NOT NULL", [])
         operator = self._next()[1]
+        # Only a bare value is a range: a quoted one may be a uri with two dots.
+        bare = self._peek()[0] == "word"
         values = self._values()
+        if bare and operator in ("=", "==") and (limits := _RANGE.fullmatch(values[0])):
+            return self._between(field, *limits.groups())
         if operator in ("<", ">", "<=", ">="):
             if len(values) != 1:
                 raise BadQuery(f"'{operator}' takes one value")
-            return Condition(f"{_column(field)} {operator} ?", [_number(values[0])])
+            return Condition(f"{_column(field, self._dates)} {operator} ?", [self._limit(field, values[0])])
+        if operator == "=" and field not in _COLUMNS and field not in self._dates:
+            return self._containing(field, values)
         condition = self._equal(field, values)
         if operator == "<>":
             return Condition(f"NOT ({condition.where})", condition.values)
         return condition
+
+    def _limit(self, field: str, value: str) -> object:
+        if field not in self._dates:
+            return _number(value)
+        moment = epoch(_number(value))
+        if moment is None:
+            raise BadQuery(f"'{value[:100]}' is no date")
+        return moment
+
+    def _between(self, field: str, least: str, most: str) -> Condition:
+        column = _column(field, self._dates)
+        return Condition(f"{column} BETWEEN ? AND ?", [self._limit(field, least), self._limit(field, most)])
+
+    def _containing(self, field: str, values: list[str]) -> Condition:
+        return Condition(
+            f"EXISTS (SELECT 1 FROM json_each({_VALUES}, '$.{field}') AS held, json_each(?) AS asked"  # noqa: S608
+            " WHERE phrase(held.value, asked.value))",
+            [_list(values)],
+        )
 
     def _values(self) -> list[str]:
         kind, text = self._next()
@@ -169,9 +220,13 @@ class _Parser:
             return Condition(f"{column} IN (SELECT value FROM json_each(?))", [_list(map(_number, values))])  # noqa: S608
         if column is not None:
             return Condition(f"{column} IN (SELECT value FROM json_each(?))", [_list(values)])  # noqa: S608
+        if field in self._dates:
+            moments = [self._limit(field, value) for value in values]
+            column = _column(field, self._dates)
+            return Condition(f"{column} IN (SELECT value FROM json_each(?))", [_list(moments)])  # noqa: S608
         # A field with several values equals each of them (push-api.md 4.4); text compares without case.
         return Condition(
-            f"EXISTS (SELECT 1 FROM json_each(metadata, '$.{field}') AS held, json_each(?) AS asked"  # noqa: S608
+            f"EXISTS (SELECT 1 FROM json_each({_VALUES}, '$.{field}') AS held, json_each(?) AS asked"  # noqa: S608
             " WHERE CAST(held.value AS TEXT) = asked.value COLLATE NOCASE)",
             [_list(values)],
         )

@@ -33,7 +33,7 @@ class Limits:
     """Items that are added, updated or deleted."""
     identities_per_day: int | None = None
     items: int | None = None
-    """Items that the index holds (push-api.md 4.1)."""
+    """Items that the index holds (push-api.md 4.1); one that waits to be processed is not among them."""
 
 
 RATES = {"published": Limits(15_000, 250), "trial": Limits(10_000, 150)}

@@ -18,7 +18,7 @@ from reconciler.emulator.engine import Engine
 from reconciler.emulator.items import Item
 from reconciler.emulator.options import SourceOptions
 from reconciler.emulator.replies import reply
-from reconciler.emulator.views import Access, iso
+from reconciler.emulator.views import Access, identifier, iso, request_id
 
 INDEX = "emulated-index-1"
 _WEEK = 7 * 24 * 3600
@@ -55,6 +55,19 @@ def page(exchange: Exchange, items: Sequence[Any], size: str = "perPage") -> dic
     }
 
 
+def narrowed(exchange: Exchange, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the identities with one of `states` that were last updated between `from` and `to`, where given."""
+    states = {part for key, value in exchange.query_pairs if key == "states" for part in value.upper().split(",")}
+    start, end = (_moment(exchange, name) if exchange.query.get(name) else None for name in ("from", "to"))
+    return [
+        entry
+        for entry in entries
+        if (states <= {""} or entry["state"] in states)
+        and (start is None or (entry["lastUpdateDate"] or "") >= iso(start))
+        and (end is None or (entry["lastUpdateDate"] or "~") <= iso(end))
+    ]
+
+
 # Sources
 
 
@@ -78,21 +91,38 @@ async def one_source(exchange: Exchange) -> Response:
 
 def _source(exchange: Exchange, place: int, source: SourceOptions) -> dict[str, Any]:
     engine = exchange.engine
+    status, outdated = engine.database.status(place), engine.fields.outdated(place)
     return {
         "id": source.id,
         "name": source.id,
-        "sourceType": "PUSH",
+        "sourceType": "CATALOG" if source.kind == "catalog" else "PUSH",
         "sourceVisibility": source.visibility,
         "securityProviderReferences": [{"id": source.provider, "type": "EXPANDED"}] if source.provider else [],
-        "pushEnabled": True,
-        "streamEnabled": False,
+        "pushEnabled": _takes_pushes(engine, source),
+        "streamEnabled": source.kind == "catalog",
         "information": {
-            "sourceStatus": {"type": _STATUS[engine.database.status(place)]},
+            "sourceStatus": {"type": _STATUS[status]},
+            "lastOperation": _last_operation(engine, place, status),
             "numberOfDocuments": engine.items.count(place),
             "documentsTotalSize": engine.items.total_size(place),
-            "rebuildRequired": False,
-            "rebuildRequiredReasons": [],
+            "rebuildRequired": outdated,
+            "rebuildRequiredReasons": ["MAPPING"] if outdated else [],
         },
+    }
+
+
+def _takes_pushes(engine: Engine, source: SourceOptions) -> bool:
+    return source.kind == "push" or engine.options.doubts.push_to_catalog == "accept"
+
+
+def _last_operation(engine: Engine, place: int, status: str) -> dict[str, Any] | None:
+    """Return what the source does, or when something was last processed for it."""
+    row = engine.database.connection.execute("SELECT max(at) FROM logs WHERE place = ?", (place,)).fetchone()
+    if row[0] is None and status == "IDLE":
+        return None
+    return {
+        "operationType": "IDLE" if status == "IDLE" else status,
+        "timestamp": None if row[0] is None else int(row[0] * 1000),
     }
 
 
@@ -127,7 +157,7 @@ async def effective_permissions(exchange: Exchange) -> Response:
     entries = [
         entry for entry in access.effective(item) if wanted == "ALL" or entry["allowed"] is (wanted == "ALLOWED")
     ]
-    return reply({**page(exchange, entries), "anonymousAllowed": access.public(item, source)})
+    return reply({**page(exchange, narrowed(exchange, entries)), "anonymousAllowed": access.public(item, source)})
 
 
 # Logs
@@ -197,15 +227,11 @@ def _document_condition(exchange: Exchange, document: str) -> tuple[str, str]:
     return " AND uri = ?", document
 
 
-def _identifier(kind: int, number: int) -> str:
-    return f"{kind:08x}-0000-4000-8000-{number:012x}"
-
-
 def _log_entry(row: Sequence[Any]) -> dict[str, Any]:
     number, at, operation, result, task, uri, meta, request, place, kind = row
     return {
         "datetime": iso(at),
-        "guid": _identifier(1, number),
+        "guid": identifier(1, number),
         "id": uri,
         "operation": operation,
         "result": result,
@@ -213,5 +239,5 @@ def _log_entry(row: Sequence[Any]) -> dict[str, Any]:
         "sourceId": place if kind == "source" else None,
         "resourceId": place,
         "meta": orjson.loads(meta),
-        "requestId": _identifier(2, request),
+        "requestId": request_id(request),
     }

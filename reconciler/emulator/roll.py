@@ -17,7 +17,7 @@ class Roll:
         self.graph = graph
         self._spelled: dict[Who, str] = {}
         self._providers: dict[str, list[Who]] = {}
-        directory = engine.identities.directory
+        directory = engine.identities.directory_of(organization)
         for place, provider in engine.providers(organization):
             for row in engine.identities.rows(place):
                 for listed in (row.members, row.mappings, row.well_knowns):

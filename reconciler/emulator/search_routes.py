@@ -10,24 +10,35 @@ from starlette.routing import Route
 
 from reconciler.emulator import options as names
 from reconciler.emulator import replies
-from reconciler.emulator.door import Exchange, Hooks, endpoint
+from reconciler.emulator.door import Exchange, Handler, Hooks, endpoint
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.items import Item
+from reconciler.emulator.options import SourceOptions
 from reconciler.emulator.query import BadQuery, compile_order, compile_query
+from reconciler.emulator.quickview import DATA_STREAMS, plain_text, quickview_page
 from reconciler.emulator.replies import Refusal, reply
 from reconciler.emulator.views import Access, search_result
-
-MAXIMUM_RESULTS = 5000
-"""How far paging reaches; beyond it one pages by a sort key (push-api.md 2.6)."""
 
 
 def search_routes(engine: Engine, hooks: Hooks) -> list[Route]:
     """Return the routes of the search API."""
     find = endpoint(engine, hooks, search, privilege=names.EXECUTE_QUERY, observes=True)
-    one = endpoint(engine, hooks, document, privilege=names.EXECUTE_QUERY, observes=True)
+    single: list[tuple[str, Handler]] = [
+        ("document", document),
+        ("text", text),
+        ("html", quickview),
+        ("datastream", data_stream),
+    ]
     return [
         Route("/rest/search/v2", find, methods=["GET", "POST"]),
-        Route("/rest/search/v2/document", one, methods=["GET"]),
+        *(
+            Route(
+                f"/rest/search/v2/{name}",
+                endpoint(engine, hooks, handler, privilege=names.EXECUTE_QUERY, observes=True),
+                methods=["GET"],
+            )
+            for name, handler in single
+        ),
     ]
 
 
@@ -83,8 +94,11 @@ async def search(exchange: Exchange) -> Response:
     parameters = await _parameters(exchange)
     most = engine.options.doubts.search_page
     number, first = _count(parameters, "numberOfResults", 10), _count(parameters, "firstResult", 0)
-    if number > most or first + number > MAXIMUM_RESULTS:
-        raise Refusal(400, "INVALID_PARAMETER", f"At most {most} results, and none beyond the {MAXIMUM_RESULTS}th.")
+    reach = engine.options.maximum_results
+    if number > most or first + number > reach:
+        # Beyond that one pages by a sort key and a range (push-api.md 2.6).
+        raise Refusal(400, "INVALID_PARAMETER", f"At most {most} results, and none beyond the {reach}th.")
+    dates = engine.fields.dates(organization)
     sources = engine.sources(organization)
     numbers = {source.id: place for place, source in sources}
     by_place = dict(sources)
@@ -92,8 +106,9 @@ async def search(exchange: Exchange) -> Response:
         condition = compile_query(
             " ".join(f"({text})" for text in (_text(parameters, "q"), _text(parameters, "aq")) if text.strip()),
             numbers,
+            dates,
         )
-        order = compile_order(_text(parameters, "sortCriteria"))
+        order = compile_order(_text(parameters, "sortCriteria"), dates)
     except BadQuery as error:
         raise Refusal(400, "INVALID_QUERY", str(error)) from None
     places = ", ".join(map(str, by_place)) or "NULL"
@@ -121,14 +136,55 @@ async def search(exchange: Exchange) -> Response:
     )
 
 
-async def document(exchange: Exchange) -> Response:
-    """Answer one item by its `uniqueId`, as a search would show it."""
+def _one(exchange: Exchange) -> tuple[Item, SourceOptions]:
+    """Return the item that a request names by `uniqueId` or `primaryId`, one of them, if the key may see it."""
     engine, organization = exchange.engine, _organization(exchange)
     by_place = dict(engine.sources(organization))
-    item: Item | None = engine.items.one(by_place, exchange.required("uniqueId"))
+    unique, primary = exchange.query.get("uniqueId"), exchange.query.get("primaryId")
+    if bool(unique) is bool(primary):
+        raise Refusal(400, "INVALID_PARAMETER", "Exactly one of 'uniqueId' and 'primaryId' is needed.")
+    item = engine.items.one(by_place, unique) if unique else engine.items.by_primary_id(by_place, primary or "")
     if item is None:
         raise replies.not_found("The item")
     source = by_place[item.place]
     if not _sees_all(exchange, dict(exchange.query)) and not Access(engine, organization).public(item, source):
         raise replies.not_found("The item")
+    return item, source
+
+
+async def document(exchange: Exchange) -> Response:
+    """Answer one item as a search would show it."""
+    item, source = _one(exchange)
     return reply(search_result(item, source, None))
+
+
+def _content(exchange: Exchange, item: Item) -> bytes:
+    """Return the content of an item, or the beginning of one that was too large to keep whole."""
+    kept = exchange.engine.items.body(item)
+    return item.preview.encode() if kept is None else kept
+
+
+async def text(exchange: Exchange) -> Response:
+    """Answer the text that was extracted from an item's content."""
+    item, _ = _one(exchange)
+    return Response(plain_text(_content(exchange, item), item.extension), media_type="text/plain; charset=utf-8")
+
+
+async def quickview(exchange: Exchange) -> Response:
+    """Answer an item's content as a page that can be shown."""
+    item, _ = _one(exchange)
+    page = quickview_page(_content(exchange, item), item.extension)
+    # What was pushed is nobody's to trust: it is shown, and does nothing.
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+    return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+
+
+async def data_stream(exchange: Exchange) -> Response:
+    """Answer a stored stream of an item; there is one, its content."""
+    item, _ = _one(exchange)
+    name = exchange.query.get("dataStream")
+    if not name:
+        raise Refusal(400, "INVALID_PARAMETER", "Parameter 'dataStream' is missing.")
+    if item.body_key is None or name.strip("$").lower() not in DATA_STREAMS:
+        raise replies.not_found(f"Data stream '{name}'")
+    return Response(_content(exchange, item), media_type="application/octet-stream")

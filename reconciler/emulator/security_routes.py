@@ -1,4 +1,4 @@
-"""The security cache and the providers over HTTP (push-api.md 2.4, 2.6)."""
+"""The security cache over HTTP (push-api.md 2.6)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from reconciler.emulator import replies
 from reconciler.emulator.access import Graph, Who
 from reconciler.emulator.door import Exchange, Handler, Hooks, endpoint
 from reconciler.emulator.engine import Engine
-from reconciler.emulator.options import EMAIL_PROVIDER, ProviderOptions
-from reconciler.emulator.read_routes import page
+from reconciler.emulator.read_routes import narrowed, page
 from reconciler.emulator.replies import reply
 from reconciler.emulator.views import Access, member_of
-from reconciler.emulator.wire import BadJson, folded, identity_type, text
+from reconciler.emulator.wire import BadJson, Identity, folded, identity_type, text
 
 
 def security_routes(engine: Engine, hooks: Hooks) -> list[Route]:
-    """Return the routes about identities, their relations and their providers."""
+    """Return the routes about identities and their relations."""
     cache = "/rest/organizations/{organization}/securitycache"
     entities = f"{cache}/entities"
-    providers = "/rest/organizations/{organization}/securityproviders"
     view, edit = names.SECURITY_CACHE_VIEW, names.SECURITY_PROVIDER_EDIT
     table: list[tuple[str, str, Handler, str]] = [
         ("GET", f"{entities}/list/is_supported", is_supported, view),
@@ -34,13 +32,11 @@ def security_routes(engine: Engine, hooks: Hooks) -> list[Route]:
         ("POST", f"{entities}/{{provider}}/members/children", children, view),
         ("POST", f"{entities}/{{provider}}/members/parents", parents, view),
         ("POST", f"{cache}/refresh", refresh, edit),
-        ("POST", f"{cache}/refresh/entity", refresh, edit),
+        ("POST", f"{cache}/refresh/entity", refresh_entity, edit),
         ("POST", f"{cache}/disabled/enable", enable, edit),
         ("POST", f"{cache}/{{provider}}/refresh", refresh, edit),
-        ("POST", f"{cache}/{{provider}}/refresh/cancel", refresh, edit),
+        ("POST", f"{cache}/{{provider}}/refresh/cancel", cancel_refresh, edit),
         ("POST", f"{cache}/{{provider}}/disabled/enable", enable, edit),
-        ("GET", providers, list_providers, view),
-        ("GET", f"{providers}/{{provider}}", one_provider, view),
     ]
     return [
         Route(path, endpoint(engine, hooks, handler, privilege=privilege, observes=True), methods=[verb])
@@ -56,9 +52,9 @@ class _Cache:
         self.access = Access(engine, exchange.organization)
         self.graph: Graph = self.access.graph
         self._spelled: dict[Who, tuple[str, float | None]] = {}
-        directory = engine.identities.directory
+        directory = engine.identities.directory_of(exchange.organization)
         for place, provider in engine.providers(exchange.organization):
-            for row in engine.identities.rows(place):
+            for row in engine.identities.cached(place):
                 for listed in (row.members, row.mappings, row.well_knowns):
                     for owner, kind, name, info in orjson.loads(listed):
                         who = directory.who(owner, kind, name, info.items())
@@ -89,8 +85,11 @@ def _provider(exchange: Exchange) -> str:
 
 
 async def _asked(exchange: Exchange, provider: str) -> Who:
+    return _member(exchange, await exchange.json(), provider)
+
+
+def _member(exchange: Exchange, value: Any, provider: str) -> Who:
     """Read a SecurityCacheMemberModel (push-api.md 2.6)."""
-    value = await exchange.json()
     try:
         keys = folded(value, "A member")
         name, kind = text(keys, "name"), identity_type(text(keys, "type") or "user")
@@ -102,7 +101,7 @@ async def _asked(exchange: Exchange, provider: str) -> Who:
         pairs = [(text(entry, "key") or "", text(entry, "value") or "") for entry in map(_info, infos)]
     except BadJson as error:
         raise replies.invalid_json(str(error)) from None
-    return exchange.engine.identities.directory.who(provider, kind, name, pairs)
+    return exchange.engine.identities.directory_of(exchange.organization).who(provider, kind, name, pairs)
 
 
 def _info(value: Any) -> dict[str, Any]:
@@ -134,10 +133,8 @@ async def list_entities(exchange: Exchange) -> Response:
 async def provider_members(exchange: Exchange) -> Response:
     provider = _provider(exchange)
     cache = _Cache(exchange)
-    states = {state.upper() for key, state in exchange.query_pairs if key == "states" and state}
-    states = {part for state in states for part in state.split(",")}
     shown = [cache.shown(who) for who in cache.members(provider)]
-    return reply(page(exchange, [entry for entry in shown if not states or entry["state"] in states]))
+    return reply(page(exchange, narrowed(exchange, shown)))
 
 
 async def one_entity(exchange: Exchange) -> Response:
@@ -168,46 +165,38 @@ async def parents(exchange: Exchange) -> Response:
 
 
 async def refresh(exchange: Exchange) -> Response:
-    """Accept a refresh; this cache always follows what was processed (push-api.md 5.1)."""
+    """Refresh one provider or all of them, at once."""
+    wanted = _provider(exchange) if "provider" in exchange.request.path_params else None
+    await exchange.read()
+    for place, provider in exchange.engine.providers(exchange.organization):
+        if wanted in (None, provider.id):
+            exchange.engine.identities.refresh(place, provider.id)
+    return Response(status_code=204)
+
+
+async def refresh_entity(exchange: Exchange) -> Response:
+    """Refresh the identity that the body names with its provider."""
+    value = await exchange.json()
+    name = value.get("provider") if isinstance(value, dict) else None
+    place = exchange.engine.provider(exchange.organization, name) if isinstance(name, str) else None
+    if place is None:
+        raise replies.Refusal(404, "SECURITY_PROVIDER_NOT_FOUND", "The member names no security provider.")
+    who = _member(exchange, value, str(name))
+    exchange.engine.identities.refresh(place, str(name), Identity(who.name, who.type, who.info))
+    return Response(status_code=204)
+
+
+async def cancel_refresh(exchange: Exchange) -> Response:
+    """Accept that a refresh is not wanted any more; those of this cache are over before that."""
+    _provider(exchange)
     await exchange.read()
     return Response(status_code=204)
 
 
 async def enable(exchange: Exchange) -> Response:
-    wanted = exchange.request.path_params.get("provider")
+    wanted = _provider(exchange) if "provider" in exchange.request.path_params else None
+    await exchange.read()
     for place, provider in exchange.engine.providers(exchange.organization):
         if wanted in (None, provider.id):
             exchange.engine.identities.enable_all(place)
     return Response(status_code=204)
-
-
-def _model(exchange: Exchange, provider: ProviderOptions) -> dict[str, Any]:
-    email = provider.id == EMAIL_PROVIDER
-    return {
-        "id": provider.id,
-        "name": provider.id,
-        "displayName": provider.id,
-        "type": "EMAIL" if email else "EXPANDED",
-        "nodeRequired": False,
-        "caseSensitive": provider.case_sensitive,
-        "referencedBy": [
-            {"id": source.id, "type": "SOURCE"}
-            for _, source in exchange.engine.sources(exchange.organization)
-            if source.provider == provider.id
-        ],
-        "cascadingSecurityProviders": {
-            name: {"id": name, "name": name, "type": "EMAIL" if name == EMAIL_PROVIDER else "EXPANDED"}
-            for name in provider.cascades_to
-        },
-    }
-
-
-async def list_providers(exchange: Exchange) -> Response:
-    found = exchange.engine.providers(exchange.organization)
-    return reply([_model(exchange, provider) for _, provider in found])
-
-
-async def one_provider(exchange: Exchange) -> Response:
-    wanted = _provider(exchange)
-    found = {entry.id: entry for _, entry in exchange.engine.providers(exchange.organization)}
-    return reply(_model(exchange, found[wanted]))

@@ -15,6 +15,7 @@ import orjson
 
 from reconciler.emulator import batchfile
 from reconciler.emulator.database import Database, Operation
+from reconciler.emulator.faults import rejected
 from reconciler.emulator.index import Entry, Indexer, Rejected
 from reconciler.emulator.items import Item
 from reconciler.emulator.options import Doubts, SourceOptions
@@ -117,9 +118,7 @@ class Changes:
 
     # Partial updates
 
-    def partial(
-        self, operation: Operation, source: SourceOptions, raws: list[msgspec.Raw], touched: set[str]
-    ) -> None:
+    def partial(self, operation: Operation, source: SourceOptions, raws: list[msgspec.Raw], touched: set[str]) -> None:
         """Apply the entries of `partialUpdate`, in their order; they create no items (push-api.md 2.5)."""
         changes = [change for raw in raws if (change := self._read(operation, raw)) is not None]
         present = self._indexer.items.many(operation.place, [change["documentid"] for change in changes])
@@ -128,9 +127,10 @@ class Changes:
         refused = self._doubts.partial_before_load == "refuse" and not self._streams.loaded(operation.place)
         for change in changes:
             uri = change["documentid"]
-            if uri not in present or refused:
-                why = "the source was never loaded" if uri in present else "there is no such item"
-                result = "REJECTED" if uri in present else self._doubts.partial_missing
+            reason = rejected(operation.detail, uri)
+            if reason or uri not in present or refused:
+                why = reason or ("the source was never loaded" if uri in present else "there is no such item")
+                result = "REJECTED" if reason or uri in present else self._doubts.partial_missing
                 self._log(operation, "UPDATE", result, "STREAMING", {"error": why}, uri)
                 continue
             try:

@@ -24,6 +24,16 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def identifier(kind: int, number: int) -> str:
+    """Return a number as an identifier of the form that the remote uses."""
+    return f"{kind:08x}-0000-4000-8000-{number:012x}"
+
+
+def request_id(number: int) -> str:
+    """Return how the remote calls an accepted operation, in answers and in logs (push-api.md 2.5, 2.6)."""
+    return identifier(2, number)
+
+
 def milliseconds(value: Any, fallback: float) -> int:
     """Return what a DATE field holds for a metadata value: epoch milliseconds (push-api.md 4.5)."""
     found = epoch(value)
@@ -102,7 +112,7 @@ class Access:
 
     def __init__(self, engine: Engine, organization: str) -> None:
         self._doubts = engine.options.doubts
-        self._directory = engine.identities.directory
+        self._directory = engine.identities.directory_of(organization)
         self.graph: Graph = engine.identities.graph(organization)
         self._levels = lru_cache(maxsize=4096)(self._read)
 
@@ -168,16 +178,24 @@ class Access:
                 {
                     "allowed": verdict,
                     **permission,
-                    "state": self.identity_state(self._directory.permission(permission)),
+                    **self._health(self._directory.permission(permission)),
                 }
                 for verdict, permission in allowed + denied
             ],
         }
 
+    def _health(self, who: Who) -> dict[str, Any]:
+        """Return what the security cache says of an identity that a permission names."""
+        record = self.graph.records.get(who)
+        return {
+            "state": self.identity_state(who),
+            **last_update(None if record is None else record.updated),
+        }
+
     def effective(self, item: Item) -> list[dict[str, Any]]:
         """Return every user that the model decides on, allowed or denied (push-api.md 2.6)."""
         return [
-            {"allowed": decision is Decision.ALLOWED, **permission_of(who), "state": self.identity_state(who)}
+            {"allowed": decision is Decision.ALLOWED, **permission_of(who), **self._health(who)}
             for who, decision in self.viewers(item).items()
             if decision is not Decision.UNSPECIFIED
         ]
@@ -201,6 +219,13 @@ def member_of(who: Who, state: str, updated: float | None, name: str | None = No
         "provider": who.provider,
         "infos": [{"key": key, "value": value} for key, value in who.info],
         "state": state,
+        **last_update(updated),
+    }
+
+
+def last_update(updated: float | None) -> dict[str, Any]:
+    """Return when and how an identity was last updated; None stands for never."""
+    return {
         "lastUpdateDate": None if updated is None else iso(updated),
         "lastUpdateResult": "NONE" if updated is None else "SUCCESS",
         "lastUpdateErrorDetail": "",

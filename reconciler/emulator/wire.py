@@ -69,7 +69,7 @@ def parse(raw: bytes) -> Any:
     """Return the JSON value of a request's body; repeated keys are refused at every depth."""
     try:
         value = orjson.loads(raw)
-        json.loads(raw, object_pairs_hook=_distinct)
+        _DISTINCT.decode(raw.decode())
     except BadJson:
         raise
     except (ValueError, RecursionError) as error:
@@ -80,6 +80,9 @@ def parse(raw: bytes) -> Any:
 def _distinct(pairs: list[tuple[str, Any]]) -> None:
     if len({key.lower() for key, _ in pairs}) != len(pairs):
         raise BadJson("A key is repeated (keys are case-insensitive).")
+
+
+_DISTINCT = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 def folded(value: Any, what: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from reconciler.model.metadata import TYPED_ELSEWHERE, FieldType, is_date, join, type_of
 
-KNOWN_SHAPES = 10_000
+KNOWN_SHAPES = 1_000
+SCALARS = frozenset({str, int, float, bool})
 _LONG = 1 << 31
 
 
@@ -39,27 +40,48 @@ class Shown(Struct, array_like=True, frozen=True, gc=False):
         return self.type <= FieldType.DOUBLE
 
 
-class TypeWatch:
-    """Watches the metadata of one file's items; `resource` tells the number of the item at hand."""
+class Shape:
+    """The keys of some item's metadata with the kinds of their values.
 
-    __slots__ = ("_joined", "_resource", "_shapes", "origin", "shown")
+    `lists` are the keys whose values are no scalars. `doubtful` are those, by source, whose values may
+    still raise a type.
+    """
+
+    __slots__ = ("doubtful", "lists")
+
+    def __init__(self, lists: tuple[str, ...]) -> None:
+        self.lists = lists
+        self.doubtful: dict[str, list[str]] = {}
+
+
+class TypeWatch:
+    """Watches the metadata of one file's items; `resource` tells the number of the item at hand.
+
+    `shapes` are known by the keys and then the kinds of their values.
+    """
+
+    __slots__ = ("_joined", "_resource", "origin", "shapes", "shown")
 
     def __init__(self, resource: Callable[[], int]) -> None:
         self.shown: list[Shown] = []
+        self.shapes: dict[tuple[Any, ...], Shape] = {}
         self.origin = ""
         self._resource = resource
         self._joined: dict[tuple[str, str, bool], FieldType] = {}
-        self._shapes: dict[tuple[Any, ...], list[str]] = {}
 
-    def note(self, source: str, metadata: dict[str, Any]) -> None:
-        """Take the metadata of the next item into account."""
-        shape = (source, *metadata, *map(type, metadata.values()))
-        doubtful = self._shapes.get(shape)
+    def new_shape(self, metadata: dict[str, Any]) -> Shape:
+        """Return the shape of metadata that has none yet."""
+        if len(self.shapes) >= KNOWN_SHAPES:
+            self.shapes.clear()
+        shape = Shape(tuple(key for key, value in metadata.items() if type(value) not in SCALARS))
+        self.shapes[(*metadata, *map(type, metadata.values()))] = shape
+        return shape
+
+    def note(self, source: str, metadata: dict[str, Any], shape: Shape) -> None:
+        """Take the metadata of the next item, which is of this shape, into account."""
+        doubtful = shape.doubtful.get(source)
         if doubtful is None:
-            doubtful = self._unknown(source, metadata)
-            if len(self._shapes) >= KNOWN_SHAPES:
-                self._shapes.clear()
-            self._shapes[shape] = doubtful
+            shape.doubtful[source] = self._unknown(source, metadata)
             return
         for key in doubtful:
             value = metadata[key]
@@ -88,7 +110,8 @@ class TypeWatch:
         self._joined[place] = found
         self.shown.append(Shown(source, key, int(found), self._resource(), self.origin))
         # What a shape leaves in doubt follows from the types so far.
-        self._shapes.clear()
+        for shape in self.shapes.values():
+            shape.doubtful.clear()
         return found
 
 

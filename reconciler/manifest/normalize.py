@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from reconciler.manifest import messages
-from reconciler.manifest.metatypes import TypeWatch
+from reconciler.manifest.metatypes import SCALARS, Shape, TypeWatch
 from reconciler.manifest.project import Project, Source
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, canonical_json
@@ -34,7 +34,6 @@ TYPE_WORD = re.compile(r"user|group|virtual[-_]?group|unknown", re.IGNORECASE)
 # A NUL as JSON writes it, and not a backslash with "u0000" behind it.
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _PERMISSIONS: Path = ("permissions",)
-SCALARS = frozenset({str, int, float, bool})
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +271,8 @@ class Scope:
         uri = spec.uri
         if URI.fullmatch(uri) is None:
             self.found(("uri",), messages.bad_uri(uri))
-        doc: dict[str, Any] = {"metadata": self._metadata(spec)}
+        metadata, shape = self._metadata(spec)
+        doc: dict[str, Any] = {"metadata": metadata}
         if spec.title is not None:
             doc["title"] = spec.title
         if spec.clickable_uri is not None:
@@ -293,7 +293,7 @@ class Scope:
         if b"\\u0000" in own and NUL.search(own):
             self.found((), messages.nul())
             return None
-        self.types.note(source.name, doc["metadata"])
+        self.types.note(source.name, metadata, shape)
         kept = doc.get("body")
         return Normal(
             f"item/{source.name}/{uri}",
@@ -318,7 +318,7 @@ class Scope:
             return b"", permissions
         return self.permission_doc(permissions, _PERMISSIONS, self.provider or source.provider), None
 
-    def _metadata(self, spec: Any) -> dict[str, Any]:
+    def _metadata(self, spec: Any) -> tuple[dict[str, Any], Shape]:
         metadata = spec.metadata
         keys = self._keys
         try:
@@ -327,7 +327,9 @@ class Scope:
             out = {keys.get(key) or self._metadata_key(key): value for key, value in metadata.items()}
         if len(out) < len(metadata):
             self._find_repeated(metadata)
-        if not SCALARS.issuperset(map(type, out.values())):
+        types = self.types
+        shape = types.shapes.get((*out, *map(type, out.values()))) or types.new_shape(out)
+        if shape.lists and not all(_is_scalar_list(out[key]) for key in shape.lists):
             for key, value in metadata.items():
                 if type(value) not in SCALARS and not _is_scalar_list(value):
                     self.found(("metadata", key), messages.bad_value(key, value))
@@ -339,7 +341,7 @@ class Scope:
             if "permanentid" in out:
                 self.found(("permanentId",), messages.repeated_key("permanentid"), on_key=True)
             out["permanentid"] = spec.permanent_id
-        return out
+        return out, shape
 
     def _find_repeated(self, metadata: dict[str, Any]) -> None:
         seen: set[str] = set()

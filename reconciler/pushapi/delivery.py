@@ -21,6 +21,7 @@ from reconciler.pushapi.payload import Parcel, Payload
 from reconciler.pushapi.session import Again, Final, Progress
 
 _THROTTLED = 429
+_TOO_SLOW = Failure("upload", "timeout", message="it took longer than a container lasts (push-api.md 2.2)")
 
 
 class Delivery:
@@ -39,6 +40,7 @@ class Delivery:
         self._batch: Container | None = None
         self._payload: Payload | None = None
         self._stream = ""
+        self._stream_expires = 0.0
         self._chunks = 0
         self._close_in_doubt = False
 
@@ -58,7 +60,9 @@ class Delivery:
         if self._call.is_batch:
             if self._batch is None:
                 self._batch = self._depot.fill(self._progress, self._batch_payload())
+            self._check_time(self._batch, *self._apart.values())
             return self._commit("batch", (*self._query, ("fileId", self._batch.file_id)), None)
+        self._check_time(*self._apart.values())
         body = b"" if self._call.kind in OLDER_THAN else self._parcel.single(self._file_ids())
         return self._commit("call", self._query, body or None)
 
@@ -90,6 +94,12 @@ class Delivery:
         if wanted:
             self._drop_payload()
 
+    def _check_time(self, *containers: Container) -> None:
+        """Raise Again when one of them expired while others were filled: the remote would find it empty."""
+        now = self._depot.clock()
+        if not all(_lasts(container, now) for container in containers):
+            raise Again(_TOO_SLOW)
+
     def _file_ids(self) -> dict[Address, str]:
         return {address: container.file_id for address, container in self._apart.items()}
 
@@ -112,17 +122,15 @@ class Delivery:
         if not self._stream:
             opened = exchange(self._progress, "container", "POST", f"{root}/open")
             stream = _stream_id(opened)
-            self._fill_chunk(opened, 0)
+            self._stream_expires = self._fill_chunk(opened, 0).expires
             self._stream, self._chunks = stream, 1
         stream_root = f"{root}/{quote(self._stream, safe='')}"
         while self._chunks < len(self._call.chunks):
-            try:
-                given = exchange(self._progress, "container", "POST", f"{stream_root}/chunk")
-            except Final:
-                self._stream = ""
-                raise
-            self._fill_chunk(given, self._chunks)
+            self._fill_chunk(exchange(self._progress, "container", "POST", f"{stream_root}/chunk"), self._chunks)
             self._chunks += 1
+        if self._depot.clock() >= self._stream_expires:
+            self._stream = ""
+            raise Again(_TOO_SLOW)
         try:
             return exchange(self._progress, "batch", "POST", f"{stream_root}/close")
         except Again:
@@ -137,9 +145,9 @@ class Delivery:
                 raise Again(error.failure) from None
             raise
 
-    def _fill_chunk(self, given: Reply, number: int) -> None:
+    def _fill_chunk(self, given: Reply, number: int) -> Container:
         with self._parcel.chunk(number) as payload:
-            self._depot.fill_given(self._progress, given, payload)
+            return self._depot.fill_given(self._progress, given, payload)
 
 
 def _lasts(container: Container | None, now: float) -> bool:

@@ -96,8 +96,12 @@ def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effor
     """Return the error for a call whose last failure was `failure`."""
     code, fix = _advice(failure)
     if failure.not_before is not None:
-        moment = failure.not_before.astimezone(UTC)
-        fix = f"the remote wants to be left alone until {moment:%Y-%m-%d %H:%M:%S} UTC; run again after that."
+        moment = f"{failure.not_before.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        fix = (
+            f"run again after {moment}; if the licence allows more, say so under `quotas`"
+            if failure.kind == "out-of-turn"
+            else f"the remote asks to be left alone until {moment}: run again after that"
+        )
     request = f" (request {failure.request_id})" if failure.request_id else ""
     if failure.step == "read":
         why = "reading changes nothing, here or at the remote."
@@ -124,17 +128,19 @@ def error_body(value: Any) -> tuple[str, str]:
     return code if isinstance(code, str) else "", message if isinstance(message, str) else ""
 
 
+_PROXY = (
+    "proxy-refused",
+    "check `proxy` of the environment, or HTTPS_PROXY, and what the proxy lets through; credentials for it belong in "
+    "HTTPS_PROXY",
+)
+
 _KINDS = {
     "timeout": ("call-timed-out", "try again; if it goes on, look at the network or raise the time allowed"),
     "unreachable": (
         "remote-unreachable",
         "check the target or region of the environment, the network and its proxy; then run again",
     ),
-    "proxy": (
-        "proxy-refused",
-        "check `proxy` of the environment, or HTTPS_PROXY, and what the proxy lets through; credentials for it "
-        "belong in HTTPS_PROXY",
-    ),
+    "proxy": _PROXY,
     "certificate": (
         "remote-untrusted",
         "if a proxy or the remote uses certificates of your company, name theirs as `caFile` of the environment "
@@ -142,10 +148,7 @@ _KINDS = {
     ),
     "dropped": ("remote-unreachable", "run again"),
     "unusable": ("remote-unreachable", "check the target of the environment: it must be a base URL"),
-    "out-of-turn": (
-        "quota-used-up",
-        "run again then; if the licence allows more, say so under `quotas`",
-    ),
+    "out-of-turn": ("quota-used-up", "run again tomorrow"),
     "bad-reply": (
         "bad-reply",
         "check that the target is a Push API: something else may be answering in its place",
@@ -169,6 +172,7 @@ _STATUSES = {
         "Security identity providers - Edit for identities; or use the key of the right organization",
     ),
     404: ("organization-unknown", "check `organization` and `region` of this environment"),
+    407: _PROXY,
     412: (
         "call-refused",
         "check the ids under `sources:` and `providers:`; an expired file container is made anew by running again",

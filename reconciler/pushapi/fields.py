@@ -23,6 +23,9 @@ from reconciler.pushapi.session import Progress, Session
 if TYPE_CHECKING:
     import httpx
 
+    from reconciler.pushapi.network import Network
+    from reconciler.pushapi.pace import Pace
+
 
 def field_model(name: str, kind: FieldType) -> dict[str, Any]:
     """Return the FieldModel of a new field, which search finds and shows (push-api.md 2.6, 4.4)."""
@@ -39,7 +42,9 @@ def create_fields(
     fields: Mapping[str, FieldType],
     *,
     transport: httpx.BaseTransport | None = None,
+    network: Network | None = None,
     timeouts: Timeouts | None = None,
+    pace: Pace | None = None,
     policy: RetryPolicy | None = None,
     user_agent: str = USER_AGENT,
     sleep: Callable[[float], None] = time.sleep,
@@ -53,7 +58,9 @@ def create_fields(
         api_key,
         user_agent=user_agent,
         transport=transport,
+        network=network,
         timeouts=timeouts,
+        pace=pace,
         policy=policy,
         sleep=sleep,
         draw=draw,

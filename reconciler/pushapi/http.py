@@ -120,10 +120,9 @@ class Http:
                 content=content,
                 extensions={"target": _target(url), "timeout": self._client.timeout.as_dict()},
             )
-            started = self._clock()
             response = self._client.send(request, stream=True)
             try:
-                body = self._bounded(response, started)
+                body = self._bounded(response, self._clock())
             finally:
                 response.close()
             return Reply(response.status_code, _headers(response), body)
@@ -191,7 +190,10 @@ def _no_reply(error: Exception) -> NoReply:
     if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return NoReply("certificate", "the remote's certificate is not one to trust", sent=False)
     if isinstance(error, httpx.ProxyError):
-        return NoReply("proxy", f"the proxy refuses: {printable(str(error), 200)}", sent=False)
+        # As with any status, what the proxy says of us is final and what it says of itself may pass.
+        refused = str(error).startswith("4")
+        said = f"the proxy {'refuses' if refused else 'fails'}: {printable(str(error), 200)}"
+        return NoReply("proxy" if refused else "unreachable", said, sent=False)
     if isinstance(error, httpx.ConnectError):
         return NoReply("unreachable", printable(str(error), 200) or "no connection", sent=False)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError | UnicodeError):

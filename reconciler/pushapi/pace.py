@@ -46,7 +46,7 @@ class OutOfTurn(Exception):
     """The next turn comes so late that nobody should wait for it: in `seconds`."""
 
     def __init__(self, window: Window, seconds: float) -> None:
-        super().__init__(f"all of {window} are made; the next one may go in {span(seconds)}")
+        super().__init__(f"{window} are allowed and made; the next one may go in {span(seconds)}")
         self.seconds = seconds
 
 

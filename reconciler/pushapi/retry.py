@@ -26,11 +26,12 @@ class RetryPolicy:
     """How long to insist: at most `attempts` if given, and no wait that would end after `deadline` seconds.
 
     The wait is drawn between 0 and `base * 2 ** (attempt - 1)` seconds, at most `cap` (full jitter), and
-    is as long as a Retry-After asks for where that is longer.
+    is as long as a Retry-After asks for where that is longer. The deadline leaves room for one that asks
+    to wait for the end of a burst's 5 minutes (push-api.md 4.2).
     """
 
     attempts: int | None = 8
-    deadline: float = 300.0
+    deadline: float = 600.0
     base: float = 1.0
     cap: float = 30.0
 

@@ -26,6 +26,9 @@ T = TypeVar("T")
 Retried = Callable[[int, float, str], None]
 """Hears of a retry before it is waited for: the number of the attempt to come, seconds, the reason."""
 
+# A shorter pause is over before anybody has read of it.
+_WORTH_A_DATE = 60.0
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -175,7 +178,7 @@ class Session:
             reply = send()
         except NoReply as error:
             failure = Failure(step, error.kind, message=self.redacted(error.text))
-            sent, passing = error.sent, error.kind not in ("unusable", "certificate")
+            sent, passing = error.sent, error.kind not in ("unusable", "certificate", "proxy")
         else:
             progress.bytes_sent += size
             if reply.request_id:
@@ -188,7 +191,7 @@ class Session:
             if reply.status >= 500 and step in ("call", "batch"):
                 progress.outcome = "unknown"
             asked = retry_after(reply.headers.get("retry-after"), self._now())
-            if asked:
+            if asked is not None and asked >= _WORTH_A_DATE:
                 failure = replace(failure, not_before=self._now() + timedelta(seconds=asked))
             raise Again(failure, asked)
         if sent and step in ("call", "batch"):

@@ -15,6 +15,7 @@ from reconciler.applying.events import (
     CallStarted,
     Event,
     Noted,
+    Paused,
     RunFinished,
     RunStarted,
     StageStarted,
@@ -98,6 +99,8 @@ def event_line(event: Event, *, calls: int) -> str:
                 f"{_number(event.call, calls)}: attempt {event.attempt} in {event.wait_seconds:.1f} s, "
                 f"after {event.reason}"
             )
+        case Paused():
+            return visible(f"waiting {event.seconds:.0f} s for {event.limit}")
         case CallAccepted():
             return (
                 f"{_number(event.call, calls)}: accepted (HTTP {event.status}), "
@@ -172,7 +175,7 @@ class BarReporter:
                 self._describe(_number(event.call, self._calls))
             case CallAccepted():
                 self._advance(len(event.call.covers))
-            case CallRetried() | Noted() | Stopping():
+            case CallRetried() | Noted() | Paused() | Stopping():
                 self._print(event_line(event, calls=self._calls) + "\n")
             case CallFailed():
                 self._print(event_line(event, calls=self._calls) + "\n" + _failure(event))

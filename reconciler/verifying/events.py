@@ -57,8 +57,8 @@ class Vanishing:
 class Metadata:
     """What became of the metadata of the items that were looked at.
 
-    `vanishing` is sorted by source and key. `visible` and `invisible` count values: those that a field
-    shows, which were compared, and all others.
+    `vanishing` is sorted by source and key. `visible` counts the values that the index shows, compared
+    where their field is known; `invisible` all others.
     """
 
     vanishing: tuple[Vanishing, ...]

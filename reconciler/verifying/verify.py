@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -32,7 +32,7 @@ from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
 from reconciler.verifying.relations import Relations, identity_of, subject_of
 from reconciler.verifying.scope import Scope
-from reconciler.verifying.seen import Levels, SeenIdentity, Who, recorded_levels
+from reconciler.verifying.seen import Levels, SeenIdentity, SeenItem, Who, recorded_levels
 
 PAGE = 1000
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
@@ -97,6 +97,8 @@ class _Work:
     verifications: list[Verification] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     log: LogBook | None = None
+    blind: set[str] = field(default_factory=set)  # items whose fields no search can show
+    asked: set[tuple[str, str]] = field(default_factory=set)
     shown: set[tuple[str, str]] = field(default_factory=set)
     _levels: dict[bytes, Levels] = field(default_factory=dict)
 
@@ -162,8 +164,7 @@ class _Work:
             uris = [row.address.name for row in rows]
             fields = self._fields_of(source, rows)
             seen = self.look.items(self.context.source(source).id, uris, fields)
-            for item in seen.values():
-                self.shown.update((source, name) for name in item.values or ())
+            self._note_shown(source, rows, seen)
             guarded = {row.address.name for row in rows if row.shared}
             models = self.look.models({uri: item for uri, item in seen.items() if uri in guarded})
             for row in rows:
@@ -172,6 +173,18 @@ class _Work:
                 # Gone between two requests: looked at again, it is absent.
                 found = None if recorded is not None and uri not in models else seen.get(uri)
                 yield judge_item(row, found, models.get(uri), recorded, self.fields)
+
+    def _note_shown(self, source: str, rows: Iterable[RecordedRow], seen: Mapping[str, SeenItem]) -> None:
+        """Remember which metadata keys the index was seen to show, and which of them it was asked for at all."""
+        for row in rows:
+            item = seen.get(row.address.name)
+            if item is None:
+                continue
+            if item.values is None:
+                self.blind.add(row.address)
+            else:
+                self.asked.update((source, key) for key in row.resource.own().get("metadata", {}))
+                self.shown.update((source, name) for name in item.values)
 
     def _fields_of(self, source: str, rows: Iterable[RecordedRow]) -> tuple[str, ...]:
         """Return the names of the fields that show the metadata of these items, or might."""
@@ -184,18 +197,23 @@ class _Work:
         return tuple(sorted(names.union(key for key in metadata if self.fields.vanishes(source, key))))
 
     def _metadata(self, fields: Fields) -> Metadata:
-        """Return what became of the metadata of all items in scope."""
+        """Return what became of the metadata of the items in scope that arrived."""
         vanishing: dict[tuple[str, str], Vanishing] = {}
+        # What the index shows has a field, whatever the list of fields says.
+        unseen = self.asked - self.shown
+        absent = {entry.address for entry in self.problems if entry.status in (Status.MISSING, Status.REJECTED)}
         visible = total = 0
         for row in self.rows(sorted(self.scope.rows)):
-            if row.address.kind is not Kind.ITEM:
+            if row.address.kind is not Kind.ITEM or row.address in absent:
                 continue
             source, metadata = row.address.scope, row.resource.own().get("metadata", {})
             total += len(metadata)
-            visible += len(expected_values(source, metadata, fields))
+            if row.address in self.blind:
+                continue
+            expected = expected_values(source, metadata, fields)
+            visible += sum(key in expected or (source, key) in self.shown for key in metadata)
             for key in metadata:
-                # What the index shows has a field, whatever the list of fields says.
-                if (source, key) not in self.shown and fields.vanishes(source, key):
+                if (source, key) in unseen and fields.vanishes(source, key):
                     known = vanishing.get((source, key))
                     items, example = (known.items + 1, known.example) if known else (1, str(row.address))
                     vanishing[source, key] = Vanishing(source, key, items, example)

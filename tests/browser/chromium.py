@@ -81,8 +81,16 @@ class Chromium:
         self.events.clear()
         answer = self.ask("Page.navigate", url=url)
         assert "errorText" not in answer, answer
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until a page has loaded since `events` was last cleared."""
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._read()
+
+    def happened(self, method: str) -> list[dict[str, Any]]:
+        """Return the parameters of every event of a kind since the page was asked for."""
+        return [event["params"] for event in self.events if event["method"] == method]
 
     def value(self, expression: str) -> Any:
         """Return what a JavaScript expression comes to on the page, whatever the page itself may run."""

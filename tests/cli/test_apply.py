@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import select
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ import orjson
 import pytest
 from starlette.responses import Response
 
+from reconciler.cli.options import HAZARDS
 from reconciler.cli.session import open_session
 from reconciler.emulator.door import Exchange, Hooks
 from reconciler.rendering.jsondoc import checksum
@@ -27,6 +29,8 @@ from tests.builders import (
     EMAIL,
     KEY,
     KEY_VARIABLE,
+    SHARED_ID,
+    SOURCE_ID,
     Folder,
     Remote,
     child_environment,
@@ -223,7 +227,8 @@ def test_destroy_refuses_what_is_protected(ready: Folder, remote: Remote) -> Non
 
     ran = ready.ok("destroy", "--auto-approve", code=1)
 
-    assert "error[protected]" in ran.err
+    assert (ran.out + ran.err).count("error[protected]") == 1
+    assert "fix: put it back" in ran.err
     assert remote.total == total
 
 
@@ -251,7 +256,8 @@ def test_a_saved_plan_is_applied_verbatim_without_the_manifests(ready: Folder, r
 
     ready.ok("apply", str(plan), "--auto-approve")
 
-    sent = [entry for entry in remote.requests() if "/files" not in entry["path"] and "_storage" not in entry["path"]]
+    sent = [entry for entry in remote.requests() if not entry["path"].endswith(("/files", "/status"))]
+    sent = [entry for entry in sent if "_storage" not in entry["path"]]
     assert [entry["path"].removeprefix("/push/v1/") for entry in sent] == [call["path"] for call in calls]
     assert len(recorded(ready)) == EVERYTHING
     (body,) = [entry["body"]["data"] for entry in sent if "data" in (entry["body"] or {})]
@@ -281,9 +287,10 @@ def test_a_saved_plan_of_a_changed_content_file_is_refused(ready: Folder, remote
     assert "error[body-changed]" in ran.err
     assert remote.total == total
 
-    content.write_text("<p>two</p>")  # of the same length: seen when it is read
-    ran = ready.ok("apply", str(plan), "--auto-approve", code=4)
-    assert "error[content-changed]" in ran.err
+    content.write_text("<p>two</p>")  # of the same length
+    ran = ready.ok("apply", str(plan), "--auto-approve", code=1)
+    assert "error[body-changed]" in ran.err
+    assert remote.total == total
     assert not any("https://example.com/page" in uri for uris in remote.contents()["items"].values() for uri in uris)
 
 
@@ -400,6 +407,43 @@ def test_hazards_are_refused_until_they_are_allowed_by_name(ready: Folder, remot
     ready.ok("apply", "--auto-approve", "--allow", "emptied-group:group/corp/Staff")
 
 
+@pytest.mark.parametrize("command", [("plan",), ("apply", "--auto-approve"), ("destroy", "--auto-approve")])
+def test_a_hazard_that_does_not_exist_is_not_allowed(ready: Folder, remote: Remote, command: tuple[str, ...]) -> None:
+    total = remote.total
+
+    ran = ready.ok(*command, "--allow", "mass-delte:x", code=2)
+
+    assert "error[unknown-hazard]" in ran.err
+    assert 'did you mean "mass-delete"?' in ran.err
+    assert remote.total == total
+
+
+def test_every_hazard_can_be_allowed() -> None:
+    from reconciler.calls import quotas
+    from reconciler.planning import hazards
+
+    source = Path(hazards.__file__).read_text()
+    named = set(re.findall(r"--allow ([a-z-]+)", source)) | {quotas.HAZARD}
+    named |= set(re.findall(r'Action\.[A-Z]+, "([a-z-]+)"', source))
+    assert named == set(HAZARDS)
+
+
+def test_what_a_days_quota_does_not_let_finish_is_not_begun(ready: Folder, remote: Remote) -> None:
+    """The calls of the last 24 hours that the state knows of count."""
+    ready.write("reconciler.yaml", (ready.root / "reconciler.yaml").read_text() + "quotas: {itemsPerDay: 4}\n")
+    ready.ok("apply", "--auto-approve")
+    ready.write("all.yaml", MANIFEST.replace("title: B", "title: C").replace("title: Post", "title: Note"))
+    total = remote.total
+    assert "2 to update" in ready.ok("plan").out
+
+    ran = ready.ok("apply", "--auto-approve", code=1)
+
+    assert "error[hazard-over-quota]" in ran.err
+    assert "on top of 3 of the last 24 hours" in ran.err
+    assert remote.total == total
+    ready.ok("apply", "--auto-approve", "--allow", "over-quota")
+
+
 # -- when it does not go well ----------------------------------------------------------------------
 
 
@@ -413,14 +457,24 @@ class Faults(Hooks):
         self.headers: dict[str, str] = {}
         self.slow = 0.0
         self.got = threading.Event()
+        self.statuses: list[tuple[str, str]] = []
+        self.refuses_status = False
+        self.under_way = 0
+        self.most_under_way = 0
 
     async def arriving(self, exchange: Exchange) -> Response | None:
         if not exchange.path.startswith("/push/"):
             return None
+        if exchange.path.endswith("/status"):
+            self.statuses.append((exchange.path.split("/")[-2], exchange.query["statusType"]))
+            return Response(b"{}", 403, media_type="application/json") if self.refuses_status else None
         self.calls += 1
         if self.slow:
             self.got.set()
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
             await asyncio.sleep(self.slow)
+            self.under_way -= 1
         if self.fail_from and self.calls >= self.fail_from:
             self.got.set()
             # Some services echo what they were sent.
@@ -445,10 +499,10 @@ def faulty(folder: Folder, faults: Faults) -> Iterator[Folder]:
 def test_a_refused_call_ends_the_run_with_4_and_the_same_command_goes_on(faulty: Folder, faults: Faults) -> None:
     faults.fail_from, faults.status = 3, 403
 
-    ran = faulty.ok("apply", "--auto-approve", "--no-batch", code=4)
+    ran = faulty.ok("apply", "--auto-approve", "--no-batch", "--parallelism", "1", code=4)
 
     assert "Apply: 2 calls done, 1 failed, 0 unknown, 3 not started;" in ran.err
-    assert f"reconciler -C {faulty.root} apply --auto-approve --no-batch\n" in ran.err
+    assert f"reconciler -C {faulty.root} apply --auto-approve --no-batch --parallelism 1\n" in ran.err
     assert journal(faulty) == [(1, "accepted"), (2, "accepted"), (3, "refused")]
     assert len(recorded(faulty)) == 2
     faults.fail_from = 0
@@ -537,7 +591,7 @@ def test_asked_to_stop_it_finishes_and_records_the_call_in_flight(
 ) -> None:
     """P25: no new call, the one in flight recorded, the lock given up, 130."""
     faults.slow = 0.7
-    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    process = faulty.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1")
     assert faults.got.wait(20)
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
@@ -553,7 +607,7 @@ def test_asked_to_stop_it_finishes_and_records_the_call_in_flight(
 
 def test_asked_twice_it_stops_at_once_and_says_that_it_does_not_know(faulty: Folder, faults: Faults) -> None:
     faults.slow = 30
-    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    process = faulty.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1")
     assert faults.got.wait(20)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -570,7 +624,7 @@ def test_asked_twice_it_stops_at_once_and_says_that_it_does_not_know(faulty: Fol
 
 def test_asked_to_stop_while_it_waits_for_another_attempt(faulty: Folder, faults: Faults) -> None:
     faults.fail_from, faults.status, faults.headers = 2, 429, {"Retry-After": "60"}
-    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    process = faulty.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1")
     assert faults.got.wait(20)
     time.sleep(0.3)  # the answer is on its way, and then it waits for a minute
     began = time.monotonic()
@@ -585,7 +639,7 @@ def test_asked_to_stop_while_it_waits_for_another_attempt(faulty: Folder, faults
 
 def test_killed_it_goes_on(faulty: Folder, faults: Faults) -> None:
     faults.slow = 0.4
-    process = faulty.start("apply", "--auto-approve", "--no-batch")
+    process = faulty.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1")
     assert faults.got.wait(20)
     faults.got.clear()
     assert faults.got.wait(20)  # the second call is on its way
@@ -612,8 +666,229 @@ def test_clocks_that_are_behind_do_not_make_the_remote_drop_what_it_accepts(read
 
     ready.ok("apply", "--auto-approve")
 
-    (entry,) = remote.requests(total)
+    (entry,) = [entry for entry in remote.requests(total) if not entry["path"].endswith("/status")]
     assert int(dict(entry["query"])["orderingId"]) == ahead + 1
+
+
+def test_an_id_that_was_deleted_and_comes_back_gets_a_higher_ordering_id(ready: Folder, remote: Remote) -> None:
+    """Under a clock that was set back meanwhile; the rows know nothing of it any more."""
+    ready.ok("apply", "--auto-approve")
+    ready.ok("destroy", "--auto-approve")
+    database = sqlite3.connect(ready.root / ".reconciler" / "local.state.db")
+    ahead = int(time.time() * 1000) + 3_600_000
+    with database:
+        database.execute("UPDATE journal SET ordering_id = ? WHERE seq = 1", (ahead,))
+    database.close()
+    total = remote.total
+
+    ready.ok("apply", "--auto-approve")
+
+    sent = [dict(entry["query"]).get("orderingId") for entry in remote.requests(total)]
+    assert min(int(number) for number in sent if number) == ahead + 1
+
+
+# -- several at once -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "most"), [((), 2), (("--parallelism", "1"), 1)])
+def test_independent_sources_are_sent_at_once(
+    faulty: Folder, faults: Faults, flags: tuple[str, ...], most: int
+) -> None:
+    faulty.write(
+        "all.yaml",
+        "items: [{uri: 'x:1', source: handbook, permissions: {allowed: ['user:a@example.com']}}, "
+        "{uri: 'x:2', source: blog}]\ndefaults: {provider: corp}\n",
+    )
+    faults.slow = 0.5
+
+    faulty.ok("apply", "--auto-approve", *flags)
+
+    assert faults.most_under_way == most
+    assert len(recorded(faulty)) == 2
+
+
+def test_what_one_source_is_refused_for_leaves_the_other_alone(faulty: Folder, faults: Faults) -> None:
+    faulty.write("all.yaml", MANIFEST)
+    faults.fail_from, faults.status = 4, 400  # after the identities, in a batch of two calls, and the first source
+
+    ran = faulty.ok("apply", "--auto-approve", "--parallelism", "1", code=4)
+
+    assert "Apply: 2 calls done, " in ran.err
+    assert "2 failed" in ran.err or "1 failed" in ran.err
+    assert "item/blog/https://example.com/post" in recorded(faulty)
+
+
+def test_parallelism_has_bounds(ready: Folder) -> None:
+    for number in ("0", "17", "many"):
+        assert ready.run("apply", "--parallelism", number).code == 2
+
+
+# -- what sources are told -------------------------------------------------------------------------
+
+BEGUN = [(SHARED_ID, "REBUILD"), (SOURCE_ID, "REBUILD")]
+OVER = [(SHARED_ID, "IDLE"), (SOURCE_ID, "IDLE")]
+
+
+def left_open(folder: Folder) -> list[str]:
+    with open_session(str(folder.root), None) as session:
+        return [source for source, _ in session.store.activities()]
+
+
+def test_sources_are_told_what_begins_and_that_it_is_over(faulty: Folder, faults: Faults) -> None:
+    ran = faulty.ok("apply", "--auto-approve")
+
+    assert faults.statuses == BEGUN + OVER
+    assert 'source "blog": told REBUILD' in ran.err
+    faults.statuses.clear()
+    faulty.ok("apply", "--auto-approve")
+    assert faults.statuses == [], "nothing changed, nothing told"
+    assert left_open(faulty) == []
+
+
+def test_sources_are_told_that_it_is_over_after_a_refusal_and_a_signal(faulty: Folder, faults: Faults) -> None:
+    faults.fail_from, faults.status = 1, 403
+    faulty.ok("apply", "--auto-approve", code=4)
+    assert faults.statuses == BEGUN + OVER
+
+    faults.statuses.clear()
+    faults.fail_from, faults.slow = 0, 0.7
+    faults.got.clear()
+    process = faulty.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1")
+    assert faults.got.wait(20)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert faults.statuses == BEGUN + OVER
+    assert left_open(faulty) == []
+
+
+def test_telling_that_is_refused_is_a_note_and_the_next_run_tries_again(faulty: Folder, faults: Faults) -> None:
+    faults.refuses_status = True
+
+    ran = faulty.ok("apply", "--auto-approve")
+
+    assert ran.err.count("note[call-forbidden]") == 4
+    assert len(recorded(faulty)) == EVERYTHING
+    assert left_open(faulty) == ["blog", "handbook"]
+    faults.refuses_status = False
+    faults.statuses.clear()
+    faulty.ok("apply")
+    assert faults.statuses == OVER
+
+
+def test_what_a_killed_run_left_open_is_closed_by_the_next_one(faulty: Folder, faults: Faults) -> None:
+    faults.slow = 5
+    process = faulty.start("apply", "--auto-approve")
+    assert faults.got.wait(20)
+    process.kill()
+    process.communicate(timeout=20)
+    assert left_open(faulty) == ["blog", "handbook"]
+    faults.slow = 0
+    faults.statuses.clear()
+
+    faulty.ok("apply", "--auto-approve", "--target", "https://example.com/post")
+
+    assert faults.statuses == [(SHARED_ID, "REBUILD"), *OVER] or faults.statuses == [(SHARED_ID, "INCREMENTAL"), *OVER]
+    assert left_open(faulty) == []
+
+
+# -- reports ---------------------------------------------------------------------------------------
+
+
+def test_a_report_as_json_is_all_of_stdout(ready: Folder) -> None:
+    ran = ready.ok("apply", "--auto-approve", "--format", "json")
+
+    report = ran.json
+    assert (report["result"], report["environment"]) == ("done", "local")
+    assert report["counts"] == {"calls": 4, "done": 4, "failed": 0, "unknown": 0, "not_started": 0}
+    assert report["summary"] == {"create": 6, "update": 0, "delete": 0, "no_op": 0}
+    assert [call["outcome"] for call in report["calls"]] == ["accepted"] * 4
+    assert "Plan: 6 to create" in ran.err and "Apply: 4 calls done" in ran.err
+    with open_session(str(ready.root), None) as session:
+        assert session.store.runs(1)[0].run.id == report["run"]
+
+    again = ready.ok("apply", "--format", "json").json
+    assert (again["run"], again["result"], again["summary"]["no_op"]) == (None, "done", 6)
+    assert ready.ok("destroy", "--auto-approve", "--format=json").json["summary"]["delete"] == 6
+
+
+def test_a_report_of_a_run_that_stopped_names_what_failed(faulty: Folder, faults: Faults) -> None:
+    faults.fail_from, faults.status = 2, 403
+
+    report = faulty.ok("apply", "--auto-approve", "--no-batch", "--parallelism", "1", "--format", "json", code=4).json
+
+    assert (report["result"], report["counts"]["failed"], report["counts"]["not_started"]) == ("failed", 1, 4)
+    (problem,) = report["problems"]
+    assert (problem["call"], problem["code"]) == (2, "call-forbidden")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (("apply", "--format", "json"), 2, "approval-needed"),
+        (("apply", "--format", "json", "--no-such-flag"), 2, "wrong-usage"),
+        (("apply", "--format=json", "--parallelism", "0"), 2, "wrong-usage"),
+        (("apply", "--format", "json", "--allow", "mass-delte"), 2, "unknown-hazard"),
+        (("apply", "--format", "json", "--source", "hanbook"), 2, "unknown-source"),
+        (("-e", "nowhere", "apply", "--format", "json"), 2, "unknown-environment"),
+        (("destroy", "--format", "json", "--no-such-flag"), 2, "wrong-usage"),
+        (("plan", "--format", "json", "--no-such-flag"), 2, "wrong-usage"),
+        (("apply", "--format", "json", "missing.json"), 2, "no-plan"),
+    ],
+)
+def test_errors_are_json_too_when_that_was_asked_for(
+    ready: Folder, arguments: tuple[str, ...], code: int, problem: str
+) -> None:
+    ran = ready.ok(*arguments, code=code)
+
+    assert [entry["code"] for entry in ran.json["problems"]] == [problem]
+    assert ran.err
+
+
+def test_broken_manifests_are_told_once_as_json(ready: Folder) -> None:
+    ready.write("all.yaml", MANIFEST.replace("group:Staff", "group:Stuff"))
+
+    ran = ready.ok("apply", "--auto-approve", "--format", "json", code=1)
+
+    assert [entry["code"] for entry in ran.json["problems"]] == ["unknown-group"]
+
+
+# -- a state that moves ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def meanwhile(ready: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the plan and the lock of the next run, another run sends one of the items and what it needs."""
+    from reconciler.cli import applying
+
+    real = applying.check_bodies
+
+    def check_bodies(*arguments: Any) -> None:
+        monkeypatch.setattr(applying, "check_bodies", real)
+        ready.ok("apply", "--auto-approve", "--target", "https://example.com/a")
+        real(*arguments)
+
+    monkeypatch.setattr(applying, "check_bodies", check_bodies)
+
+
+@pytest.mark.usefixtures("meanwhile")
+def test_a_state_that_moved_before_the_lock_has_the_plan_made_anew(ready: Folder) -> None:
+    ran = ready.ok("apply", "--auto-approve", "--lock-timeout", "5")
+
+    assert "the state moved since the plan was made" in ran.err
+    assert "Plan: 6 to create" in ran.out and "Plan: 3 to create" in ran.out
+    assert len(recorded(ready)) == EVERYTHING
+
+
+@pytest.mark.usefixtures("meanwhile")
+def test_a_state_that_moved_before_the_lock_makes_a_saved_plan_stale(ready: Folder) -> None:
+    plan = ready.root / "plan.json"
+    ready.ok("plan", "--out", str(plan))
+
+    ran = ready.ok("apply", str(plan), "--auto-approve", "--lock-timeout", "5", code=1)
+
+    assert "error[stale-plan]" in ran.err
+    assert len(recorded(ready)) == 3
 
 
 # -- secrets ---------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_sources_get_a_provider_and_a_visibility() -> None:
     from reconciler.cli.emulator import _Asked, _options
 
     made = _options(_Asked(("acme",), ("a", "b:Shared", "c:private"), ("p1", "p2"), None, 2.0), None)
-    assert [tuple(source) for source in made.sources] == [
+    assert [tuple(source)[:3] for source in made.sources] == [
         ("a", "SECURED", "p1"),
         ("b", "SHARED", None),
         ("c", "PRIVATE", None),
@@ -156,7 +156,7 @@ def test_sources_get_a_provider_and_a_visibility() -> None:
     assert made.delay == 2.0
     assert list(made.provider_table) == ["Email Security Provider", "p1", "p2"]
     alone = _options(_Asked((), ("a",), (), None, 0.0), None)
-    assert (alone.organizations, tuple(alone.sources[0])) == (("local",), ("a", "SECURED", None))
+    assert (alone.organizations, tuple(alone.sources[0])[:3]) == (("local",), ("a", "SECURED", None))
 
 
 def test_port_in_use() -> None:

@@ -80,6 +80,8 @@ GOOD = """\
 1 virtual group: 1 verified
 1 user: 1 verified
 1 alias: 1 verified
+note: 1 metadata value not compared, for want of a field that shows just that
+
 Verified: 10 of 10 resources; 0 missing, 0 rejected, 0 different.
 """
 
@@ -116,6 +118,7 @@ def test_nothing_to_verify_asks_nobody(folder: Folder, remote: Remote) -> None:
         "kinds": {},
         "problems": [],
         "notes": [],
+        "metadata": None,
         "seconds": 0.0,
     }
     assert remote.total == 0
@@ -139,6 +142,7 @@ def test_json(folder: Folder) -> None:
         },
         "problems": [],
         "notes": [],
+        "metadata": {"vanishing": [], "visible": 0, "invisible": 1},
     }
 
 

@@ -29,6 +29,7 @@ NAMES = {
     "src": "mysourceidg3c5d1r2",
     "shared": "mysharedsource",
     "private": "myprivatesource",
+    "catalog": "mycatalogid7f2k",
     "prov": "mysecurityidentityprovider8d9s8d",
     "exact": "mycasesensitiveprovider",
     "key": "xx64df6b8c-2f9e-4f4b-9e1c-7e0b3e2f5a11",
@@ -42,6 +43,7 @@ OPTIONS = EmulatorOptions(
         SourceOptions(NAMES["src"], "SECURED", NAMES["prov"]),
         SourceOptions(NAMES["shared"], "SHARED"),
         SourceOptions(NAMES["private"], "PRIVATE"),
+        SourceOptions(NAMES["catalog"], "SHARED", None, "catalog"),
     ),
     providers=(ProviderOptions(NAMES["prov"]), ProviderOptions(NAMES["exact"], (EMAIL, NAMES["prov"]), True)),
     api_key=NAMES["key"],
@@ -133,13 +135,14 @@ class Api:
 
     def log_entries(self, **filters: Any) -> list[Any]:
         now = self.client.get("/_emulator/state").json()["now"]
-        query = {"from": _iso(now - 86400), "to": _iso(now + 86400), "perPage": "1000"}
+        query = {"from": iso(now - 86400), "to": iso(now + 86400), "perPage": "1000"}
         answer = self.call("POST", f"/logs/v1/organizations/{NAMES['org']}", filters, **query)
         assert answer.status_code == 200, answer.text
         return list(answer.json()["documentLogEntries"])
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """Return a time as a W3C date."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.conftest import EMAIL, NAMES, PUBLIC, Api
+from tests.contract.conftest import EMAIL, NAMES, PUBLIC, Api, iso
 
 PERMISSIONS = [
     {
@@ -53,10 +53,15 @@ def test_source_summary(api: Api) -> None:
         """
     )
     listed = api.call("GET", f"{api.platform}/sources").json()
-    assert [entry["id"] for entry in listed] == [NAMES["src"], NAMES["shared"], NAMES["private"]]
-    paged = api.call("GET", f"{api.platform}/sources/pages", page=1, perPage=2).json()
-    assert [entry["id"] for entry in paged["sourceModels"]] == [NAMES["private"]]
-    assert (paged["totalEntries"], paged["totalPages"]) == (3, 2)
+    assert [entry["id"] for entry in listed] == [
+        NAMES["src"],
+        NAMES["shared"],
+        NAMES["private"],
+        NAMES["catalog"],
+    ]
+    paged = api.call("GET", f"{api.platform}/sources/pages", page=1, perPage=3).json()
+    assert [entry["id"] for entry in paged["sourceModels"]] == [NAMES["catalog"]]
+    assert (paged["totalEntries"], paged["totalPages"]) == (4, 2)
 
 
 @pytest.mark.row("2.6 source summary")
@@ -123,6 +128,38 @@ def test_one_item(api: Api) -> None:
         """,
         unique=quote(unique, safe=""),
     )
+
+
+@pytest.mark.row("2.6 one item")
+def test_one_item_by_its_primary_id(api: Api) -> None:
+    api.put("http://a", {"primaryid": "1234"})
+    query = {"organizationId": NAMES["org"], "viewAllContent": "1"}
+    primary = api.search()["results"][0]["raw"].get("primaryid", "1234")
+    path = "/rest/search/v2/document"
+    assert api.call("GET", path, **query, primaryId=primary).json()["uri"] == "http://a"
+    assert api.call("GET", path, **query).status_code == 400
+    assert api.call("GET", path, **query, primaryId=primary, uniqueId="x").status_code == 400
+    assert api.call("GET", path, **query, uniqueId="nothing").status_code == 404
+
+
+@pytest.mark.row("2.6 one item")
+@pytest.mark.parametrize(
+    ("path", "kind", "text"),
+    [
+        ("text", "text/plain", "Hello you"),
+        ("html", "text/html", "<p>Hello you</p>"),
+        ("datastream?dataStream=$BODY", "application/octet-stream", "<p>Hello you</p>"),
+    ],
+)
+def test_the_content_of_one_item(api: Api, path: str, kind: str, text: str) -> None:
+    api.put("http://a", {"data": "<p>Hello you</p>", "fileExtension": ".html"})
+    unique = api.search()["results"][0]["uniqueId"]
+    name, _, more = path.partition("?")
+    query = {"organizationId": NAMES["org"], "viewAllContent": "1", "uniqueId": unique}
+    query |= dict([more.split("=")]) if more else {}
+    answer = api.call("GET", f"/rest/search/v2/{name}", **query)
+    assert (answer.status_code, answer.text) == (200, text)
+    assert answer.headers["content-type"].startswith(kind)
 
 
 @pytest.mark.row("2.6 item permission model")
@@ -387,8 +424,8 @@ def test_pipeline_logs(api: Api) -> None:
           "task": "VALIDATION", "sourceId": "$src", "resourceId": "*", "meta": "*", "requestId": "*", "...": ""}],
          "hasNextPage": false}
         """,
-        start=_date(now - 60),
-        end=_date(now + 60),
+        start=iso(now - 60),
+        end=iso(now + 60),
     )
     assert answer.json()["documentLogEntries"][0]["meta"]["error"]
 
@@ -406,7 +443,7 @@ def test_pipeline_logs_of_an_item(api: Api, matching: str, document: str, found:
     now = api.client.get("/_emulator/state").json()["now"]
     for uri in ("http://a/1", "http://a/2", "http://b"):
         api.put(uri)
-    query = {"from": _date(now - 60), "to": _date(now + 60), "documentId": document, "documentIdMatching": matching}
+    query = {"from": iso(now - 60), "to": iso(now + 60), "documentId": document, "documentIdMatching": matching}
     answer = api.call("POST", f"/logs/v1/organizations/{NAMES['org']}", {}, **query)
     assert [entry["id"] for entry in answer.json()["documentLogEntries"]] == found
 
@@ -417,9 +454,3 @@ def test_pipeline_logs_of_more_than_a_week(api: Api) -> None:
     query = {"from": "2024-01-01T00:00:00Z", "to": "2024-01-08T00:00:01Z"}
     assert api.call("POST", path, {}, **query).status_code == 412
     assert api.call("POST", path, {}, **{"from": query["from"]}).status_code == 412
-
-
-def _date(seconds: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -560,3 +560,10 @@ def test_the_end_of_the_emulator_ends_every_wait(rule: str, capfd: pytest.Captur
     asking.api.close()
     assert answers == [202]
     assert capfd.readouterr().err == ""
+
+
+def test_a_request_that_no_endpoint_takes_uses_no_fault_up(start: Start) -> None:
+    remote = start("*: 503 x1")
+    assert remote.api.post(f"{BASE}/nothing").status_code == 404
+    assert remote.api.post(DOCUMENTS).status_code == 405
+    assert remote.statuses(2) == [503, 202]

@@ -10,7 +10,7 @@ import schemathesis
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from reconciler.emulator.openapi import operations
+from reconciler.emulator.openapi_table import operations
 from reconciler.emulator.page import page_routes
 from tests.emulator.conftest import Remote
 

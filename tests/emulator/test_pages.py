@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import itertools
-import re
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -16,21 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from reconciler.emulator import page_items, page_requests
+from reconciler.emulator import page_items
 from reconciler.emulator.access import Decision, Level, PermissionSet, Who, decide
-from reconciler.emulator.listing import Listing, Wanted
+from reconciler.emulator.listing import Listing, Wanted, remembering
 from reconciler.emulator.markup import tag, text
 from reconciler.emulator.options import Doubts
 from reconciler.emulator.page_items import hexadecimal, readable
 from reconciler.emulator.page_style import DARK, LIGHT
 from reconciler.emulator.roll import KINDS, Viewer, explain, read_viewer
-from tests.emulator.conftest import EMAIL, KEY, ORGANIZATION, PROVIDER, SOURCE, Remote, Start
+from tests.emulator.conftest import EMAIL, ORGANIZATION, PROVIDER, SOURCE, Remote, Start
 from tests.emulator.filled import HOSTILE, LONG, MARK, PATH, allowed, fill
-
-BROWSE = f"/browse/{ORGANIZATION}"
-ITEMS = f"{BROWSE}/sources/{SOURCE}"
-PEOPLE = f"{BROWSE}/providers/{PROVIDER}"
-ASKED = f"{BROWSE}/requests"
+from tests.emulator.pagereader import (
+    ASKED,
+    BROWSE,
+    ITEMS,
+    PEOPLE,
+    Seen,
+    assert_nothing_broke_out,
+    assert_well_made,
+    crawled,
+    identity,
+    item,
+)
 
 
 @pytest.fixture
@@ -40,113 +44,7 @@ def filled(start: Start) -> Remote:
     return remote
 
 
-def read(node: LexborNode) -> str:
-    """Return the text of an element, each of its parts a word by itself."""
-    return " ".join(node.text(separator=" ").split()).replace(" ,", ",").replace(" .", ".")
-
-
-class Seen:
-    """A page as somebody reads it."""
-
-    def __init__(self, remote: Remote, url: str, code: int = 200, **query: str) -> None:
-        answer = remote.client.get(url, params=query or None, headers={"authorization": ""})
-        assert answer.status_code == code, f"{answer.status_code} for {url}"
-        self.url = str(answer.url)
-        self.source = answer.text
-        self.headers = answer.headers
-        self.tree = LexborHTMLParser(answer.text)
-
-    def all(self, selector: str) -> list[LexborNode]:
-        return self.tree.css(selector)
-
-    def texts(self, selector: str) -> list[str]:
-        return [read(node) for node in self.all(selector)]
-
-    @property
-    def main(self) -> str:
-        return " ".join(self.texts("main"))
-
-    @property
-    def heading(self) -> str:
-        return self.texts("h1")[0]
-
-    def facts(self) -> dict[str, str]:
-        return dict(zip(self.texts("dt"), self.texts("dd"), strict=True))
-
-    def rows(self, number: int = 0) -> list[list[str]]:
-        """Return the cells of a table."""
-        table = self.all("table")[number]
-        return [[read(cell) for cell in row.css("th, td")] for row in table.css("tbody tr")]
-
-    def section(self, heading: str) -> str:
-        found = [node for node in self.all("section") if node.css("h2")[0].text() == heading]
-        assert found, f"no section {heading} among {self.texts('h2')}"
-        return read(found[0])
-
-    def links(self) -> list[str]:
-        return [node.attributes["href"] or "" for node in self.all("a[href]")]
-
-
-def item(uri: str) -> str:
-    return f"{ITEMS}/item?uri={quote(uri, safe='')}"
-
-
-def identity(name: str, kind: str = "user", provider: str = PROVIDER) -> str:
-    return f"{BROWSE}/identity?provider={quote(provider)}&type={kind}&name={quote(name, safe='')}"
-
-
 # Well made
-
-
-def assert_well_made(page: Seen) -> None:
-    """Landmarks, headings in order, names for all controls, tables that can be read aloud."""
-    assert [node.attributes["lang"] for node in page.all("html")] == ["en"]
-    assert page.texts("title")[0].endswith("Push API emulator")
-    assert [len(page.all(name)) for name in ("main", "body > header", "body > footer", "h1")] == [1, 1, 1, 1]
-    levels = [int(node.tag[1]) for node in page.all("h1, h2, h3, h4")]
-    assert levels[0] == 1
-    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels)), f"{levels} on {page.url}"
-    assert all(name.strip() for name in page.texts("h1, h2, h3, h4"))
-    assert page.all("nav") and all(node.attributes.get("aria-label") for node in page.all("nav"))
-    ids = [node.attributes["id"] for node in page.all("[id]")]
-    assert len(ids) == len(set(ids))
-    labelled = {node.attributes["for"] for node in page.all("label")}
-    controls = page.all("input:not([type=hidden]), select")
-    assert controls and all(node.attributes["id"] in labelled for node in controls)
-    assert all(node.text().strip() for node in page.all("button, a, option[value='']"))
-    assert all(
-        (node.attributes["method"], bool(node.attributes["action"])) == ("get", True) for node in page.all("form")
-    )
-    for table in page.all("table"):
-        assert table.css("caption")[0].text().strip()
-        assert table.css("th") and all(node.attributes["scope"] in ("col", "row") for node in table.css("th"))
-        assert all(node.attributes["role"] for node in table.css("thead, tbody, tr, th, td"))
-    first = page.all("body a")[0]
-    assert first.attributes["href"] == "#content" and page.all("main#content")
-
-
-def assert_nothing_broke_out(page: Seen) -> None:
-    assert not page.all("script, img, iframe, object, embed, [style], [onerror], [onclick], [src], base")
-    assert MARK not in page.source
-    assert KEY not in page.source
-    shown = re.sub(r' value="[^"]*"', "", page.source)
-    assert not set(shown) & set("\x00\u202e\u200f\u2067")
-    assert "\x00" not in page.source
-
-
-def crawled(remote: Remote, start: str, followed: tuple[str, ...]) -> Iterator[Seen]:
-    """Yield every page that can be reached; those looked at as somebody not in `followed` lead no further."""
-    waiting, found = [start], {start}
-    while waiting:
-        page = Seen(remote, waiting.pop())
-        yield page
-        viewer = parse_qs(urlsplit(page.url).query).get("as", [""])[0]
-        for link in page.links() if viewer in followed else ():
-            target = link.partition("#")[0]
-            assert target == "" or target.startswith("/"), f"{link} on {page.url}"
-            if target and target not in found:
-                found.add(target)
-                waiting.append(target)
 
 
 def test_every_link_leads_to_a_well_made_page_that_nothing_broke_out_of(filled: Remote) -> None:
@@ -251,6 +149,15 @@ def test_what_cannot_be_seen_is_named() -> None:
 
 
 # The overview
+
+
+def test_an_empty_emulator_has_its_pages(start: Start) -> None:
+    remote = start()
+    for page in crawled(remote, "/", ("",)):
+        assert_well_made(page)
+    assert "Nothing was pushed to this source yet." in Seen(remote, ITEMS).main
+    assert "It has no identities yet." in Seen(remote, PEOPLE).main
+    assert "No request has come yet." in Seen(remote, ASKED).main
 
 
 def test_the_overview_says_what_there_is_and_what_was_refused(filled: Remote) -> None:
@@ -368,6 +275,25 @@ def test_an_item_says_everything_that_is_known_of_it(filled: Remote) -> None:
     assert "2 children" in page.section("Parent and children").casefold()
     assert [row[:2] for row in page.rows(2)] == [["add", "completed"]]
     assert "Employee handbook" in page.texts("title")[0]
+
+
+def test_metadata_that_no_field_takes_is_told_from_fields(start: Start) -> None:
+    remote = start(fields="strict")
+    remote.put("https://example.com/x", {"author": "A", "shade": "blue", "permissions": [allowed("user:alice")]})
+
+    page = Seen(remote, item("https://example.com/x"))
+    assert "author" in {row[0] for row in page.rows(1)}
+    assert "Metadata that no field of its name took:" in page.main
+    assert page.facts()["shade"] == "blue"
+
+
+def test_numbers_beyond_any_calendar_are_shown(filled: Remote) -> None:
+    fields = {"date": 1e30, "indexeddate": -1, "large": 2**63, "small": 1e-300}
+    filled.put("https://example.com/numbers", {**fields, "permissions": [allowed("user:alice")]})
+
+    shown = {row[0]: row[1] for row in Seen(filled, item("https://example.com/numbers")).rows(1)}
+    assert shown["large"] == "9223372036854775808"
+    assert shown["small"] == "1e-300"
 
 
 def test_binary_content_is_shown_as_size_type_and_bytes(filled: Remote) -> None:
@@ -488,11 +414,19 @@ def test_items_with_one_model_are_judged_once(filled: Remote) -> None:
 
     listing = Listing(engine.database)
     place = engine.source(ORGANIZATION, SOURCE)[0]
-    assert listing.count(Wanted(place, "wiki", sees)) == 60
+    assert listing.count(Wanted(place, "wiki", remembering(sees))) == 60
     assert len(judged) == 1
     judged.clear()
     assert len(listing.items(Wanted(place, "", sees), 2, 0)) == 2
     assert len(judged) <= 3
+
+
+def test_hostile_uris_keep_their_own_page(filled: Remote) -> None:
+    for uri in HOSTILE:
+        page = Seen(filled, item(uri))
+        assert page.facts()["Unique id"].startswith("42.")
+        assert len(page.heading) < 400
+    assert LONG in html.unescape(Seen(filled, item(LONG)).source)
 
 
 # Reasons
@@ -528,136 +462,3 @@ def test_a_reason_is_the_reason_of_the_decision(levels: tuple[Level, ...], held:
 )
 def test_a_viewer_is_read_as_it_was_written(viewer: Viewer) -> None:
     assert read_viewer(viewer.query) == (viewer if viewer.name else Viewer())
-
-
-# Identities
-
-
-def test_a_provider_lists_its_identities_with_their_state(filled: Remote) -> None:
-    page = Seen(filled, PEOPLE)
-
-    rows = {row[0]: row[1:] for row in page.rows()}
-    assert rows["group Managers"] == [
-        "up to date",
-        "user carol user erin unresolved",
-        "none",
-        "none",
-    ]
-    assert rows["group Contractors"][2] == "group Guests unresolved"
-    assert rows["group Retired"][0] == "disabled"
-    assert rows["user erin"][:2] == ["unresolved", "named only"]
-    assert rows["user alice"][3] == f"user alice@example.com {EMAIL}"
-    assert page.facts()["Pushed"] == "13"
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ({"q": "STAFF"}, ["group All Staff"]),
-        ({"state": "DISABLED"}, ["group Retired"]),
-        ({"type": "group", "state": "NOT_UPDATED"}, ["group Guests"]),
-        ({"q": "%"}, ["user 100%"]),
-    ],
-)
-def test_identities_are_searched(filled: Remote, query: dict[str, str], expected: list[str]) -> None:
-    assert [row[0] for row in Seen(filled, PEOPLE, **query).rows()] == expected
-
-
-def test_an_identity_says_its_relations_in_both_directions(filled: Remote) -> None:
-    staff = Seen(filled, identity("all staff", "group")).facts()
-    assert staff["Members"].startswith("group Managers")
-    assert "user erin" in staff["Members through them"]
-    contractors = Seen(filled, identity("Contractors", "group")).facts()
-    assert contractors["Well-knowns pushed with it"] == "group Guests unresolved"
-    bob = Seen(filled, identity("bob")).facts()
-    assert bob["Belongs to"] == "group All Staff group Contractors"
-    assert "group Guests" in bob["Belongs to through them"]
-    assert bob["Aliases pushed with it"] == f"user bob@example.com {EMAIL}"
-    email = Seen(filled, identity("bob@example.com", provider=EMAIL)).facts()
-    assert f"user bob {PROVIDER}" in email["Named as an alias by"]
-
-
-def test_an_identity_says_what_it_sees(filled: Remote) -> None:
-    page = Seen(filled, identity("carol"))
-
-    assert [row[:3] for row in page.rows()] == [[SOURCE, "secured", "63 of 69"], ["shared", "shared", "1 of 1"]]
-    (look,) = (link for link in page.links() if "/identity?" in link and "as=" in link)
-    assert Seen(filled, look).texts(".as p")[0].startswith("Viewing as user carol")
-
-
-def test_an_identity_that_nobody_pushed_has_a_page(filled: Remote) -> None:
-    page = Seen(filled, identity("Ghosts", "group", "no such provider"))
-
-    assert page.heading == "group Ghosts"
-    assert page.facts()["State"] == "unresolved"
-    assert page.facts()["Provider"] == "no such provider (none of this name)"
-
-
-# Requests
-
-
-def test_requests_come_newest_first_and_by_status(filled: Remote) -> None:
-    page = Seen(filled, ASKED)
-    numbers = [int(row[4]) for row in page.rows()]
-    assert numbers == sorted(numbers, reverse=True)
-    assert [row[2] for row in Seen(filled, ASKED, status="4").rows()] == ["400 INVALID_JSON", "404 NOT_FOUND"]
-    assert len(Seen(filled, ASKED, path="DOCUMENTS/batch").rows()) == 1
-    assert "No request is like that." in Seen(filled, ASKED, status="5").main
-
-
-def test_requests_of_another_organization_are_not_listed(filled: Remote) -> None:
-    page = Seen(filled, "/browse/other/requests")
-
-    assert "No request has come yet." in page.main
-    Seen(filled, "/browse/other/requests/1", 404)
-
-
-def test_keys_and_signatures_are_not_shown(filled: Remote) -> None:
-    filled.client.put(filled.documents, params={"documentId": "https://example.com/k"}, json={"data": f"key {KEY}"})
-    numbers = range(1, len(Seen(filled, ASKED).rows()) + 1)
-    pages = [Seen(filled, ASKED), *(Seen(filled, f"{ASKED}/{number}") for number in numbers)]
-
-    upload = next(page for page in pages[1:] if "/_storage/" in page.main)
-    assert upload.facts()["X-Amz-Signature"] == "(not shown)"
-    assert all(KEY not in page.source for page in pages)
-    assert sum("key (not shown)" in page.main for page in pages) == 1
-
-
-def test_a_batch_shows_its_container_and_its_items(filled: Remote) -> None:
-    (row,) = Seen(filled, ASKED, path="documents/batch").rows()
-    page = Seen(filled, f"{ASKED}/{row[4]}")
-
-    shown = page.all("pre")[0].text()
-    assert shown.startswith('{\n  "addOrUpdate": [\n    {\n      "documentId": "https://wiki.example.com/page/0000"')
-    assert "and 51 more" in page.section("Items")
-    assert Seen(filled, item("https://wiki.example.com/page/0000")).facts()["Last request for it"] == f"number {row[4]}"
-
-
-def test_a_large_body_is_shown_as_it_came_and_not_whole(filled: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_requests, "PARSED_BYTES", 10_000)
-    filled.put("https://example.com/large", {"data": "x" * 100_000, "permissions": [allowed("user:a")]})
-    page = Seen(filled, Seen(filled, ASKED).all("main table a")[0].attributes["href"] or "")
-
-    assert len(page.all("pre")[0].text()) == page_requests.SHOWN_CHARACTERS
-    assert "Too much to be laid out, so as it came. The first 65,536 characters are shown." in page.main
-
-
-def test_a_body_that_is_no_json_is_shown_as_text(filled: Remote) -> None:
-    page = Seen(filled, Seen(filled, ASKED).all("main table a")[0].attributes["href"] or "")
-    assert page.all("pre")[0].text() == '{"broken": (not shown)'
-    assert "Not JSON." in page.main
-
-
-def test_a_body_that_left_the_log_is_said_to_be_gone(start: Start) -> None:
-    remote = start(request_log_bytes=10)
-    remote.put("https://example.com/x")
-
-    assert "It is no longer kept." in Seen(remote, f"{ASKED}/1").main
-
-
-def test_hostile_uris_keep_their_own_page(filled: Remote) -> None:
-    for uri in HOSTILE:
-        page = Seen(filled, item(uri))
-        assert page.facts()["Unique id"].startswith("42.")
-        assert len(page.heading) < 400
-    assert LONG in html.unescape(Seen(filled, item(LONG)).source)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import lzma
+import sqlite3
 import zlib
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,16 @@ class TestDelay:
         assert remote.uris() == ["http://a"]
         for bad in ("", "[]", '{"advance": -1}', '{"advance": "nan"}'):
             assert remote.client.post("/_emulator/clock", content=bad).status_code == 400
+
+    def test_a_database_from_before_fields_is_read(self, start: Start, tmp_path: Path) -> None:
+        first = start(data_dir=tmp_path)
+        first.put("http://a", {"color": "red", "permissions": READABLE})
+        assert first.uris() == ["http://a"]
+        first.client.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "emulator.db")) as database:
+            database.execute("ALTER TABLE items DROP COLUMN fields")
+        second = start(data_dir=tmp_path, clock=first.clock)
+        assert second.uris("@color==red") == ["http://a"]
 
     def test_what_waits_survives_a_restart(self, start: Start, tmp_path: Path) -> None:
         first = start(delay=60.0, data_dir=tmp_path)

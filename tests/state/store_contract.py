@@ -26,6 +26,7 @@ from reconciler.state.journal import (
     Intent,
     Outcome,
     RunInfo,
+    Usage,
     advance,
     advance_state_only,
 )
@@ -90,7 +91,8 @@ class StoreContract:
         assert store.target() is None
         assert store.fingerprints() == {}
         assert list(store.rows()) == list(store.rows(["item/a/b"])) == list(store.journal()) == []
-        assert store.unsettled() == store.runs() == store.rejected() == ()
+        assert store.unsettled() == store.runs() == store.rejected() == store.activities() == ()
+        assert (store.highest_ordering_id(), store.usage_since("")) == (0, Usage())
         with store.reading():
             assert store.base() == StateBase("", 0)
 
@@ -257,6 +259,62 @@ class StoreContract:
                 accept(writer, Effect((resource("x", allowed=f"user/corp/{number}"),)), ordering_id=8 + number)
         last = resource("x", allowed="user/corp/2")
         assert {row.resource for row in open_store().rows()} == {*kept, last}
+
+    def test_the_remote_may_have_chosen_the_ordering_id(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            ticket = writer.intent(intent_for(put("a"), ordering_id=7))
+            writer.settle(ticket, Outcome.ACCEPTED, at=LATER, effect=put("a"), ordering_id=2**62)
+        (row,) = open_store().rows()
+        assert row.ordering_id == 2**62
+        assert open_store().highest_ordering_id() == 7, "of our own"
+
+    def test_the_highest_ordering_id_outlives_what_it_was_given_to(self, open_store: OpenStore) -> None:
+        """Also when it was refused, or nobody knows: a lower one afterwards might be dropped (push-api.md 5.4)."""
+        with running(open_store()) as writer:
+            accept(writer, put("a"), 1, 50)
+            accept(writer, Effect(deletes=(address("a"),)), 2, 60)
+            writer.settle(writer.intent(intent_for(put("b"), 3, 55)), Outcome.REFUSED, at=LATER)
+            assert open_store().highest_ordering_id() == 60
+            writer.intent(intent_for(put("b"), 4, 70))
+        assert open_store().highest_ordering_id() == 70
+
+    def test_usage_counts_what_may_have_been_taken_since_a_moment(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            for call, (kind, at, outcome) in enumerate(
+                (
+                    ("item-batch", NOW, Outcome.ACCEPTED),
+                    ("item-put", LATER, Outcome.ACCEPTED),
+                    ("item-batch", LATER, Outcome.UNKNOWN),
+                    ("item-batch", LATER, Outcome.REFUSED),
+                    ("stream-load", LATER, None),
+                    ("identity-batch", LATER, Outcome.ACCEPTED),
+                    ("identity-put", LATER, Outcome.ACCEPTED),
+                ),
+                1,
+            ):
+                ticket = writer.intent(Intent(call, kind, "r", call, at, put("a", "b", "c").covers))
+                if outcome is not None:
+                    writer.settle(ticket, outcome, at=at)
+            writer.forget([address("x")], at=LATER)
+        store = open_store()
+        assert store.usage_since(LATER) == Usage(calls=1 + 2 + 2 + 2 + 1, items=9)
+        assert store.usage_since(NOW) == Usage(calls=10, items=12)
+        assert store.usage_since("2026-03-02") == Usage()
+
+    def test_activities_are_what_was_recorded_last(self, open_store: OpenStore) -> None:
+        told = (("blog", "organizations/o/sources/b/status"), ("handbook", "organizations/o/sources/h/status"))
+        with running(open_store()) as writer:
+            writer.record_activities(reversed(told))
+            assert open_store().activities() == told
+        serial = open_store().base().serial
+        with open_store().lock(lock_info()) as writer:
+            writer.record_activities(told[:1])  # no run is needed
+        assert open_store().activities() == told[:1]
+        with open_store().lock(lock_info()) as writer:
+            writer.record_activities(())
+        assert (open_store().activities(), open_store().base().serial) == ((), serial)
+        with pytest.raises(RuntimeError):
+            writer.record_activities(told)
 
     # --- doubt -----------------------------------------------------------------------------------
 

@@ -44,6 +44,9 @@ READ = {
     "runs": lambda store: store.runs(),
     "journal": lambda store: list(store.journal()),
     "rejected": lambda store: store.rejected(),
+    "highest ordering id": lambda store: store.highest_ordering_id(),
+    "usage": lambda store: store.usage_since(""),
+    "activities": lambda store: store.activities(),
 }
 
 
@@ -320,3 +323,18 @@ def test_system_that_refuses(opened: Callable[[Path], SqliteStore], tmp_path: Pa
     assert found == expected
     assert opened(path).base() == StateBase(LINEAGE, 1)
     assert len(opened(path).fingerprints()) == 1
+
+
+def test_a_state_of_an_earlier_version_gets_the_index_of_ordering_ids(open_store: OpenStore, path: Path) -> None:
+    with running(open_store()) as writer:
+        accept(writer, put("a"), 1, 50)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX journal_ordering")
+    connection.close()
+    assert open_store().highest_ordering_id() == 50
+    with running(open_store(), "run-2"):
+        pass
+    connection = sqlite3.connect(path)
+    (plan,) = connection.execute("EXPLAIN QUERY PLAN SELECT max(ordering_id) FROM journal").fetchall()
+    connection.close()
+    assert "journal_ordering" in plan[3]

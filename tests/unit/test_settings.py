@@ -1,17 +1,25 @@
-"""The API key: found where the project says, refused when it is no key, and never shown."""
+"""What an environment says of its remote: the API key, which nothing shows, and the way there."""
 
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import sys
 from pathlib import Path
+from unittest import mock
 
+import certifi
 import pytest
 
+from reconciler.cli.remote import Remote, connect
+from reconciler.cli.session import open_session
 from reconciler.manifest.project import ApiKey
 from reconciler.problems import UsageError
+from reconciler.pushapi.network import Network
+from reconciler.pushapi.retry import RetryPolicy
 from reconciler.settings import Secret, find_api_key
+from tests.builders import Folder
 
 CANARY = "xx-canary-key"
 
@@ -88,3 +96,92 @@ def test_what_cannot_be_a_key_is_not_repeated(value: str, tmp_path: Path) -> Non
     (problem,) = caught.value.problems
     assert problem.code == "api-key-unusable"
     assert value not in f"{problem}"
+
+
+# -- the way to the remote -------------------------------------------------------------------------
+
+PASSWORD = "pa55word"
+
+
+def read(folder: Folder, environment: str) -> Remote:
+    """Return the remote of a project whose environment says that."""
+    folder.write("reconciler.yaml", f"environments:\n  prod: {{organization: org, {environment}}}\n")
+    with (
+        mock.patch.dict(os.environ, {"COVEO_API_KEY": CANARY}),
+        open_session(str(folder.root), "prod", use_cache=False) as session,
+        connect(session) as remote,
+    ):
+        return remote
+
+
+@pytest.mark.parametrize(
+    ("environment", "push", "platform"),
+    [
+        ("region: eu", "https://api-eu.cloud.coveo.com/push/v1", "https://platform-eu.cloud.coveo.com"),
+        ("region: hipaa", "https://apihipaa.cloud.coveo.com/push/v1", "https://platformhipaa.cloud.coveo.com"),
+        ("region: legacy", "https://push.cloud.coveo.com/v1", "https://platform.cloud.coveo.com"),
+        ("target: 'http://127.0.0.1:1/v1'", "http://127.0.0.1:1/v1", "http://127.0.0.1:1"),
+        ("target: 'http://127.0.0.1:1'", "http://127.0.0.1:1/push/v1", "http://127.0.0.1:1"),
+    ],
+)
+def test_where_an_environment_leads(folder: Folder, environment: str, push: str, platform: str) -> None:
+    remote = read(folder, environment)
+    assert (remote.hosts.push, remote.hosts.platform) == (push, platform)
+    assert remote.api_key.reveal() == CANARY
+
+
+@pytest.mark.parametrize(
+    ("environment", "pace"),
+    [
+        ("region: us", "Pace(250 calls per 300 s, 15,000 calls a day)"),
+        ("region: us, quotas: {burstCalls: 150, callsPerDay: 10000}", "Pace(150 calls per 300 s, 10,000 calls a day)"),
+        ("target: 'http://127.0.0.1:1'", "Pace()"),
+        ("target: emulator", "Pace()"),
+        ("target: emulator, quotas: {burstCalls: 9, burstSeconds: 2}", "Pace(9 calls per 2 s)"),
+    ],
+)
+def test_the_pace_is_the_published_one_for_real_remotes(folder: Folder, environment: str, pace: str) -> None:
+    assert repr(read(folder, environment).pace) == pace
+
+
+def test_the_deadline_the_proxy_and_the_certificates_are_the_environments(folder: Folder) -> None:
+    path = folder.write("ca/company.pem", Path(certifi.where()).read_bytes())
+    remote = read(folder, "retryFor: 900, proxy: 'http://proxy.example:3128', caFile: ca/company.pem")
+    assert remote.policy == RetryPolicy(attempts=None, deadline=900)
+    assert remote.network == Network("http://proxy.example:3128", str(path))
+    assert read(folder, "target: emulator, proxy: 'http://proxy.example:3128'").network == Network()
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, "file-missing"), (b"no certificate", "ca-file-unusable")])
+def test_certificates_that_cannot_be_used_are_told_before_any_call(
+    folder: Folder, content: bytes | None, code: str
+) -> None:
+    if content is not None:
+        folder.write("ca.pem", content)
+    with pytest.raises(UsageError) as caught:
+        read(folder, "region: us, caFile: ca.pem")
+    (problem,) = caught.value.problems
+    assert (problem.code, "ca.pem" in problem.what) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "column"),
+    [
+        (f"proxy: 'http://me:{PASSWORD}@proxy.example:3128'", "secret-in-manifest", 36),
+        (f"proxy: 'me:{PASSWORD}@proxy.example:3128'", "secret-in-manifest", 36),
+        (f"target: 'https://me:{PASSWORD}@remote.example'", "secret-in-manifest", 37),
+        ("proxy: 'socks5://proxy.example:1080'", "bad-proxy", 36),
+        ("proxy: proxy.example", "bad-proxy", 36),
+        ("proxy: 'http://proxy.example:port'", "bad-proxy", 36),
+        ("caFile: ../company.pem", "path-outside", 37),
+        ("caFile: /etc/company.pem", "path-outside", 37),
+    ],
+)
+def test_bad_ways_are_placed_and_passwords_not_repeated(
+    folder: Folder, environment: str, code: str, column: int
+) -> None:
+    folder.write("reconciler.yaml", f"environments:\n  prod: {{organization: org, {environment}}}\n")
+    ran = folder.run("-e", "prod", "validate")
+    assert ran.code == 1
+    assert f"reconciler.yaml:2:{column}: error[{code}]" in ran.err + ran.out
+    assert PASSWORD not in ran.err + ran.out

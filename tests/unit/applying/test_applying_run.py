@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -67,9 +67,14 @@ class Book:
         self._write("intent", ticket, intent.call, intent.kind, intent.ordering_id, intent.at, intent.covers)
         return ticket
 
-    def settle(self, ticket: int, outcome: Outcome, *, at: str, effect: Effect = Effect(), detail: str = "") -> int:  # noqa: B008
-        self._write("settle", ticket, outcome.value, at, effect, detail)
+    def settle(self, ticket: int, outcome: Outcome, *, at: str, **more: Any) -> int:
+        line = ("settle", ticket, outcome.value, at, more.get("effect", Effect()), more.get("detail", ""))
+        chosen = more.get("ordering_id")
+        self._write(*line, *(() if chosen is None else (chosen,)))
         return 0
+
+    def record_activities(self, activities: Iterable[tuple[str, str]]) -> None:
+        self._write("activities", tuple(activities))
 
     def record_state_only(self, effect: Effect, *, at: str) -> int:
         self._write("state-only", effect, at)
@@ -196,7 +201,7 @@ def test_the_first_call_that_is_not_accepted_ends_the_run(error: Exception, outc
         StageStarted("items", 2),
         CallStarted(second),
         CallFailed(second, PROBLEM, outcome),
-        tally,
+        replace(tally, failures=(CallFailed(second, PROBLEM, outcome),)),
     ]
     assert book.lines[2:] == [
         ("intent", 1, 1, "identity-put", 1000, "t", covers(STAFF)),

@@ -146,6 +146,7 @@ def test_which_field_holds_which_type(kind: FieldType, fitting: str) -> None:
 def test_several_values_want_a_multi_value_facet() -> None:
     assert codes(M, Field("k", "STRING")) == ["field-not-multi-value"]
     assert codes(M, Field("k", "STRING", multi=True)) == []
+    assert codes(M, Field("language", "STRING"), key="language") == []
 
 
 def test_an_unknown_type_proves_nothing() -> None:

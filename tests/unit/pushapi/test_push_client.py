@@ -123,7 +123,7 @@ def send(remote: Remote, changes: list[Change], bodies: Bodies | None = None, **
         return client.send(
             call,
             ordering_id=1700000000000,
-            resources=(resources[covered.address] for covered in call.covers),
+            resources=[resources[covered.address] for covered in call.covers],
             bodies=bodies or Bodies(),
             context=CONTEXT,
             where="call 7 of 12, PUT sources/s/documents",
@@ -220,7 +220,7 @@ def test_a_batch_is_three_requests_and_storage_never_sees_the_key() -> None:
 
     assert (batch.method, batch.content) == ("PUT", b"")
     assert str(batch.url) == (
-        f"{BASE}/organizations/org/sources/sid/documents/batch?fileId=file-1&orderingId=1700000000000"
+        f"{BASE}/organizations/org/sources/sid/documents/batch?orderingId=1700000000000&fileId=file-1"
     )
     assert accepted == Accepted(202, ("r-upload", "r-batch"), len(upload.content))
 

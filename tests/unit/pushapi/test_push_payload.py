@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import random
 import tracemalloc
 import zlib
 from collections.abc import Iterable
@@ -13,20 +12,17 @@ from typing import Any, BinaryIO
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reconciler.calls.call import Call
 from reconciler.calls.compile import compile_calls, payload_resources
 from reconciler.calls.context import SourceRef, WireContext
-from reconciler.calls.wire import Body, body_bound
+from reconciler.calls.wire import Body, Wire
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json, permanent_id
 from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change
-from reconciler.problems import ManifestError
 from reconciler.pushapi import content
-from reconciler.pushapi.payload import Spool, batch_payload, single_payload
+from reconciler.pushapi.payload import Parcel, Payload, Spool
 
 CONTEXT = WireContext("org", {"s": SourceRef("sid", "corp")}, {"corp": "pid"})
 ADDRESS = Address("item/s/https://x/a")
@@ -72,25 +68,13 @@ def compiled(changes: list[Change]) -> tuple[Call, list[Resource | None]]:
     return call, [resources[covered.address] for covered in call.covers]
 
 
-def written(body: Body, bodies: Bodies) -> dict[str, Any]:
-    spool = Spool()
-    try:
-        spool.write(b"{")
-        content.write_content(spool, body, bodies, ADDRESS, b"")
-        assert spool.tell() - 1 <= body_bound(body.size)
-        spool.write(b"}")
-        value: dict[str, Any] = orjson.loads(spool.finish().read())
-    finally:
-        spool.close()
-    return value
+def parcel(call: Call, resources: Iterable[Resource | None], bodies: content.BodySource) -> Parcel:
+    return Parcel(call, list(resources), bodies, Wire(CONTEXT))
 
 
-def unpacked(value: dict[str, Any]) -> bytes:
-    if "data" in value:
-        assert list(value) == ["data"]
-        return str(value["data"]).encode()
-    assert list(value) == ["compressedBinaryData"]
-    return zlib.decompress(base64.b64decode(value["compressedBinaryData"], validate=True))
+def batch_payload(call: Call, resources: Iterable[Resource | None], bodies: content.BodySource) -> Payload:
+    """The batch file of a call none of whose bodies travels apart."""
+    return parcel(call, resources, bodies).batch({})
 
 
 def test_a_batch_of_items() -> None:
@@ -105,7 +89,7 @@ def test_a_batch_of_items() -> None:
     changes.append(Change(gone.address, Action.DELETE, "removed", gone, None))
     call, resources = compiled(changes)
     bodies = Bodies({promised(raw).sha256: raw for raw in (text, binary, b"")})
-    with batch_payload(call, resources, bodies, CONTEXT) as payload:
+    with batch_payload(call, resources, bodies) as payload:
         raw = b"".join(payload.pieces())
         assert raw == b"".join(payload.pieces())
     assert len(raw) == payload.size <= call.size
@@ -142,7 +126,7 @@ def test_a_batch_of_identities() -> None:
             change(Kind.ALIAS, "user:u", {"mappings": ["user/Email Security Provider/u@x"]}),
         ]
     )
-    with batch_payload(call, resources, Bodies({}), CONTEXT) as payload:
+    with batch_payload(call, resources, Bodies({})) as payload:
         assert orjson.loads(payload.file.read()) == {
             "members": [
                 {"identity": {"name": "g", "type": "GROUP"}, "members": [{"name": "u", "type": "USER"}]},
@@ -171,10 +155,10 @@ def sent(changes: list[Change]) -> list[tuple[str, str, bytes]]:
     for call in compile_calls(changes, CONTEXT).calls:
         given = [resources[covered.address] for covered in call.covers]
         if call.is_batch:
-            with batch_payload(call, given, Bodies({}), CONTEXT) as payload:
+            with batch_payload(call, given, Bodies({})) as payload:
                 raw = payload.file.read()
         else:
-            raw = single_payload(call, given, Bodies({}), CONTEXT)
+            raw = parcel(call, given, Bodies({})).single({})
         assert len(raw) <= call.size
         sent.append((call.method, call.path.rpartition("/")[2], raw))
     return sent
@@ -183,7 +167,7 @@ def sent(changes: list[Change]) -> list[tuple[str, str, bytes]]:
 def test_a_batch_of_destroyed_users() -> None:
     changes = [removed(Kind.USER, name, "destroy") for name in "abc"]
     call, _ = compiled(changes)
-    with batch_payload(call, [None, None, None], Bodies({}), CONTEXT) as payload:
+    with batch_payload(call, [None, None, None], Bodies({})) as payload:
         assert orjson.loads(payload.file.read()) == {
             "deleted": [{"identity": {"name": name, "type": "USER"}} for name in "abc"]
         }
@@ -236,130 +220,21 @@ def test_an_alias_that_goes_alone_keeps_the_well_knowns_of_its_identity() -> Non
 def test_single_payloads() -> None:
     call, resources = compiled([item("https://x/a", promised(b"text"))])
     bodies = Bodies({promised(b"text").sha256: b"text"})
-    assert single_payload(call, resources, bodies, CONTEXT) == (
+    assert parcel(call, resources, bodies).single({}) == (
         b'{"permanentid":"3a1b40c4e355413d36e35a7d1cd47a8641f359d3f846628e2f58b7d1e6b1","data":"text"}'
     )
     gone = Resource(ADDRESS, b"{}")
     call, resources = compiled([Change(ADDRESS, Action.DELETE, "removed", gone, None)])
-    assert single_payload(call, resources, bodies, CONTEXT) == b""
+    assert parcel(call, resources, bodies).single({}) == b""
 
 
 def test_other_resources_than_the_calls_are_refused() -> None:
     call, _ = compiled([item("https://x/a"), item("https://x/b"), item("https://x/c")])
     _, others = compiled([item("https://x/c"), item("https://x/d"), item("https://x/e")])
     with pytest.raises(ValueError, match="bug in reconciler"):
-        batch_payload(call, others, Bodies({}), CONTEXT)
+        batch_payload(call, others, Bodies({}))
     with pytest.raises(ValueError, match="shorter"):
-        batch_payload(call, [], Bodies({}), CONTEXT)
-
-
-@settings(deadline=None)
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.sampled_from([1, 5, 4000, 30_000]))
-def test_any_text_arrives_within_its_bound(text: str, times: int) -> None:
-    raw = (text * times).encode()
-    body = promised(raw)
-    assert unpacked(written(body, Bodies({body.sha256: raw}))) == raw
-
-
-@given(st.binary(), st.sampled_from([1, 40_000]))
-def test_any_bytes_arrive_within_their_bound(part: bytes, times: int) -> None:
-    raw = part * times
-    body = promised(raw, "binary")
-    assert unpacked(written(body, Bodies({body.sha256: raw}))) == raw
-
-
-@pytest.mark.parametrize("size", [0, 1, 1000, content.SMALL, content.SMALL + 1, 3 * content.SMALL + 7, 200_001])
-@pytest.mark.parametrize("unit", [b"a", b'"', b"\x01", "é".encode(), "😀".encode()])
-def test_text_around_the_sizes_where_its_handling_changes(unit: bytes, size: int) -> None:
-    raw = unit * (size // len(unit))
-    body = promised(raw)
-    value = written(body, Bodies({body.sha256: raw}))
-    assert unpacked(value) == raw
-    if unit == b"a":
-        assert "data" in value
-
-
-@pytest.mark.parametrize("size", [1, 1000, content.SMALL, content.SMALL + 1, 1_000_003])
-def test_random_bytes_do_not_compress_and_still_fit(size: int) -> None:
-    raw = random.Random(size).randbytes(size)
-    body = promised(raw, "binary")
-    assert unpacked(written(body, Bodies({body.sha256: raw}))) == raw
-
-
-COMPRESSOBJ = zlib.compressobj
-
-
-class Inflating:
-    """A compressor that is valid but worse than promised, as some builds are at low levels."""
-
-    def __init__(self, level: int) -> None:
-        self._inner = COMPRESSOBJ(0)
-
-    def compress(self, data: bytes) -> bytes:
-        return b"".join(
-            self._inner.compress(data[at : at + 10]) + self._inner.flush(zlib.Z_FULL_FLUSH)
-            for at in range(0, len(data), 10)
-        )
-
-    def flush(self) -> bytes:
-        return self._inner.flush()
-
-
-@pytest.mark.parametrize("size", [0, 5, 1000, content.SMALL, content.SMALL + 1, 70_000, 500_000])
-def test_the_bound_holds_whatever_the_zlib(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compress(data: bytes, level: int) -> bytes:
-        worse = Inflating(level)
-        return worse.compress(data) + worse.flush()
-
-    monkeypatch.setattr(content.zlib, "compressobj", Inflating)  # type: ignore[attr-defined]
-    monkeypatch.setattr(content.zlib, "compress", compress)  # type: ignore[attr-defined]
-    raw = random.Random(size).randbytes(size)
-    body = promised(raw, "binary")
-    value = written(body, Bodies({body.sha256: raw}))
-    monkeypatch.undo()
-    assert unpacked(value) == raw
-
-
-@pytest.mark.parametrize("encoding", ["text", "binary"])
-@pytest.mark.parametrize("size", [10, content.SMALL + 10])
-@pytest.mark.parametrize("changed", ["other", "longer", "shorter", "not text"])
-def test_a_body_that_changed_is_named_and_nothing_is_built(encoding: str, size: int, changed: str) -> None:
-    raw = b"a" * size
-    body = promised(raw, encoding)
-    now = {
-        "other": b"b" + raw[1:],
-        "longer": raw + b"a" * 10_000_000,
-        "shorter": raw[:-1],
-        "not text": b"\xff" * size,
-    }[changed]
-
-    class Named(io.BytesIO):
-        name = "content/page.html"
-
-    class Changed(Bodies):
-        def open(self, sha256: str, /) -> BinaryIO:
-            return Named(now)
-
-    with pytest.raises(ManifestError) as caught:
-        written(body, Changed({}))
-    [problem] = caught.value.problems
-    assert problem.code == "body-changed"
-    assert problem.what == ('the body of "item/s/https://x/a" (content/page.html) is not what the plan was made from')
-
-
-@pytest.mark.parametrize("size", [10, content.SMALL + 10])
-@pytest.mark.parametrize("end", [b"\xff", "é".encode()[:1]])
-def test_promised_text_that_is_none(size: int, end: bytes) -> None:
-    raw = b"a" * size + end
-    with pytest.raises(ManifestError) as caught:
-        written(promised(raw), Bodies({promised(raw).sha256: raw}))
-    assert [problem.code for problem in caught.value.problems] == ["body-not-text"]
-
-
-def test_a_body_that_is_nowhere() -> None:
-    with pytest.raises(ManifestError) as caught:
-        written(promised(b"a"), Bodies({}))
-    assert [problem.code for problem in caught.value.problems] == ["body-missing"]
+        batch_payload(call, [], Bodies({}))
 
 
 @pytest.mark.parametrize("encoding", ["text", "binary"])
@@ -375,11 +250,14 @@ def test_a_large_body_never_sits_in_memory(encoding: str) -> None:
 
     changes = [item("https://x/a", Body(encoding, digest.hexdigest(), size))]
     call, resources = compiled(changes)
+    made = parcel(call, resources, Large())
+    [covered] = made.apart()
     tracemalloc.start()
     try:
-        with batch_payload(call, resources, Large(), CONTEXT) as payload:
+        with made.body(covered) as payload:
             _, peak = tracemalloc.get_traced_memory()
             assert payload.size <= call.size
+            assert sum(map(len, payload.pieces())) == payload.size
     finally:
         tracemalloc.stop()
     assert peak < 16_000_000
@@ -395,7 +273,7 @@ def many(count: int, size: int) -> tuple[list[Change], Bodies]:
 def test_ten_thousand_small_items_fill_one_payload() -> None:
     changes, bodies = many(10_000, 1000)
     call, resources = compiled(changes)
-    with batch_payload(call, resources, bodies, CONTEXT) as payload:
+    with batch_payload(call, resources, bodies) as payload:
         assert 10_000_000 < payload.size <= call.size
 
 

@@ -13,9 +13,13 @@ from reconciler.applying.events import (
     CallRetried,
     CallStarted,
     Event,
+    Noted,
+    Paused,
     RunFinished,
     RunStarted,
     StageStarted,
+    StatusTold,
+    Stopping,
 )
 from reconciler.problems import Problem
 from reconciler.rendering.progress import BarReporter, LineReporter, Reporter, event_line, render_report
@@ -32,9 +36,14 @@ PROBLEM = Problem(
 
 EVENTS: tuple[Event, ...] = (
     RunStarted("r\x1b1", 3, 4),
+    StatusTold("src\x1b", "REBUILD"),
+    Noted(Problem("remote-failing", "HTTP 503\n", where="POST a/status")),
     StageStarted("identities", 1),
     CallStarted(FIRST),
     CallRetried(FIRST, 2, 1.5, "HTTP 429\n"),
+    Paused(12.4, "250 calls per 300 s"),
+    Stopping(1),
+    Stopping(3),
     CallAccepted(FIRST, 202, 0.34, 1234),
     StageStarted("[bold]items[/bold]", 1),
     CallStarted(SECOND),
@@ -44,9 +53,14 @@ EVENTS: tuple[Event, ...] = (
 
 LINES = """\
 run r\\x1b1: 3 calls for 4 resources
+source "src\\x1b": told REBUILD
+note[remote-failing]: POST a/status: HTTP 503\\n
 stage identities: 1 call
 call 1 of 3, PUT organizations/acme/providers/prov1/permissions/batch: 2 resources
 call 1 of 3: attempt 2 in 1.5 s, after HTTP 429\\n
+waiting 12 s for 250 calls per 300 s
+stopping after this call; once more to stop at once
+stopping after these 3 calls; once more to stop at once
 call 1 of 3: accepted (HTTP 202), 1,234 B in 0.3 s
 stage [bold]items[/bold]: 1 call
 call 2 of 3, PUT organizations/acme/sources/src1/documents/batch: 1 resource
@@ -105,6 +119,15 @@ def test_report_of_a_run_that_is_not() -> None:
         "  to go on:\n"
         "      reconciler apply -e prod\n"
     )
+
+
+def test_several_failures_are_listed_once_more_at_the_end() -> None:
+    failures = tuple(CallFailed(FIRST, PROBLEM, "refused") for _ in range(12))
+
+    assert render_report(RunFinished(1, 12, 0, 0, 1.0, failures)).splitlines()[1:12] == [
+        *["  call 1: refused, call-refused: HTTP 400: \\x1b[2J\\nforged"] * 10,
+        "  and 2 more calls",
+    ]
 
 
 def test_every_event_has_a_line() -> None:

@@ -11,6 +11,7 @@ import pytest
 from reconciler.calls.context import SourceRef, WireContext
 from reconciler.model.address import Kind
 from reconciler.model.canonical import permanent_id
+from reconciler.model.identity import Identity
 from reconciler.planning.fields import Field, Fields, Rule
 from reconciler.state.rows import RecordedRow
 from reconciler.verifying.compare import expected_values
@@ -52,8 +53,17 @@ class Index:
     def provider_members(self, provider_id: str) -> Iterator[dict[str, Any]]:
         return iter(())
 
-    group_members = identity_parents = logs = lambda self, *_: iter(())
-    item_permissions = source
+    def group_members(self, provider_id: str, group: Identity) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def identity_parents(self, provider_id: str, identity: Identity) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def logs(self, source_ids: Sequence[str], since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def item_permissions(self, uri: str) -> dict[str, Any]:
+        return {}
 
 
 def report(index: Index, fields: Fields | None = FIELDS, **items: dict[str, Any]) -> Report:
@@ -108,14 +118,16 @@ def test_what_vanishes_is_counted_by_source_and_key_and_fails_no_item() -> None:
         Index(a={"price": 5}, b={}, c={}), a={"price": 5, "color": "red"}, b={"color": "blue", "size": 7}, c={}
     )
     assert of_items(found) == []
-    assert found.metadata == Metadata(
-        (Vanishing("handbook", "color", 2, "item/handbook/x:a"),), visible=1, invisible=3
-    )
+    assert found.metadata == Metadata((Vanishing("handbook", "color", 2, "item/handbook/x:a"),), visible=1, invisible=3)
 
 
 def test_what_the_index_shows_does_not_vanish() -> None:
     found = report(Index(a={"color": "red"}), a={"color": "red"})
-    assert found.metadata == Metadata((), visible=0, invisible=1)
+    assert found.metadata == Metadata((), visible=1, invisible=0)
+
+
+def test_what_was_not_looked_at_is_not_said_to_vanish() -> None:
+    assert report(Index(), a={"color": "red"}).metadata == Metadata((), visible=0, invisible=0)
 
 
 def test_without_fields_nothing_is_compared() -> None:
@@ -126,8 +138,9 @@ def test_without_fields_nothing_is_compared() -> None:
 
 def test_an_item_that_cannot_be_searched_for_is_not_compared() -> None:
     """Its permissions alone tell that it is there."""
-    found = report(Index(), **{'"': {"price": 5}})
-    assert [code for _, _, code, _ in of_items(found)] == []
+    found = report(Index(), **{'"': {"price": 5, "color": "red"}})
+    assert of_items(found) == []
+    assert found.metadata == Metadata((), visible=0, invisible=2)
 
 
 @pytest.mark.parametrize("key", ["permanentid", "source", "uri"])
