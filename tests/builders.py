@@ -35,6 +35,7 @@ REPOSITORY = Path(__file__).parents[1]
 ORGANIZATION = "mycoveocloudv2organizationg8tp8wu3"
 SOURCE_ID = "mysourceidg3c5d1r2"
 SHARED_ID = "mysourceidb10g"
+CATALOG_ID = "mysourceidca7a10g"
 PROVIDER_ID = "mysecurityidentityprovider8d9s8d"
 EMAIL = "Email Security Provider"
 KEY = "xx-canary-5f2c9d1e-never-shown"
@@ -53,7 +54,11 @@ guardrails: {{deletes: 100%}}
 
 OPTIONS = EmulatorOptions(
     organizations=(ORGANIZATION,),
-    sources=(SourceOptions(SOURCE_ID, "SECURED", PROVIDER_ID), SourceOptions(SHARED_ID, "SHARED")),
+    sources=(
+        SourceOptions(SOURCE_ID, "SECURED", PROVIDER_ID),
+        SourceOptions(SHARED_ID, "SHARED"),
+        SourceOptions(CATALOG_ID, "SHARED", kind="catalog"),
+    ),
     providers=(ProviderOptions(PROVIDER_ID),),
     api_key=KEY,
 )
@@ -281,7 +286,7 @@ def _shown(info: Mapping[str, str]) -> str:
 
 # -- what the remote should hold -------------------------------------------------------------------
 
-_SOURCES = {"handbook": SOURCE_ID, "blog": SHARED_ID}
+_SOURCES = {"handbook": SOURCE_ID, "blog": SHARED_ID, "shop": CATALOG_ID}
 _PROVIDERS = {"corp": PROVIDER_ID}
 _PERMISSION_TYPES = {"user": "User", "group": "Group", "virtual-group": "VirtualGroup", "unknown": "Unknown"}
 

@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Generator
-from contextlib import closing, nullcontext, redirect_stdout
+from contextlib import closing, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -278,11 +278,17 @@ def _follow(events: Generator[Event, None, None], recorder: Recorder, go_on: str
     finished = None
     # Closed at once when showing them fails, and not when somebody collects the garbage: the run ends here.
     with closing(events), reporter:
-        for event in events:
-            reporter.handle(event)
-            recorder.handle(event)
-            if isinstance(event, RunFinished):
-                finished = event
+        try:
+            for event in events:
+                reporter.handle(event)
+                recorder.handle(event)
+                if isinstance(event, RunFinished):
+                    finished = event
+        except (KeyboardInterrupt, SystemExit) as error:
+            # It may have come while an event was shown: closing would wait for the calls in flight.
+            with suppress(KeyboardInterrupt, SystemExit):
+                events.throw(error)
+            raise
     assert finished is not None
     click.echo(render_report(finished, go_on=go_on), err=True, nl=False)
     return finished

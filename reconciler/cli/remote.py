@@ -136,7 +136,7 @@ def emulator_options(project: Project) -> EmulatorOptions:
     return EmulatorOptions(
         organizations=(project.environment.organization,),
         sources=tuple(
-            SourceOptions(source.id, _VISIBILITY[source.visibility], ids.get(source.provider or ""))
+            SourceOptions(source.id, _VISIBILITY[source.visibility], ids.get(source.provider or ""), source.kind)
             for source in project.sources
         ),
         providers=tuple((provider.id, provider.cascades_to) for provider in project.providers),

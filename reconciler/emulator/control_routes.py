@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.items import Item
-from reconciler.emulator.replies import Refusal, invalid_json, invalid_parameter, reply
+from reconciler.emulator.replies import Refusal, invalid_json, invalid_parameter, organization_not_found, reply
 from reconciler.emulator.views import Access, permission_of
 from reconciler.emulator.wire import identity_type
 
@@ -100,6 +100,8 @@ class _Control:
         """Answer who sees one item: `?source=&uri=` and, with several of them, `&organization=`."""
         await self._engine.settle()
         organization = self._asked_organization(request)
+        if organization not in self._engine.options.organizations:
+            return organization_not_found(organization).response()
         found = self._engine.source(organization, request.query_params.get("source", ""))
         item = found and self._engine.items.one([found[0]], request.query_params.get("uri", ""))
         if not found or not item:
@@ -112,6 +114,8 @@ class _Control:
         """Answer what one identity sees: `?provider=&type=&name=`; without them, what anybody sees."""
         await self._engine.settle()
         organization = self._asked_organization(request)
+        if organization not in self._engine.options.organizations:
+            return organization_not_found(organization).response()
         access = Access(self._engine, organization)
         identities = access.graph.anonymous
         asked = request.query_params

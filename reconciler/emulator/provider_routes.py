@@ -131,8 +131,9 @@ async def _read(exchange: Exchange, name: str | None) -> Model:
         raise _bad("The id in the path and the one in the body differ: an id is permanent.")
     if found == EMAIL_PROVIDER:
         raise _bad(f"'{EMAIL_PROVIDER}' cannot be changed.")
-    if value.get("type") not in _TYPES:
-        raise _bad(f"'{str(value.get('type'))[:100]}' is no type of a provider.")
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        raise _bad(f"'{str(kind)[:100]}' is no type of a provider.")
     shown = value.get("displayName")
     if shown is not None and not isinstance(shown, str):
         raise _bad("'displayName' must be a string.")
@@ -140,7 +141,7 @@ async def _read(exchange: Exchange, name: str | None) -> Model:
         "id": found,
         "name": found,
         "displayName": shown or found,
-        "type": value["type"],
+        "type": kind,
         "nodeRequired": _flag(value, "nodeRequired"),
         "caseSensitive": _flag(value, "caseSensitive"),
         "referencedBy": [_reference(exchange, entry) for entry in _list(value, "referencedBy")],

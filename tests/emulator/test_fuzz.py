@@ -35,7 +35,7 @@ from reconciler.emulator.openapi import document
 from reconciler.emulator.server import BackgroundEmulator
 from tests.emulator.conftest import KEY, OPTIONS, ORGANIZATION, PROVIDER, SOURCE
 
-EXAMPLES = 40
+EXAMPLES = 25
 SECONDS = 30
 CHECKS = [
     not_a_server_error,
