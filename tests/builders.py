@@ -179,6 +179,10 @@ class Remote:
         """How many requests it has ever got."""
         return int(self._get("requests", since=10**9)["total"])
 
+    def flush(self) -> None:
+        """Have all that waits processed, whenever it is due."""
+        self._client.post("/_emulator/flush").raise_for_status()
+
     def contents(self) -> dict[str, Any]:
         """Return what is indexed, in the form of `contents_of`."""
         state = self._get("state")

@@ -23,7 +23,7 @@ def command(
     parallelism: int,
     output: str,
 ) -> int:
-    """Delete everything that the state records, and nothing else.
+    """Delete everything that the state records, and nothing else, but empty what is declared exclusive.
 
     Manifests are not read. Protected resources are refused.
     """

@@ -63,9 +63,14 @@ def narrowed(exchange: Exchange, entries: list[dict[str, Any]]) -> list[dict[str
         entry
         for entry in entries
         if (states <= {""} or entry["state"] in states)
-        and (start is None or (entry["lastUpdateDate"] or "") >= iso(start))
-        and (end is None or (entry["lastUpdateDate"] or "~") <= iso(end))
+        and (start is None or _updated(entry, float("-inf")) >= start)
+        and (end is None or _updated(entry, float("inf")) <= end)
     ]
+
+
+def _updated(entry: dict[str, Any], never: float) -> float:
+    date = entry["lastUpdateDate"]
+    return never if date is None else datetime.fromisoformat(date).timestamp()
 
 
 # Sources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.calls.call import REMOVALS, Call, Compiled, Verb
+from reconciler.calls.call import OLDER_THAN, REMOVALS, Call, CallKind, Compiled, Verb
 from reconciler.calls.quotas import UNLIMITED, Allowance, Estimate
 from reconciler.planning.change import Change
 
@@ -24,6 +24,8 @@ class CallRow:
     size: int
     at_most: bool
     requests: int
+    takes_along: str = ""
+    """What goes beside the resources that are counted, in words; empty for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,18 @@ def _row(call: Call, *, at_most: bool) -> CallRow:
         size=call.size,
         at_most=at_most,
         requests=call.requests,
+        takes_along=_taken_along(call),
     )
+
+
+def _taken_along(call: Call) -> str:
+    """Return what a call removes that no change speaks of (push-api.md 2.1, 2.5, 5.4)."""
+    if call.kind in OLDER_THAN:
+        return "whatever was pushed before"
+    if call.kind is CallKind.STREAM_LOAD:
+        return "whatever else the source holds"
+    trees = sum(covered.verb is Verb.DELETE_TREE for covered in call.covers)
+    return "whatever else is below the deleted" if trees else ""
 
 
 def _is_bound(call: Call, with_body: frozenset[str]) -> bool:

@@ -112,7 +112,8 @@ def call_text(row: CallRow) -> str:
     verbs += [f"{row.patches:,} update in part"] if row.patches else []
     verbs += [f"{row.deletes:,} delete"] if row.deletes else []
     bound = "at most " if row.at_most else ""
-    return f"{row.number}. {row.method} {path}: {', '.join(verbs) or 'what is old'}, {bound}{row.size:,} B"
+    verbs += [f"and removes {row.takes_along}"] if row.takes_along else []
+    return f"{row.number}. {row.method} {path}: {', '.join(verbs)}, {bound}{row.size:,} B"
 
 
 def quota_lines(calls: CallsSummary) -> Iterator[str]:

@@ -294,6 +294,32 @@ def test_a_saved_plan_of_a_changed_content_file_is_refused(ready: Folder, remote
     assert not any("https://example.com/page" in uri for uris in remote.contents()["items"].values() for uri in uris)
 
 
+def test_a_content_file_that_changed_while_somebody_was_asked_is_refused_before_the_first_call(
+    ready: Folder, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reconciler.cli import applying
+
+    pages = [ready.write(f"{name}.html", f"<p>{name}</p>") for name in ("changed", "removed", "kept")]
+    entries = [
+        f"{{uri: 'https://example.com/{page.stem}', source: blog, body: {{file: {page.name}}}}}" for page in pages
+    ]
+    ready.write("more.yaml", f"items: [{', '.join(entries)}]")
+    total = remote.total
+
+    def approve(_approval: object) -> None:
+        pages[0].write_text("<p>CHANGED</p>")
+        pages[1].unlink()
+
+    monkeypatch.setattr(applying, "_approve", approve)
+    ran = ready.ok("apply", code=1)
+
+    assert 'error[body-changed]: content file "changed.html"' in ran.err
+    assert "removed.html" in ran.err
+    assert "kept.html" not in ran.err
+    assert remote.total == total
+    assert recorded(ready) == []
+
+
 @contextmanager
 def altered(path: Path, change: Callable[[dict[str, Any]], None], *, sign: bool = False) -> Iterator[None]:
     before = path.read_bytes()
@@ -719,6 +745,25 @@ def test_what_one_source_is_refused_for_leaves_the_other_alone(faulty: Folder, f
     assert set(recorded(faulty)) >= {"item/handbook/https://example.com/a", "item/handbook/https://example.com/b"}
     faults.refused_source = ""
     assert "Apply: 1 call done, 0 failed" in faulty.ok("apply", "--auto-approve").err
+
+
+def test_killed_with_two_under_way_both_are_in_doubt_and_sent_again(faulty: Folder, faults: Faults) -> None:
+    items = ", ".join(f"{{uri: 'x:{source}', source: {source}, title: T}}" for source in ("handbook", "blog"))
+    faulty.write("all.yaml", f"items: [{items}]\n")
+    faults.slow = 30
+    process = faulty.start("apply", "--auto-approve")
+    until = time.monotonic() + 20
+    while faults.most_under_way < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=20)
+    faults.slow = 0
+
+    assert journal(faulty) == [(1, None), (2, None)]
+    assert "Apply: 2 calls done" in faulty.ok("apply", "--auto-approve").err
+    assert journal(faulty)[2:] == [(1, "accepted"), (2, "accepted")]
+    with open_session(str(faulty.root), None) as session:
+        assert session.store.unsettled() == ()
 
 
 def test_parallelism_has_bounds(ready: Folder) -> None:
