@@ -23,9 +23,10 @@ def command(
     parallelism: int,
     output: str,
 ) -> int:
-    """Delete everything that the state records, and nothing else, but empty what is declared exclusive.
+    """Delete everything that the state records.
 
-    Manifests are not read. Protected resources are refused.
+    Nothing else goes, except from sources and providers that are declared exclusive: what they hold beside it goes
+    too, and the plan says so. Manifests are not read. Protected resources are refused.
     """
     from reconciler.cli.applying import Approval, Terms, apply_planned
     from reconciler.cli.session import make_destroy_plan, open_session

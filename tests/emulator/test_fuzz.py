@@ -43,6 +43,7 @@ from tests.emulator.conftest import KEY, OPTIONS, ORGANIZATION, PROVIDER, SOURCE
 
 EXAMPLES = 25
 SECONDS = 30
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -100,6 +101,12 @@ def emulator(troubles: Troubles) -> Iterator[BackgroundEmulator]:
 
 
 @pytest.fixture(scope="module")
+def client(emulator: BackgroundEmulator) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=emulator.url, timeout=SECONDS) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def session() -> Iterator[requests.Session]:
     with requests.Session() as session:
         yield session
@@ -119,7 +126,7 @@ def test_any_request_is_answered_as_the_document_tells(
     case.call_and_validate(
         base_url=emulator.url,
         session=session,
-        headers={} if "_storage" in case.path else {"Authorization": f"Bearer {KEY}"},
+        headers={} if "_storage" in case.path else AUTHORIZED,
         timeout=SECONDS,
         checks=CHECKS,
     )
@@ -144,10 +151,10 @@ _LISTS = ("addOrUpdate", "delete", "partialUpdate", "members", "mappings", "dele
 _file = st.dictionaries(st.sampled_from(_LISTS), st.lists(_entry, max_size=4) | _json, max_size=4)
 
 
-@settings(max_examples=150, derandomize=True, database=None)
+@settings(max_examples=100, derandomize=True, database=None)
 @given(content=_file.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
 @example(content=b'{"addOrUpdate": [{"documentId": "http://a", "title": "\\ud800"}]}')
-def test_any_file_is_processed_or_refused_by_the_logs(content: bytes, emulator: BackgroundEmulator) -> None:
+def test_any_file_is_processed_or_refused_by_the_logs(content: bytes, client: httpx.Client) -> None:
     """Batches of items and identities, updates and merges of a catalog: whatever a container holds."""
     root = f"/push/v1/organizations/{ORGANIZATION}"
     paths = (
@@ -156,21 +163,20 @@ def test_any_file_is_processed_or_refused_by_the_logs(content: bytes, emulator: 
         f"{root}/sources/{CATALOG.id}/stream/merge",
         f"{root}/providers/{PROVIDER}/permissions/batch",
     )
-    with httpx.Client(base_url=emulator.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
-        for path in paths:
-            made = client.post(f"{root}/files").json()
-            assert httpx.put(made["uploadUri"], content=content, headers=made["requiredHeaders"]).status_code == 200
-            assert client.put(path, params={"fileId": made["fileId"]}).status_code == 202
-        assert client.post("/_emulator/flush").json() == {"pending": 0}
-        assert client.get("/_emulator/state").status_code == 200
+    for path in paths:
+        made = client.post(f"{root}/files", headers=AUTHORIZED).json()
+        assert client.put(made["uploadUri"], content=content, headers=made["requiredHeaders"]).status_code == 200
+        assert client.put(path, params={"fileId": made["fileId"]}, headers=AUTHORIZED).status_code == 202
+    assert client.post("/_emulator/flush").json() == {"pending": 0}
+    assert client.get("/_emulator/state").status_code == 200
 
 
-def test_nothing_was_left_unprocessed_and_it_still_works(emulator: BackgroundEmulator, troubles: Troubles) -> None:
-    with httpx.Client(base_url=emulator.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
-        assert client.post("/_emulator/flush").json() == {"pending": 0}
-        assert troubles.found == []
-        assert client.post("/_emulator/reset").status_code == 200
-        path = f"/push/v1/organizations/{ORGANIZATION}/sources/shared/documents"
-        assert client.put(path, params={"documentId": "http://a"}, json={"data": "x"}).status_code == 202
-        state = client.get("/_emulator/state").json()["organizations"][ORGANIZATION]
-        assert [item["uri"] for item in state["sources"]["shared"]["items"]] == ["http://a"]
+def test_nothing_was_left_unprocessed_and_it_still_works(client: httpx.Client, troubles: Troubles) -> None:
+    assert client.post("/_emulator/flush").json() == {"pending": 0}
+    assert troubles.found == []
+    assert client.post("/_emulator/reset").status_code == 200
+    path = f"/push/v1/organizations/{ORGANIZATION}/sources/shared/documents"
+    answer = client.put(path, params={"documentId": "http://a"}, json={"data": "x"}, headers=AUTHORIZED)
+    assert answer.status_code == 202
+    state = client.get("/_emulator/state").json()["organizations"][ORGANIZATION]
+    assert [item["uri"] for item in state["sources"]["shared"]["items"]] == ["http://a"]

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import random
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
+from typing import BinaryIO
 
+import orjson
 import pytest
-from call_changes import CONTEXT, SHA, alias, create, delete, destroy, group, item, shown, update, user, virtual_group
+from call_changes import (
+    CONTEXT,
+    SHA,
+    alias,
+    create,
+    delete,
+    destroy,
+    group,
+    item,
+    shown,
+    stays,
+    update,
+    user,
+    virtual_group,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.calls.call import Call, CallKind, Compiled, Covered, Stage, Verb
 from reconciler.calls.compile import compile_calls, payload_resources
+from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.calls.units import alters_wire
-from reconciler.calls.wire import section_of
+from reconciler.calls.wire import Wire, body_bound, packed_bound, section_of
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json, permanent_id
 from reconciler.model.states import Resource
 from reconciler.planning.change import Change
 from reconciler.problems import ManifestError
+from reconciler.pushapi.payload import Parcel
 
 # Permissions that take the better part of a megabyte: more than a single call has left beside a large body.
 MANY = canonical_json({"levels": [{"sets": [{"allowed": [f"user/corp/{'n' * 150}{n}" for n in range(4000)]}]}]})
@@ -160,6 +180,169 @@ def test_an_item_too_large_for_a_single_call_takes_the_others_along() -> None:
         ("items", "item-batch", ["item/s/https://x/large"]),
         ("items", "item-put", ["item/s/https://x/small"]),
     ]
+
+
+COMPRESSIONS = ["ZLIB", "GZIP", "DEFLATE", "LZMA", "UNCOMPRESSED"]
+# The largest that a single call carries inline, for every compression, and what takes a container of its own.
+INLINE, APART = 3_600_000, 3_750_000
+# How a body travels: the keys of its entry in a batch, the query of its single call, its containers.
+WAYS = [
+    ("text", 10, ("data",), False, 0),
+    ("text", INLINE, ("data",), False, 0),
+    ("text", APART, ("compressedBinaryDataFileId",), True, 1),
+    ("binary", 0, ("compressedBinaryData",), True, 0),
+    ("binary", INLINE, ("compressedBinaryData",), True, 0),
+    ("binary", APART, ("compressedBinaryDataFileId",), True, 1),
+    ("binary", 200_000_000, ("compressedBinaryDataFileId",), True, 1),
+]
+
+
+class Printable:
+    """Bodies of one letter, whatever is asked for."""
+
+    def __init__(self, size: int) -> None:
+        self.raw = b"a" * size
+
+    def open(self, sha256: str, /) -> BinaryIO:
+        return io.BytesIO(self.raw)
+
+
+def with_body(encoding: str, size: int, uri: str = "https://x/a") -> Resource:
+    sha256 = hashlib.sha256(b"a" * size).hexdigest()
+    return item(uri, body={"encoding": encoding, "sha256": sha256, "size": size})
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize(("encoding", "size", "keys", "packed", "containers"), WAYS)
+def test_a_single_call_says_in_its_query_how_its_body_is_compressed(
+    encoding: str, size: int, keys: tuple[str, ...], packed: bool, containers: int, compression: str
+) -> None:
+    context = WireContext("org", {"s": SourceRef("sid", compression=compression)})
+    changes = [create(with_body(encoding, size))]
+    [call] = compile_calls(changes, context).calls
+    said = (("compressionType", compression),) if packed else ()
+    assert (call.kind, call.query) == (CallKind.ITEM_PUT, (("documentId", "https://x/a"), *said))
+    assert (call.containers, call.api_calls, call.uploads, call.requests) == (
+        containers,
+        1 + containers,
+        containers,
+        1 + 2 * containers,
+    )
+    if size > APART:
+        return
+    parcel = Parcel(call, [changes[0].after], Printable(size), Wire(context))
+    entry = orjson.loads(parcel.single({changes[0].address: "f1"}))
+    # In the body of a single call it would not count (push-api.md 2.1).
+    assert entry.keys() - {"permanentid"} == set(keys)
+    assert len(list(parcel.apart())) == containers
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize(("encoding", "size", "keys", "packed", "containers"), WAYS[:-1])
+def test_a_batch_says_in_each_entry_how_its_body_is_compressed(
+    encoding: str, size: int, keys: tuple[str, ...], packed: bool, containers: int, compression: str
+) -> None:
+    context = WireContext("org", {"s": SourceRef("sid", compression=compression)})
+    changes = [create(with_body(encoding, size)), *(create(item(f"https://y/{n}")) for n in range(3))]
+    [call] = compile_calls(changes, context).calls
+    assert (call.kind, call.query) == (CallKind.ITEM_BATCH, ())
+    assert (call.containers, call.api_calls, call.uploads, call.requests) == (
+        containers,
+        2 + containers,
+        1 + containers,
+        3 + 2 * containers,
+    )
+    parcel = Parcel(call, [change.after for change in changes], Printable(size), Wire(context))
+    with parcel.batch({changes[0].address: "f1"}) as made:
+        assert made.size <= call.size
+        entry, *others = orjson.loads(made.file.read())["addOrUpdate"]
+    said = {"compressionType": compression} if packed else {}
+    assert entry.keys() - {"permanentid", "documentId"} == {*keys, *said}
+    assert {key: entry[key] for key in said} == said
+    assert not any("compressionType" in other for other in others)
+
+
+@given(
+    st.integers(3_500_000, 5_100_000), st.sampled_from(["text", "binary"]), st.sampled_from(COMPRESSIONS), st.booleans()
+)
+def test_no_body_is_inline_that_might_exceed_what_inline_bodies_hold(
+    size: int, encoding: str, compression: str, single: bool
+) -> None:
+    source = SourceRef("sid", compression=compression)
+    entry = (
+        Wire(WireContext("org", {"s": source})).single_entry
+        if single
+        else lambda address, verb, resource: Wire(WireContext("org", {"s": source})).batch_entry(
+            Covered(address, verb), resource
+        )
+    )
+    resource = item("https://x/a", body={"encoding": encoding, "sha256": SHA, "size": size})
+    made = entry(resource.address, Verb.PUT, resource)
+    bound = body_bound(size, made.compression)
+    assert made.apart or bound <= PUBLISHED.inline_content
+    # Nor in a container of its own what would certainly have fitted.
+    assert not made.apart or size * 4 // 3 > PUBLISHED.inline_content * 0.96
+
+
+def test_a_body_larger_than_a_container_names_its_file() -> None:
+    room = PUBLISHED.container
+    for compression in COMPRESSIONS:
+        context = WireContext("org", {"s": SourceRef("sid", compression=compression)})
+        fits = next(size for size in range(room, 0, -1000) if packed_bound(size, compression) <= room)
+        assert compile_calls([create(item("https://x/a", size=fits))], context).calls
+        with pytest.raises(ManifestError, match=r"content/big\.pdf\) may take"):
+            compile_calls([create(item("https://x/a", size=room + 1))], context, body_paths={SHA: "content/big.pdf"})
+
+
+def test_containers_that_would_expire_before_all_are_filled_go_in_several_batches() -> None:
+    changes = [create(item(f"https://x/{n:02}", size=200_000_000)) for n in range(30)]
+    compiled = compile_calls(changes, CONTEXT)
+    assert len(compiled.calls) > 1
+    for call in compiled.calls:
+        assert call.size <= PUBLISHED.containers_together + PUBLISHED.container
+    assert sum(call.containers for call in compiled.calls) == 30
+    assert compiled.api_calls == 30 + sum(2 if call.is_batch else 1 for call in compiled.calls)
+
+
+def test_what_each_kind_of_call_takes() -> None:
+    """A batch is two calls and three requests; an upload is no call (push-api.md 4.2)."""
+    changes = [
+        create(group("g")),
+        create(alias("u")),
+        *(create(group(name, scope="other")) for name in "abc"),
+        create(item("https://x/a")),
+        delete(item("https://x/b")),
+        *(create(item(f"https://x/{n}", "t")) for n in "abc"),
+        destroy(user("gone")),
+    ]
+    assert [
+        (call.kind, call.api_calls, call.uploads, call.requests) for call in compile_calls(changes, CONTEXT).calls
+    ] == [
+        (CallKind.IDENTITY_PUT, 1, 0, 1),
+        (CallKind.MAPPING_PUT, 1, 0, 1),
+        (CallKind.IDENTITY_BATCH, 2, 1, 3),
+        (CallKind.ITEM_PUT, 1, 0, 1),
+        (CallKind.ITEM_DELETE, 1, 0, 1),
+        (CallKind.ITEM_BATCH, 2, 1, 3),
+        (CallKind.IDENTITY_DELETE, 1, 0, 1),
+    ]
+
+
+def test_a_source_that_tells_its_activity_is_told_what_a_run_does() -> None:
+    context = WireContext("org", {"s": SourceRef("sid", status=True), "t": SourceRef("tid")})
+    changes = [create(item("https://x/a")), create(item("https://x/a", "t"))]
+
+    def told(*staying: Resource, narrowed: bool = False) -> list[tuple[str, str, str]]:
+        compiled = compile_calls(changes, context, standing=stays(*staying), narrowed=narrowed)
+        # Two calls beside its own: that it begins, and IDLE.
+        assert (compiled.api_calls, compiled.requests) == (4, 4)
+        return [(status.source, status.status, status.path) for status in compiled.statuses]
+
+    path = "organizations/org/sources/sid/status"
+    assert told() == [("s", "REBUILD", path)]
+    assert told(item("https://x/b")) == [("s", "REFRESH", path)]
+    assert told(item("https://x/b"), narrowed=True) == [("s", "INCREMENTAL", path)]
+    assert told(item("https://x/b", "t")) == [("s", "REBUILD", path)]
 
 
 def test_what_no_call_can_carry_is_all_said_at_once() -> None:
