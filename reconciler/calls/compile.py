@@ -130,7 +130,7 @@ def compile_calls(
                     calls.append(draft.numbered(number, scope, number))
         if calls:
             stages.append(Stage(name, tuple(calls)))
-    sources = sorted(scope for stage, scope in staged if stage == ITEMS)
+    sources = {scope: units for (stage, scope), units in sorted(staged.items()) if stage == ITEMS}
     return Compiled(tuple(stages), tuple(state_only), tuple(build.statuses(sources, narrowed=narrowed)))
 
 
@@ -244,14 +244,15 @@ class _Build:
         path = f"{self._wire.items_path(source)}/olderthan"
         return [_Draft(CallKind.ITEM_OLDER_THAN, "DELETE", path, query=(("queueDelay", _AFTER_MINUTES),))]
 
-    def statuses(self, sources: Iterable[str], *, narrowed: bool) -> list[SourceStatus]:
+    def statuses(self, sources: Mapping[str, Sequence[Unit]], *, narrowed: bool) -> list[SourceStatus]:
         """Return what each source is told of its activity (push-api.md 5.5)."""
         told = []
-        for source in sources:
+        for source, units in sources.items():
             if not self._wire.context.source(source).status:
                 continue
             status = "INCREMENTAL" if narrowed else "REFRESH"
-            if self._ask is not None and not self._stays.items_of(source):
+            put = [unit.verb is Verb.PUT for unit in units if unit.verb is not Verb.DELETE]
+            if put and all(put) and self._ask is not None and not self._stays.items_of(source):
                 status = "REBUILD"
             told.append(SourceStatus(source, status, f"{self._wire.source_path(source)}/status"))
         return told

@@ -31,9 +31,9 @@ TEXTS = st.one_of(
     st.sampled_from(["", "no", "null", "1.0", "0x1f", "2017-11-08", "a\n\n b ", "ÄÖ😀", "# x", "${", '"', "\\"]),
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6),
 ).map(lambda text: text.replace("${", "$ {"))
-SCALARS = st.one_of(
-    TEXTS, st.booleans(), st.integers(-(2**53), 2**53), st.floats(-1e6, 1e6).map(lambda number: round(number, 3) + 0.0)
-)
+NUMBERS = st.one_of(st.integers(-(2**53), 2**53), st.floats(-1e6, 1e6).map(lambda number: round(number, 3) + 0.0))
+# Within one source a key's values are all texts or all numbers (push-api.md 4.4).
+TEXTUAL = st.one_of(TEXTS, st.booleans(), st.lists(TEXTS, max_size=3))
 
 Entry = dict[str, Any]
 
@@ -93,6 +93,7 @@ def estates(draw: st.DrawFn) -> Estate:
     who = identities(groups, virtual)
     grouped = [f"group:{name}" for name in groups]
     well_knowns = unique(st.sampled_from(grouped), max_size=2) if grouped else st.just([])
+    metadata = draw(metadata_values())
     named = draw(st.dictionaries(st.sampled_from(["staff", "board"]), models(who, ()), max_size=2))
     sections: dict[str, Any] = {
         "permissions": named,
@@ -109,7 +110,8 @@ def estates(draw: st.DrawFn) -> Estate:
             for target in [draw(st.sampled_from("xyz"))]
         ],
         "items": [
-            draw(items(uri, models(who, sorted(named)))) for uri in draw(unique(st.sampled_from(URIS), max_size=5))
+            draw(items(uri, models(who, sorted(named)), metadata))
+            for uri in draw(unique(st.sampled_from(URIS), max_size=5))
         ],
     }
     if draw(st.booleans()):
@@ -118,7 +120,12 @@ def estates(draw: st.DrawFn) -> Estate:
     return Estate({name: entries for name, entries in sections.items() if entries})
 
 
-def contents() -> dict[str, st.SearchStrategy[Any]]:
+def metadata_values() -> st.SearchStrategy[dict[str, st.SearchStrategy[Any]]]:
+    """What the metadata keys of one estate hold."""
+    return st.fixed_dictionaries({key: st.sampled_from([TEXTUAL, NUMBERS]) for key in KEYS})
+
+
+def contents(metadata: dict[str, st.SearchStrategy[Any]]) -> dict[str, st.SearchStrategy[Any]]:
     """What an item may say beside its permissions."""
     return {
         "title": TEXTS,
@@ -127,22 +134,24 @@ def contents() -> dict[str, st.SearchStrategy[Any]]:
         ),
         "fileExtension": st.sampled_from([".txt", ".html"]),
         "parent": st.sampled_from(URIS),
-        "metadata": st.dictionaries(st.sampled_from(KEYS), st.one_of(SCALARS, st.lists(TEXTS, max_size=3)), max_size=3),
+        "metadata": st.fixed_dictionaries({}, optional=metadata),
         "permanentId": st.just("0" * 60),
         "clickableUri": st.just("https://example.com/click"),
     }
 
 
-def shared_items(uri: str, source: str) -> st.SearchStrategy[Entry]:
+def shared_items(uri: str, source: str, metadata: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Entry]:
     """An item of a source that everybody sees."""
-    return st.fixed_dictionaries({"uri": st.just(uri), "source": st.just(source)}, optional=contents())
+    return st.fixed_dictionaries({"uri": st.just(uri), "source": st.just(source)}, optional=contents(metadata))
 
 
-def items(uri: str, model: st.SearchStrategy[Any]) -> st.SearchStrategy[Entry]:
+def items(
+    uri: str, model: st.SearchStrategy[Any], metadata: dict[str, st.SearchStrategy[Any]]
+) -> st.SearchStrategy[Entry]:
     secured = st.fixed_dictionaries(
-        {"uri": st.just(uri), "source": st.just("handbook"), "permissions": model}, optional=contents()
+        {"uri": st.just(uri), "source": st.just("handbook"), "permissions": model}, optional=contents(metadata)
     )
-    return st.one_of(secured, secured, shared_items(uri, "blog"))
+    return st.one_of(secured, secured, shared_items(uri, "blog", metadata))
 
 
 def pairs() -> st.SearchStrategy[tuple[Estate, Estate]]:
