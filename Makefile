@@ -48,6 +48,10 @@ clients: .clients/python/.ready .clients/node/.ready
 lock:
 	uv pip compile pyproject.toml --extra parquet --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
+	uv pip compile tests/realclients/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade -o tests/realclients/requirements.lock
+	cd tests/realclients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved && \
+		node -e 'const f = "./package-lock.json", l = require(f); for (const p of Object.values(l.packages)) delete p.funding; fs.writeFileSync(f, JSON.stringify(l, null, 2) + "\n")'
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -134,6 +134,7 @@ class RemoteError(ReconcilerError):
 
 
 class Interrupted(ReconcilerError):
-    """The user or the system asked to stop."""
+    """The user or the system asked to stop; `outcome` says whether the call under way may have been taken."""
 
     exit_code = 130
+    outcome: str = "unknown"

@@ -20,8 +20,7 @@ def outcome_of(error: ReconcilerError) -> Outcome:
     Only a remote can leave us in doubt, and who stops it between two attempts; a body that is not
     what the plan says was never sent.
     """
-    in_doubt = Outcome.UNKNOWN if isinstance(error, Interrupted) else Outcome.REFUSED
-    return Outcome(getattr(error, "outcome", in_doubt))
+    return Outcome(getattr(error, "outcome", Outcome.REFUSED))
 
 
 def hits_everyone(error: ReconcilerError) -> bool:

@@ -113,7 +113,8 @@ def compile_calls(
     state_only, staged = _staged(changes, context, limits, body_paths or {})
     # What only the state records is not sent either, so it must not be swept away.
     stays = None if standing is None else lambda: chain(standing(), state_only)
-    build = _Build(Wire(context, limits), limits, batching, stays)
+    fed = frozenset(scope for stage, scope in staged if stage == IDENTITIES)
+    build = _Build(Wire(context, limits), limits, batching, stays, fed)
     stages: list[Stage] = []
     number = 0
     for name in STAGES:
@@ -206,12 +207,18 @@ class _Build:
     """Chooses the calls of one stage and scope after the other."""
 
     def __init__(
-        self, wire: Wire, limits: Limits, batching: Batching, standing: Callable[[], Iterable[str]] | None
+        self,
+        wire: Wire,
+        limits: Limits,
+        batching: Batching,
+        standing: Callable[[], Iterable[str]] | None,
+        fed: frozenset[str],
     ) -> None:
         self._wire = wire
         self._limits = limits
         self._batching = batching
         self._ask = standing
+        self._fed = fed
         self._standing: Standing | None = None
 
     def drafts(self, stage: str, scope: str, units: list[Unit]) -> list[_Draft]:
@@ -395,6 +402,8 @@ class _Build:
             and self._batching == "auto"
             and len(units) > 1
             and provider in self._wire.context.exclusive_providers
+            # What this run put there is to stay, and with it would stay whoever lost an alias in this run.
+            and provider not in self._fed
             and all(unit.verb is Verb.DELETE for unit in units)
             and not self._stays.identities_of(provider)
         )

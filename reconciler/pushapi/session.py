@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from reconciler.problems import Interrupted
 from reconciler.pushapi.failures import Effort, Failure, Outcome, Step, call_failed, error_body
 from reconciler.pushapi.http import Http, Network, NoReply, Reply, Timeouts, api_headers, printable
 from reconciler.pushapi.pace import OutOfTurn, Pace, Waiting
@@ -130,6 +131,9 @@ class Session:
             )
         except (Again, Final) as error:
             failure = error.failure
+        except Interrupted as error:
+            error.outcome = progress.outcome
+            raise
         effort = Effort(progress.attempts, self._clock() - started)
         raise call_failed(failure, where=progress.where, outcome=progress.outcome, effort=effort)
 

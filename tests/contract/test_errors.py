@@ -31,7 +31,18 @@ CALLS = [
 ]
 """Every call of the Push API, with the parameters that it needs."""
 
-every_call = pytest.mark.parametrize(("method", "path", "query"), CALLS)
+STREAM = f"{ROOT}/sources/{NAMES['catalog']}/stream"
+STREAM_CALLS = [
+    ("POST", f"{STREAM}/open", {}),
+    ("POST", f"{STREAM}/some/chunk", {}),
+    ("POST", f"{STREAM}/some/close", {}),
+    ("PUT", f"{STREAM}/update", FILE),
+    ("PUT", f"{STREAM}/merge", FILE),
+    ("POST", f"{STREAM}/deleteolderthan/1", {}),
+]
+"""Every call of the Stream API."""
+
+every_call = pytest.mark.parametrize(("method", "path", "query"), [*CALLS, *STREAM_CALLS])
 
 
 def check(answer: Any, status: int, code: str, message: str | None = None) -> None:
@@ -142,16 +153,19 @@ def test_404_organization_not_found(api: Api, method: str, path: str, query: dic
 
 
 @pytest.mark.row("6 412 SOURCE_DOES_NOT_EXIST")
-@pytest.mark.parametrize(("method", "path", "query"), [call for call in CALLS if "/sources/" in call[1]])
+@pytest.mark.parametrize(
+    ("method", "path", "query"), [call for call in (*CALLS, *STREAM_CALLS) if "/sources/" in call[1]]
+)
 def test_412_source_does_not_exist(api: Api, method: str, path: str, query: dict[str, str]) -> None:
-    check(api.call(method, path.replace(NAMES["src"], "nope"), **query), 412, "SOURCE_DOES_NOT_EXIST")
+    unknown = path.replace(NAMES["src"], "nope").replace(NAMES["catalog"], "nope")
+    check(api.call(method, unknown, **query), 412, "SOURCE_DOES_NOT_EXIST")
 
 
 @pytest.mark.row("6 412 MISSING_PARAMETER")
 @pytest.mark.parametrize(
     ("method", "path", "name"),
     [
-        *((method, path, name) for method, path, query in CALLS for name in query),
+        *((method, path, name) for method, path, query in (*CALLS, *STREAM_CALLS) for name in query),
         ("PUT", f"{PROVIDER}/permissions", "body"),
         ("DELETE", f"{PROVIDER}/permissions", "body"),
         ("PUT", f"{PROVIDER}/mappings", "body"),

@@ -222,6 +222,16 @@ def test_file_container(api: Api, body: str) -> None:
     )
 
 
+@pytest.mark.row("2.1 file container")
+@pytest.mark.parametrize("style", ["true", "false"])
+def test_either_style_of_address_can_be_uploaded_to(api: Api, style: str) -> None:
+    """Where an emulator listens there are no virtual hosts, so the address is the same."""
+    answer = api.call("POST", f"{api.root}/files", useVirtualHostedStyleUrl=style)
+    assert answer.status_code == 201
+    made = answer.json()
+    assert api.client.put(made["uploadUri"], content=b"{}", headers=made["requiredHeaders"]).status_code == 200
+
+
 @pytest.mark.row("2.1 upload")
 @pytest.mark.row("2.2 uploadUri")
 def test_upload(api: Api) -> None:
