@@ -40,7 +40,7 @@ from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import Plan
-from reconciler.problems import Problem, ReconcilerError, StateError
+from reconciler.problems import Interrupted, Problem, ReconcilerError, StateError
 from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
 from reconciler.state.store import StateReader, Writer
 
@@ -330,6 +330,8 @@ class _Running:
         if not isinstance(error, ReconcilerError):
             assert error is not None
             raise error
+        if isinstance(error, Interrupted) and outcome_of(error) is Outcome.REFUSED:
+            return self._stopped(call, schedule, error.problems[0])
         return self._failed(call, schedule, error.problems[0], outcome_of(error), everyone=hits_everyone(error))
 
     def _failed(
@@ -341,6 +343,14 @@ class _Running:
         failed = CallFailed(call, problem, "refused" if outcome is Outcome.REFUSED else "unknown")
         self._failures.append(failed)
         return failed
+
+    def _stopped(self, call: Call, schedule: Schedule, problem: Problem) -> CallFailed:
+        """Leave a call that somebody stopped before the remote took it: as if it had not started."""
+        schedule.failed(call)
+        self._halted = True
+        if not self._failures:
+            self._result = "interrupted"
+        return CallFailed(call, problem, "stopped")
 
     def _settle(self, landed: _Landed) -> None:
         """Write down how a call ended; an accepted one together with what it changes."""

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from reconciler.calls.call import Call
 from reconciler.problems import Problem
 
-FailureOutcome: TypeAlias = Literal["refused", "unknown"]
+FailureOutcome: TypeAlias = Literal["refused", "unknown", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,8 @@ def with_field_problems(session: Session, planned: Planned, sources: Iterable[st
     known = _read(session, {use.source for use in uses})
     create = session.project.fields == "create"
     found: list[Problem] = []
-    for use in uses:
-        if not problems_of(Key(use.source, use.key, use.type), known, create=create):
-            continue
-        example = loaded.example_of(use)
+    uses = [use for use in uses if problems_of(Key(use.source, use.key, use.type), known, create=create)]
+    for use, example in zip(uses, loaded.examples_of(uses), strict=True):
         for problem in problems_of(Key(use.source, use.key, use.type, example.address), known, create=create):
             found.append(problem.at(example.position, example.excerpt))
     return replace(planned, plan=replace(planned.plan, problems=(*planned.plan.problems, *found)))

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+LATEST = 32_503_680_000.0
+"""The year 3000: what is due later, by the longest delay, still has a date."""
+
 
 class Clock:
     """Seconds since the epoch, plus whatever was added by hand."""
@@ -23,6 +26,8 @@ class Clock:
         """Move the time forward; it never goes back, as ordering ids depend on it."""
         if not seconds >= 0:
             raise ValueError("a clock only goes forward")
+        if not self.now() + seconds <= LATEST:
+            raise ValueError("this clock ends with the year 2999")
         self._advanced += seconds
 
 

@@ -284,20 +284,24 @@ class Example:
     origin: str = ""
 
 
-def example_of(
-    use: MetadataUse,
+def examples_of(
+    uses: Sequence[MetadataUse],
     files: Sequence[str],
     records: Sequence[FileRecord],
     text_of: Callable[[str], bytes],
     reader: Reader,
-) -> Example:
-    """Return the first item of a use's file that shows its type."""
+) -> list[Example]:
+    """Return the first item of each use's file that shows its type."""
     texts = _Texts(files, records, text_of)
-    record = texts.read(use.file, reader)
-    shown = use.shown_in(record.types)
-    if shown is None:
-        return Example("", Position(files[use.file], 1, 1))
-    return _example(texts, use.file, record, shown)
+    fresh = {file: texts.read(file, reader) for file in sorted({use.file for use in uses})}
+    out = []
+    for use in uses:
+        shown = use.shown_in(fresh[use.file].types)
+        if shown is None:
+            out.append(Example("", Position(files[use.file], 1, 1)))
+        else:
+            out.append(_example(texts, use.file, fresh[use.file], shown))
+    return out
 
 
 def _example(texts: _Texts, file: int, record: FileRecord, shown: Shown) -> Example:

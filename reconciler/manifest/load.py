@@ -64,12 +64,12 @@ class Loaded:
         """Return every metadata key that the items of a source have, with its type."""
         return uses_of([record.types for record in self._records])
 
-    def example_of(self, use: MetadataUse) -> Example:
-        """Return the first item whose metadata shows a use, and where: its file is read again."""
-        from reconciler.manifest.crossfile import example_of
+    def examples_of(self, uses: Sequence[MetadataUse]) -> list[Example]:
+        """Return the first item whose metadata shows each use, and where: their files are read again, once each."""
+        from reconciler.manifest.crossfile import examples_of
 
         assert self._reader is not None
-        return example_of(use, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
+        return examples_of(uses, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
 
     def _read_again(self, missing: set[str]) -> None:
         assert self._reader is not None

@@ -33,7 +33,7 @@ class Recorder:
     """Gathers the events of one run; `run` None says that there was nothing to do.
 
     `result` in the document is `done`, `failed` or `interrupted`; each call that was started stands
-    in `calls`, its outcome `accepted`, `refused` or `unknown`.
+    in `calls`, its outcome `accepted`, `refused`, `unknown` or `stopped`.
     """
 
     def __init__(self, plan: Plan, run: str | None) -> None:

@@ -171,6 +171,14 @@ def test_any_file_is_processed_or_refused_by_the_logs(content: bytes, client: ht
     assert client.get("/_emulator/state").status_code == 200
 
 
+@pytest.mark.parametrize("seconds", ["1e11", "1e17", "1e300", "1e999", "-1", "[]", "null"])
+def test_the_clock_goes_forward_as_far_as_dates_do(seconds: str, client: httpx.Client) -> None:
+    before = client.get("/_emulator/state").json()["now"]
+    answer = client.post("/_emulator/clock", content=f'{{"advance": {seconds}}}')
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, "INVALID_JSON")
+    assert client.get("/_emulator/state").json()["now"] < before + 60
+
+
 def test_nothing_was_left_unprocessed_and_it_still_works(client: httpx.Client, troubles: Troubles) -> None:
     assert client.post("/_emulator/flush").json() == {"pending": 0}
     assert troubles.found == []
