@@ -83,7 +83,10 @@ class CallAccepted:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """The call was refused, or nobody knows whether it was accepted and the next run sends it again."""
+    """The call was refused, or nobody knows whether it was accepted, or somebody stopped it before that.
+
+    Only the first two count as failures; the next run sends all of them again.
+    """
 
     call: Call
     problem: Problem
