@@ -138,7 +138,7 @@ def assert_settled(folder: Folder, remote: Remote) -> None:
 
 
 def _desired(folder: Folder) -> dict[str, Any]:
-    from reconciler.cli.session import make_project_plan
+    from reconciler.cli.makeplan import make_project_plan
     from reconciler.planning.make import Wish
 
     with open_session(str(folder.root), None, use_cache=False) as session:

@@ -125,7 +125,8 @@ def compile_calls(
                 number += 1
                 calls.append(draft.numbered(number, scope, first))
         if name == OLD_ITEMS:
-            for scope in sorted(source for source in resent if (ITEMS, source) in staged):
+            emptied = {call.scope for stage in stages for call in stage.calls if call.kind is CallKind.ITEM_OLDER_THAN}
+            for scope in sorted(source for source in resent if (ITEMS, source) in staged and source not in emptied):
                 for draft in build.older(scope):
                     number += 1
                     calls.append(draft.numbered(number, scope, number))

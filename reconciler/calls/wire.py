@@ -278,7 +278,8 @@ class Wire:
                 | {"permissionSets": [one_set(entry) for entry in level["sets"]]}
                 for level in levels
             ]
-        return orjson.Fragment(orjson.dumps(docs)), count
+        # A copy: what the encoder returns holds the whole of its buffer, and this one is kept.
+        return orjson.Fragment(bytes(memoryview(orjson.dumps(docs)))), count
 
     def _permission_identity(self, identity: Identity, own: str | None) -> dict[str, Any]:
         doc: dict[str, Any] = {

@@ -10,7 +10,7 @@ import click
 from reconciler.cli.options import apply_options, cache_option, format_option, plan_options, project_options
 
 if TYPE_CHECKING:
-    from reconciler.cli.session import Planned
+    from reconciler.cli.makeplan import Planned
 
 
 @click.command("apply")

@@ -27,9 +27,10 @@ from reconciler.cli.bodycheck import check_bodies
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
 from reconciler.cli.fieldcheck import announce_missing_fields, make_fields
 from reconciler.cli.identify import iso, lock_info, this_command
+from reconciler.cli.makeplan import Planned
 from reconciler.cli.options import is_interactive
 from reconciler.cli.planning import refuse_hazards
-from reconciler.cli.session import Planned, Session, bodies_store, check_target
+from reconciler.cli.session import Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
 from reconciler.planning.plan import Plan
 from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError, UsageError, errors_in

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from reconciler.cli.session import Planned, Session, bodies_store
+from reconciler.cli.makeplan import Planned
+from reconciler.cli.session import Session, bodies_store
 from reconciler.manifest.cache import is_racy
 from reconciler.manifest.content import hash_file
 from reconciler.planning.plan import BodyRef

@@ -17,7 +17,8 @@ from reconciler.problems import ManifestError, StateError
 
 if TYPE_CHECKING:
     from reconciler.bodies import ProjectBodies
-    from reconciler.cli.session import Planned, Session
+    from reconciler.cli.makeplan import Planned
+    from reconciler.cli.session import Session
     from reconciler.model.states import Resource
     from reconciler.planning.plan import Plan
 

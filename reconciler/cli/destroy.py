@@ -29,7 +29,8 @@ def command(
     too, and the plan says so. Manifests are not read. Protected resources are refused.
     """
     from reconciler.cli.applying import Approval, Terms, apply_planned
-    from reconciler.cli.session import make_destroy_plan, open_session
+    from reconciler.cli.makeplan import make_destroy_plan
+    from reconciler.cli.session import open_session
     from reconciler.planning.wish import Wish
 
     wish = Wish(allowed=(*allowed, "emptied", "emptied-group"), removal="destroy")

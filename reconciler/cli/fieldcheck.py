@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from reconciler.cli.session import Planned, Session
+from reconciler.cli.makeplan import Planned
+from reconciler.cli.session import Session
 from reconciler.model.address import Kind
 from reconciler.model.metadata import TYPED_ELSEWHERE, FieldType, join, type_of
 from reconciler.planning.fields import Fields, Key, fields_to_create, problems_of, read_fields, read_rules

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.makeplan import Planned
 from reconciler.cli.options import wants_color
-from reconciler.cli.session import Planned, Session
+from reconciler.cli.session import Session
 from reconciler.problems import Position, Problem
 
 PLAIN_WIDTH = 100

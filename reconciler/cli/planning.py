@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.files import write_whole
-from reconciler.cli.session import Planned, Session, bodies_store, make_project_plan
+from reconciler.cli.makeplan import Planned, make_project_plan
+from reconciler.cli.session import Session, bodies_store
 from reconciler.planning.plan import Plan
 from reconciler.planning.wish import Wish
 from reconciler.problems import ManifestError, Problem, StateError

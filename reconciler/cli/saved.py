@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.cli.files import read_plan_file
-from reconciler.cli.session import Planned, Session
+from reconciler.cli.makeplan import Planned
+from reconciler.cli.session import Session
 from reconciler.problems import Problem, StateError
 
 

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.bench.corpus import write_project
 
@@ -155,27 +154,48 @@ def ten_thousand(folder: Path) -> None:
 
 
 def whole_job(folder: Path, *, items: int, large: int, groups: int) -> None:
-    """First apply of small items, large ones and groups to an emulator in another process, again, and one by one."""
+    """First apply of small items, large ones and groups to an emulator in another process, then nothing changed.
+
+    One call per change is measured on a tenth of it, beside the batches of that tenth.
+    """
     print(f"\n{items:,} items of 1 KB, {large} of 8 MB and {groups:,} groups, to an emulator in another process")
     with served_emulator(folder / "served") as (url, key):
         os.environ["RECONCILER_BENCH_KEY"] = key
-        project = write_project(
-            folder / "job", files=max(1, items // 100), per_file=100, groups=groups, aliases=0, large=large, target=url
-        )
-        apply = [*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--detail", "none"]
-        seen = 0
-        for name, options in (("first", ()), ("again", ()), ("one by one", ("--no-batch", "--parallelism", "1"))):
-            if options:
-                shutil.rmtree(project / ".reconciler")
-            done = run([*apply, *options])
-            requests = received(url)
-            api = [entry for entry in requests[seen:] if not entry["path"].startswith("/_storage/")]
-            sent = sum(entry["size"] for entry in requests[seen:])
-            print(
-                f"  {name:10} {done.seconds:6.2f} s   {done.memory:4.0f} MB   {len(requests) - seen:6,} requests,"
-                f" {len(api):6,} of them API calls   {sent:13,} B"
+        names = {"whole": 1, "tenth": 10}
+        projects = {
+            name: write_project(
+                folder / name,
+                files=max(1, items // 100 // part),
+                per_file=100,
+                groups=groups // part,
+                aliases=0,
+                large=large // part,
+                target=url,
             )
-            seen = len(requests)
+            for name, part in names.items()
+        }
+        job(url, "first", projects["whole"])
+        job(url, "again", projects["whole"])
+        print("  a tenth of it")
+        batched = job(url, "first", projects["tenth"])
+        shutil.rmtree(projects["tenth"] / ".reconciler")
+        single = job(url, "one by one", projects["tenth"], "--no-batch")
+        print(f"  one by one takes {single.seconds / batched.seconds:.1f} times as long")
+
+
+def job(url: str, name: str, project: Path, *options: str) -> Run:
+    """Apply a project and print what it took."""
+    before = received(url)
+    done = run([*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--format", "json", *options])
+    after = received(url)
+    report = json.loads(done.output[done.output.rindex("\n{\n") :] if "\n{\n" in done.output else done.output)
+    sent = sum(call["bytes_sent"] for call in report["calls"])
+    found = re.search(r"([\d,]+) API calls? in ([\d,]+) requests?", done.output)
+    print(
+        f"  {name:10} {done.seconds:6.2f} s   {done.memory:4.0f} MB   {after - before:6,} requests,"
+        f" {found[1] if found else 0:>6} API calls planned   {sent:13,} B in calls and uploads"
+    )
+    return done
 
 
 @contextmanager
@@ -199,11 +219,11 @@ def served_emulator(folder: Path) -> Iterator[tuple[str, str]]:
         process.wait()
 
 
-def received(url: str) -> list[dict[str, Any]]:
-    """Return the emulator's log of requests."""
-    with urllib.request.urlopen(f"{url}/_emulator/requests?bodies=false") as answer:
-        found: list[dict[str, Any]] = json.load(answer)["requests"]
-    return found
+def received(url: str) -> int:
+    """Return how many requests the emulator has had."""
+    with urllib.request.urlopen(f"{url}/_emulator/requests?since={10**9}") as answer:
+        total: int = json.load(answer)["total"]
+    return total
 
 
 def growth(folder: Path, rounds: int) -> None:

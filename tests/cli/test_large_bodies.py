@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.builders import KEY, ORGANIZATION, SHARED_ID, Folder, Remote, child_environment, command_line
@@ -127,12 +128,17 @@ def test_a_file_of_200_mb_and_ten_thousand_pages_take_little_memory(tmp_path: Pa
             file.seek(number * 10 * MB)
             file.write(noise)
         file.truncate(200 * MB)
+    with (folder.root / "large.pdf").open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     folder.write(
         "items.yaml",
         PAGES + 'items:\n  - {uri: "https://x/large.pdf", body: {file: large.pdf}, fileExtension: .pdf}\n',
     )
     with served(tmp_path / "served") as url:
         folder.at(url)
-        print("RSS", peak_memory(folder, "apply", "--auto-approve", "--detail", "none"))
         assert peak_memory(folder, "apply", "--auto-approve", "--detail", "none") < MOST_MEMORY
         assert peak_memory(folder, "plan") < MOST_MEMORY
+        state = httpx.get(f"{url}/_emulator/state", trust_env=False).json()
+    [source] = state["organizations"][ORGANIZATION]["sources"].values()
+    held = {item["uri"]: item["body"]["sha256"] for item in source["items"]}
+    assert (len(held), held["https://x/large.pdf"]) == (10_001, sha256)

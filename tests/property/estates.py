@@ -12,8 +12,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from reconciler.cli.makeplan import Planned
 from reconciler.cli.planning import plan_or_report
-from reconciler.cli.session import Planned, open_session
+from reconciler.cli.session import open_session
 from reconciler.planning.make import Wish
 from reconciler.state.journal import JournalEntry
 from tests.builders import EMAIL, PROJECT, Folder, as_yaml
@@ -32,7 +33,7 @@ TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6),
 ).map(lambda text: text.replace("${", "$ {"))
 NUMBERS = st.one_of(st.integers(-(2**53), 2**53), st.floats(-1e6, 1e6).map(lambda number: round(number, 3) + 0.0))
-# Within one source a key's values are all texts or all numbers (push-api.md 4.4).
+# A key's values are all texts or all numbers, whatever the source (push-api.md 4.4).
 TEXTUAL = st.one_of(TEXTS, st.booleans(), st.lists(TEXTS, max_size=3))
 
 Entry = dict[str, Any]
@@ -87,13 +88,14 @@ def legacy_sets() -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def estates(draw: st.DrawFn) -> Estate:
+def estates(draw: st.DrawFn, metadata: dict[str, st.SearchStrategy[Any]] | None = None) -> Estate:
+    """Draw an estate with items in two sources; `metadata` says what keys hold, as from `metadata_values`."""
     groups = draw(unique(st.sampled_from(GROUPS), max_size=4))
     virtual = draw(unique(st.sampled_from(VIRTUAL), max_size=2))
     who = identities(groups, virtual)
     grouped = [f"group:{name}" for name in groups]
     well_knowns = unique(st.sampled_from(grouped), max_size=2) if grouped else st.just([])
-    metadata = draw(metadata_values())
+    metadata = metadata or draw(metadata_values())
     named = draw(st.dictionaries(st.sampled_from(["staff", "board"]), models(who, ()), max_size=2))
     sections: dict[str, Any] = {
         "permissions": named,

@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from reconciler.applying.apply import Clock, Run, run_calls
 from reconciler.bodies import ProjectBodies
 from reconciler.calls.compile import Batching
+from reconciler.cli.makeplan import Planned
 from reconciler.cli.planning import bodies_store, plan_or_report
-from reconciler.cli.session import Planned, open_session
+from reconciler.cli.session import open_session
 from reconciler.planfile import dump_plan, load_plan
 from reconciler.pushapi.client import PushClient
 from reconciler.state.journal import Outcome, RunInfo

@@ -105,7 +105,8 @@ def _travelled(remote: Remote, since: int) -> set[str]:
 
 
 def _assert_settled(folder: Folder, remote: Remote) -> None:
-    from reconciler.cli.session import make_project_plan, open_session
+    from reconciler.cli.makeplan import make_project_plan
+    from reconciler.cli.session import open_session
     from reconciler.planning.make import Wish
 
     with open_session(str(folder.root), None) as session:

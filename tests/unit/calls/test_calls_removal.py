@@ -262,6 +262,16 @@ def test_a_source_of_which_nothing_is_sent_is_left_alone() -> None:
     assert not older_calls(compiled)
 
 
+def test_a_source_that_is_emptied_by_age_is_not_emptied_twice() -> None:
+    gone = [delete(item(f"https://x/{n}")) for n in "abc"]
+    compiled = compile_calls(gone, OURS, standing=stays(), resent={"s"})
+    assert [(stage.name, [call.kind for call in stage.calls]) for stage in compiled.stages] == [
+        ("items", [CallKind.ITEM_OLDER_THAN])
+    ]
+    # A single item is deleted by name, and whatever else is there by age.
+    assert len(compile_calls(gone[:1], OURS, standing=stays(), resent={"s"}).calls) == 2
+
+
 # -- what all calls leave behind -------------------------------------------------------------------
 
 SEGMENTS = st.sampled_from(["a", "b", "a-b", "a.b", "a0", ""])

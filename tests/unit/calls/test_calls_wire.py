@@ -18,6 +18,7 @@ from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, Target
 from reconciler.planning.change import Action, Change
 from reconciler.problems import ManifestError
+from reconciler.pushapi.containers import MAX_FILE_ID
 
 CONTEXT = WireContext(
     "mycoveocloudv2organizationg8tp8wu3",
@@ -264,6 +265,26 @@ def test_deleting_identities_and_aliases() -> None:
     deleted = WIRE.single_entry(user, Verb.DELETE, None)
     assert orjson.loads(deleted.head) == {"identity": {"name": "u", "type": "USER"}}
     assert WIRE.batch_entry(Covered(user, Verb.DELETE), None) == deleted
+
+
+def test_a_tree_says_that_it_takes_what_is_below_along() -> None:
+    gone = Covered(Address("item/handbook/https://x/a"), Verb.DELETE_TREE)
+    assert orjson.loads(WIRE.batch_entry(gone, None).head) == {"documentId": "https://x/a", "deleteChildren": True}
+    assert section_of(gone.address, gone.verb) is Section.DELETE
+
+
+def test_what_goes_with_others_stands_in_no_list() -> None:
+    for address in ("item/handbook/https://x/a/b", "group/corp/g", "alias/corp/user:u"):
+        assert section_of(Address(address), Verb.SWEPT) is None
+
+
+@pytest.mark.parametrize("encoding", ["text", "binary"])
+def test_a_body_apart_leaves_room_for_the_name_of_its_container(encoding: str) -> None:
+    value = item({"body": {"encoding": encoding, "sha256": EMPTY, "size": 50_000_000}})
+    entry = WIRE.batch_entry(Covered(value.address, Verb.PUT), value)
+    assert (entry.apart, entry.container_size) == (True, packed_bound(50_000_000, "ZLIB"))
+    assert entry.size >= len(entry.head) + len(',"compressedBinaryDataFileId":""') + MAX_FILE_ID
+    assert orjson.loads(entry.head)["compressionType"] == "ZLIB"
 
 
 def test_withdrawing_a_user() -> None:

@@ -9,7 +9,6 @@ import io
 import itertools
 import lzma
 import random
-import re
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -360,13 +359,6 @@ def test_a_large_body_is_compressed_in_little_memory(compression: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert size * 0.9 < sink.size <= packed_bound(size, compression) or compression == "LZMA"
-    assert peak < 8_000_000
-
-
-def test_the_compression_that_has_no_stored_blocks_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = noise(1000)
-    body = promised(raw, "binary")
-    monkeypatch.setattr(content, "packed_bound", lambda size, compression: size)
-    with pytest.raises(ValueError, match=re.escape("LZMA took more than its bound. This is a bug in reconciler.")):
-        apart(body, Bodies({body.sha256: raw}), "LZMA")
+    assert sink.size <= packed_bound(size, compression)
+    # An LZMA encoder takes nine by itself.
+    assert peak < 12_000_000
