@@ -1,4 +1,4 @@
-"""The published JSON Schemas (draft 2020-12): manifest, project, plan and state, each made from models of it.
+"""The published JSON Schemas (draft 2020-12) of what is written by hand, saved and reported, each made from models.
 
 `schemas/` holds their texts for editors and for other tools; a test keeps them equal to what is made
 here. Only for publishing: importing this module imports pydantic and every model. A schema is never
@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from reconciler.manifest.schema import IdentityText, ManifestFile, ProjectFile
 from reconciler.rendering.plan_schema import plan_schema
+from reconciler.rendering.report_schema import report_schema
 from reconciler.state.snapshot import FORMAT_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -234,11 +236,18 @@ def state_schema() -> _Node:
     return _published(_documented(StateDocument.model_json_schema()), "state", "reconciler state")
 
 
+def _published_report(name: Literal["validate", "apply", "verify"]) -> _Node:
+    return _published(_documented(report_schema(name)), name, f"reconciler {name} report")
+
+
 SCHEMAS: dict[str, Callable[[], _Node]] = {
     "manifest": manifest_schema,
     "project": project_schema,
     "plan": published_plan_schema,
     "state": state_schema,
+    "validate": partial(_published_report, "validate"),
+    "apply": partial(_published_report, "apply"),
+    "verify": partial(_published_report, "verify"),
 }
 
 

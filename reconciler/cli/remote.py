@@ -28,7 +28,8 @@ _VISIBILITY: dict[str, Visibility] = {"secured": "SECURED", "shared": "SHARED", 
 class Remote:
     """Where calls go, the key that opens it, and how calls are made.
 
-    One `pace` for all clients of a run: the remote counts their calls together.
+    One `pace` for all that speaks to the Push API in a run: the remote counts those calls together. Reading
+    takes no turns: the quotas are the Push API's (push-api.md 4.2), and a read that is throttled waits as asked.
     """
 
     hosts: Hosts
@@ -42,15 +43,18 @@ class Remote:
 def connect(session: Session) -> Iterator[Remote]:
     """Give the environment's remote for the length of a `with` block.
 
-    Raises UsageError without a key, or when the proxy or the certificates cannot be used.
+    Raises UsageError without a key, when the key would travel in clear, or when the proxy or the certificates
+    cannot be used.
     """
     environment = session.project.environment
     if environment.target == EMULATOR:
         with _emulator(session) as (hosts, key):
             yield _remote(session, hosts, key)
         return
+    hosts = remote_hosts(environment)
+    _check_secrecy(environment, hosts)
     key = find_api_key(environment.api_key, session.folder.root)
-    yield _remote(session, remote_hosts(environment), key)
+    yield _remote(session, hosts, key)
 
 
 def remote_hosts(environment: Environment) -> Hosts:
@@ -60,6 +64,23 @@ def remote_hosts(environment: Environment) -> Hosts:
     if environment.target:
         return hosts_at(environment.target)
     return hosts("us", "hipaa") if environment.region == "hipaa" else hosts(environment.region)
+
+
+def _check_secrecy(environment: Environment, hosts: Hosts) -> None:
+    """Refuse to speak to another machine by anything but https. Raises UsageError."""
+    from reconciler.pushapi.hosts import is_local
+
+    if hosts.push.startswith("https://") or is_local(hosts.push):
+        return
+    raise UsageError(
+        Problem(
+            "target-in-clear",
+            f'the target of environment "{environment.name}" is not an https address',
+            why="the API key and all content would travel in clear, to be read by whoever is on the way.",
+            fix="write https:// in `target` of the environment; http:// is for this machine's own addresses, such as "
+            "http://127.0.0.1:8080.",
+        )
+    )
 
 
 def quota_allowance(project: Project) -> Allowance:
@@ -82,7 +103,7 @@ def _remote(session: Session, hosts: Hosts, key: Secret) -> Remote:
     environment = session.project.environment
     # The embedded emulator is this process itself.
     proxy = None if environment.target == EMULATOR else environment.proxy
-    network = Network(proxy, _ca_file(session))
+    network = Network(proxy, _ca_file(session), environment.ca_file or "")
     for url in (hosts.push, hosts.platform):
         network.check(url)
     windows = [Window(calls, seconds) for calls, seconds in quota_allowance(session.project).windows]

@@ -1,4 +1,4 @@
-"""`reconciler schema`: the JSON Schemas of manifests, project, plan and state."""
+"""`reconciler schema`: the JSON Schemas of what is written by hand, of saved plans and states, and of reports."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import click
 from reconciler.problems import Problem, UsageError
 
 # Named here so that `--help` needs no pydantic; a test holds them against `schemas.SCHEMAS`.
-NAMES = ("manifest", "project", "plan", "state")
+NAMES = ("manifest", "project", "plan", "state", "validate", "apply", "verify")
 
 
 @click.command("schema")
-@click.argument("name", metavar="[manifest|project|plan|state]", required=False, type=click.Choice(NAMES))
+@click.argument("name", metavar="[NAME]", required=False, type=click.Choice(NAMES))
 @click.option("--all", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Write all of them to a folder.")
 def command(name: str | None, folder: Path | None) -> int:
     """Print a JSON Schema (draft 2020-12), by default the one of manifests.
 
-    With it an editor completes keys and marks mistakes while one types. The first line of a manifest
+    NAME is manifest or project, for what you write; plan or state, for what is saved; validate, apply
+    or verify, for what these commands report with --format json.
+
+    With the first two an editor completes keys and marks mistakes while one types. The first line of a manifest
     names it:
 
     \b

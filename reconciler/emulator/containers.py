@@ -20,6 +20,8 @@ from reconciler.emulator.options import EmulatorOptions
 LIFETIME = 3600
 """Seconds for which an upload address is valid and its container is kept (push-api.md 2.2)."""
 STORAGE_LIMIT = 5 * 1024**3
+CONTAINER_BYTES = 256 * 1024 * 1024
+"""What a file container may hold (push-api.md 4.1); its consumer counts, not the storage (8)."""
 _SIGNATURE = "X-Amz-Signature"
 
 
@@ -38,6 +40,10 @@ class StorageRefusal(Exception):
             f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message></Error>"
         )
         return Response(text, self.status, media_type="application/xml")
+
+
+class NoContent(ValueError):
+    """A file container that gives an operation nothing; the text says why."""
 
 
 def expired() -> StorageRefusal:
@@ -128,6 +134,18 @@ class Containers:
             "SELECT 1 FROM containers WHERE file = ? AND organization = ?", (file, organization)
         ).fetchone()
         return row is not None
+
+    def ready(self, organization: str, file: str, accepted: float) -> Path:
+        """Return where the content of a container lies, for an operation of then. Raises NoContent."""
+        row = self._database.connection.execute(
+            "SELECT created, size FROM containers WHERE file = ? AND organization = ?", (file, organization)
+        ).fetchone()
+        path = self.path(file)
+        if row is None or row[1] is None or accepted >= row[0] + LIFETIME or not path.is_file():
+            raise NoContent(f"The file container '{file[:100]}' does not exist, is empty, or has expired.")
+        if row[1] > CONTAINER_BYTES:
+            raise NoContent(f"The file container '{file}' is larger than {CONTAINER_BYTES} bytes.")
+        return path
 
     def content(self, file: str, limit: int) -> bytes | None:
         """Return what was uploaded, None when it is missing or larger than `limit`."""

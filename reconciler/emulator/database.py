@@ -167,6 +167,11 @@ class Database:
         ).fetchone()[0]
         return found
 
+    def owner(self, place: int) -> str:
+        """Return the organization of a source or a provider."""
+        found: str = self.connection.execute("SELECT organization FROM places WHERE id = ?", (place,)).fetchone()[0]
+        return found
+
     def watermark(self, place: int) -> str:
         """Return the highest olderthan value of a place (push-api.md 5.4), or ''."""
         found: str = self.connection.execute("SELECT watermark FROM places WHERE id = ?", (place,)).fetchone()[0]

@@ -17,6 +17,7 @@ from reconciler.emulator.engine import Engine
 from reconciler.emulator.faulting import broken, refusal
 from reconciler.emulator.faults import Fault
 from reconciler.emulator.loads import Load, load_of
+from reconciler.emulator.options import Needed
 from reconciler.emulator.quotas import OverLimit
 from reconciler.emulator.replies import Refusal
 from reconciler.emulator.wire import BadJson, parse
@@ -79,16 +80,25 @@ class Exchange:
         self.privileges = found
         return found
 
-    def authorize(self, privilege: str) -> None:
+    def authorize(self, needed: Needed) -> None:
         """Refuse in the order of push-api.md 9: key, privilege, organization."""
-        found = self.identify()
-        if privilege not in found and f"{privilege}:{self.request.path_params.get('source')}" not in found:
-            raise replies.access_denied(privilege)
+        self.identify()
+        if isinstance(needed, frozenset):
+            if not any(map(self._holds, needed)):
+                raise replies.access_denied("' or '".join(sorted(needed)))
+        else:
+            for privilege in (needed,) if isinstance(needed, str) else needed:
+                if not self._holds(privilege):
+                    raise replies.access_denied(privilege)
         organization = self.request.path_params.get("organization") or self.query.get("organizationId", "")
         if organization not in self.engine.options.organizations:
             raise replies.organization_not_found(organization)
         if organization in self.engine.options.paused:
             raise replies.organization_paused(organization)
+
+    def _holds(self, privilege: str) -> bool:
+        """Return whether the key has a privilege, or has it on the source of the path."""
+        return not self.privileges.isdisjoint((privilege, f"{privilege}:{self.request.path_params.get('source')}"))
 
     # What is asked
 
@@ -220,7 +230,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def endpoint(
-    engine: Engine, hooks: Hooks, handler: Handler, *, privilege: str | None, observes: bool = False
+    engine: Engine, hooks: Hooks, handler: Handler, *, privilege: Needed | None, observes: bool = False
 ) -> Endpoint:
     """Return `handler` behind the door; one that `observes` first lets what is due be processed."""
 

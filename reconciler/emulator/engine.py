@@ -18,12 +18,12 @@ import orjson
 
 from reconciler.emulator import batchfile, query
 from reconciler.emulator.clock import Clock, Pauses
-from reconciler.emulator.containers import Containers
+from reconciler.emulator.containers import Containers, NoContent
 from reconciler.emulator.database import Database, Operation, ordering_text
 from reconciler.emulator.faults import Faults, rejected
 from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
-from reconciler.emulator.index import CONTAINER_BYTES, Entry, Indexer, Rejected
+from reconciler.emulator.index import Entry, Indexer, Rejected
 from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
 from reconciler.emulator.providers import Model, ProviderTable, options_of
 from reconciler.emulator.quotas import Meter
@@ -48,7 +48,7 @@ class Engine:
         self.identities = IdentityTable(options, self.database)
         self._provider_table = ProviderTable(options, self.database)
         self.fields = FieldTable(options, self.database)
-        self.indexer = Indexer(options, self.database, self.identities, self.fields)
+        self.indexer = Indexer(options, self.database, self.containers, self.identities, self.fields)
         self.items = self.indexer.items
         self.streams = Streams(self.database)
         self._changes = Changes(options.doubts, self.indexer, self.streams, self._log)
@@ -377,19 +377,13 @@ class Engine:
     ) -> dict[str, list[msgspec.Raw]] | None:
         """Return the lists of an operation's file, or of one chunk of a stream; None when it cannot be read."""
         file: str = chunk or operation.detail["fileId"]
-        row = self.database.connection.execute(
-            "SELECT created, size FROM containers WHERE file = ?", (file,)
-        ).fetchone()
-        error = None
-        if row is None or row[1] is None or operation.accepted >= row[0] + 3600:
-            error = "The file container does not exist, is empty, or has expired."
-        elif row[1] > CONTAINER_BYTES:
-            error = f"The file container is larger than {CONTAINER_BYTES} bytes."
-        else:
-            try:
-                return dict(batchfile.read_lists(self.containers.path(file), names))
-            except (BadJson, OSError) as trouble:
-                error = f"Invalid JSON. {trouble}"
+        try:
+            path = self.containers.ready(self.database.owner(operation.place), file, operation.accepted)
+            return dict(batchfile.read_lists(path, names))
+        except NoContent as trouble:
+            error = str(trouble)
+        except (BadJson, OSError) as trouble:
+            error = f"Invalid JSON. {trouble}"
         self._log(operation, "BATCH_FILE", "ERROR", _batch_task(operation), {"error": error}, file)
         self.containers.consumed(file)
         return None

@@ -55,11 +55,6 @@ class IdentityTable:
         self._directories[organization] = Directory({entry.id: entry.case_sensitive for entry in known.values()})
         self.forget()
 
-    @property
-    def directory(self) -> Directory:
-        """How the first organization spells identities."""
-        return self._directories[self._options.organizations[0]]
-
     def directory_of(self, organization: str) -> Directory:
         """Return how an organization spells identities."""
         return self._directories[organization]

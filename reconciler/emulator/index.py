@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from reconciler.emulator import bodies
 from reconciler.emulator.bodies import BadContent, Body
+from reconciler.emulator.containers import Containers, NoContent
 from reconciler.emulator.database import Database, Operation
 from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
@@ -54,9 +54,15 @@ class Indexer:
     """Applies item operations to the items of their source."""
 
     def __init__(
-        self, options: EmulatorOptions, database: Database, identities: IdentityTable, fields: FieldTable
+        self,
+        options: EmulatorOptions,
+        database: Database,
+        containers: Containers,
+        identities: IdentityTable,
+        fields: FieldTable,
     ) -> None:
         self._options = options
+        self._containers = containers
         self._database = database
         self._identities = identities
         self._fields = fields
@@ -188,20 +194,11 @@ class Indexer:
         try:
             if body.content_key == "compressedbinarydata":
                 return bodies.body_of_base64(body.content, name, keep, limit)
-            return bodies.body_of_file(self._container(operation, body.content), name, keep, limit)
-        except BadContent as error:
+            organization = self._fields.organization(operation.place)
+            path = self._containers.ready(organization, body.content, operation.accepted)
+            return bodies.body_of_file(path, name, keep, limit)
+        except (BadContent, NoContent) as error:
             raise Rejected(str(error), "ERROR", "PROCESSING") from None
-
-    def _container(self, operation: Operation, file: str) -> Path:
-        row = self._database.connection.execute(
-            "SELECT created, size FROM containers WHERE file = ?", (file,)
-        ).fetchone()
-        path = self._database.containers / file
-        if row is None or row[1] is None or operation.accepted > row[0] + 3600 or not path.is_file():
-            raise BadContent(f"there is no file container '{file[:100]}'")
-        if row[1] > CONTAINER_BYTES:
-            raise BadContent(f"the file container '{file}' is larger than {CONTAINER_BYTES} bytes")
-        return path
 
     # Deleting
 
@@ -236,10 +233,6 @@ class Indexer:
             (operation.due, operation.place, "DELETE_OLDER_THAN", "COMPLETED", "INDEXING", "", meta, operation.seq)
         )
         self._database.log(logs)
-
-
-CONTAINER_BYTES = 256 * 1024 * 1024
-"""What a file container may hold (push-api.md 4.1)."""
 
 
 def is_later(operation: Operation, stored: str, equal: str) -> bool:

@@ -20,6 +20,7 @@ FieldType = Literal["LONG", "LONG_64", "DOUBLE", "DATE", "STRING", "VECTOR"]
 SOURCE_EDIT = "SOURCE_EDIT"
 SOURCE_VIEW = "SOURCE_VIEW"
 ORGANIZATION_VIEW = "ORGANIZATION_VIEW"
+SECURITY_PROVIDER_VIEW = "SECURITY_PROVIDER_VIEW"
 SECURITY_PROVIDER_EDIT = "SECURITY_PROVIDER_EDIT"
 SECURITY_PROVIDER_CREATE = "SECURITY_PROVIDER_CREATE"
 SECURITY_CACHE_VIEW = "SECURITY_CACHE_VIEW"
@@ -29,11 +30,18 @@ FIELD_EDIT = "FIELD_EDIT"
 LOGS_VIEW = "LOGS_VIEW"
 EXECUTE_QUERY = "EXECUTE_QUERY"
 VIEW_ALL_CONTENT = "VIEW_ALL_CONTENT"
+READ_IDENTITIES = frozenset({SECURITY_PROVIDER_VIEW, SECURITY_CACHE_VIEW})
+"""Either of them opens providers, identities and their relations for reading."""
+PUSH_IDENTITIES = (SECURITY_PROVIDER_EDIT, ORGANIZATION_VIEW)
+"""Both of them together are what pushing identities takes."""
+Needed = str | frozenset[str] | tuple[str, ...]
+"""What an operation needs: one privilege, one of several, or several at once."""
 ALL_PRIVILEGES = frozenset(
     {
         SOURCE_EDIT,
         SOURCE_VIEW,
         ORGANIZATION_VIEW,
+        SECURITY_PROVIDER_VIEW,
         SECURITY_PROVIDER_EDIT,
         SECURITY_PROVIDER_CREATE,
         SECURITY_CACHE_VIEW,

@@ -21,25 +21,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reconciler.emulator.client_routes import client_routes
 from reconciler.emulator.clock import Clock, Pauses
 from reconciler.emulator.connection import Protocol
-from reconciler.emulator.control_routes import control_routes
 from reconciler.emulator.door import Exchange, Hooks, record
 from reconciler.emulator.engine import Engine
-from reconciler.emulator.field_routes import field_routes
-from reconciler.emulator.limit_routes import limit_routes
-from reconciler.emulator.openapi import openapi_routes
+from reconciler.emulator.openapi.document import openapi_routes
 from reconciler.emulator.options import Doubts, EmulatorOptions, ProviderOptions, SourceOptions
-from reconciler.emulator.page import page_routes
-from reconciler.emulator.provider_routes import provider_routes
-from reconciler.emulator.push_routes import push_routes
-from reconciler.emulator.read_routes import read_routes
+from reconciler.emulator.pages.routes import page_routes
 from reconciler.emulator.replies import Refusal
-from reconciler.emulator.search_routes import search_routes
-from reconciler.emulator.security_routes import security_routes
-from reconciler.emulator.storage_routes import storage_routes
-from reconciler.emulator.stream_routes import stream_routes
+from reconciler.emulator.routes.client import client_routes
+from reconciler.emulator.routes.control import control_routes
+from reconciler.emulator.routes.fields import field_routes
+from reconciler.emulator.routes.limits import limit_routes
+from reconciler.emulator.routes.providers import provider_routes
+from reconciler.emulator.routes.push import push_routes
+from reconciler.emulator.routes.read import read_routes
+from reconciler.emulator.routes.search import search_routes
+from reconciler.emulator.routes.security import security_routes
+from reconciler.emulator.routes.storage import storage_routes
+from reconciler.emulator.routes.streams import stream_routes
 
 __all__ = [
     "BackgroundEmulator",

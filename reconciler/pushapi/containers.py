@@ -6,19 +6,21 @@ addresses or to this machine only.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.pushapi.failures import Failure
+from reconciler.pushapi.hosts import is_loopback
 from reconciler.pushapi.http import Http, Reply
 from reconciler.pushapi.payload import Payload
 from reconciler.pushapi.session import Again, Final, Progress, Session
 
 # A container is not used in its last minutes, since our clock and theirs may differ.
 _LIFETIME_MARGIN = 300.0
+# What an entry keeps free for it (`calls.wire`); a UUID has 36.
+MAX_FILE_ID = 128
 _MAX_UPLOAD_HEADERS = 32
 _CONNECTION_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "authorization", "cookie"}
@@ -90,10 +92,6 @@ def _named(created: Reply) -> tuple[str, str, Mapping[str, str]]:
     return file_id, upload_uri, headers
 
 
-# What an entry keeps free for it (`calls.wire`); a UUID has 36.
-MAX_FILE_ID = 128
-
-
 def _headers_usable(headers: Any) -> bool:
     return (
         isinstance(headers, dict)
@@ -115,11 +113,4 @@ def _address_usable(url: str) -> bool:
         return False
     if not host or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

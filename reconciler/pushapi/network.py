@@ -65,11 +65,13 @@ class Network:
 
     `proxy` is the URL of an HTTP proxy that everything goes through. Without it HTTPS_PROXY, HTTP_PROXY,
     ALL_PROXY and NO_PROXY count, but never for addresses of this machine. `ca_file` is the path of
-    certificates (PEM) to trust in place of SSL_CERT_FILE, SSL_CERT_DIR and those that come with httpx.
+    certificates (PEM) to trust in place of SSL_CERT_FILE, SSL_CERT_DIR and those that come with httpx;
+    `ca_name` is how messages call it.
     """
 
     proxy: str | None = None
     ca_file: str | None = None
+    ca_name: str = ""
 
     def check(self, url: str) -> None:
         """Make ready what a request to `url` will need. Raises UsageError for what cannot be used."""
@@ -103,26 +105,26 @@ class Network:
 
     def trust(self) -> ssl.SSLContext:
         """Return the certificates to trust, the same for all who ask. Raises UsageError when they are unusable."""
-        with _LOADING:
-            return _trusted(self.ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        try:
+            with _LOADING:
+                return _trusted(self.ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        named = f'"{self.ca_name or self.ca_file}"' if self.ca_file else "that SSL_CERT_FILE or SSL_CERT_DIR names"
+        raise UsageError(
+            Problem(
+                "ca-file-unusable",
+                f"the certificates {named} cannot be used: {reason}",
+                why="without them nobody can tell whether the remote is who it says it is.",
+                fix="name a file of PEM certificates: lines from BEGIN CERTIFICATE to END CERTIFICATE.",
+            )
+        )
 
 
 @functools.cache
 def _trusted(ca_file: str | None, _file: str | None, _folder: str | None) -> ssl.SSLContext:
     # The last two are what `create_ssl_context` reads from the environment.
-    try:
-        return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
-    except (OSError, ValueError) as error:
-        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    named = f'"{ca_file}"' if ca_file else "that SSL_CERT_FILE or SSL_CERT_DIR names"
-    raise UsageError(
-        Problem(
-            "ca-file-unusable",
-            f"the certificates {named} cannot be used: {reason}",
-            why="without them nobody can tell whether the remote is who it says it is.",
-            fix="name a file of PEM certificates: lines from BEGIN CERTIFICATE to END CERTIFICATE.",
-        )
-    )
+    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
 
 
 def _environment_proxy(url: httpx.URL) -> str | None:

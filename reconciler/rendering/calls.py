@@ -10,6 +10,10 @@ from reconciler.calls.quotas import UNLIMITED, Allowance, Estimate
 from reconciler.planning.change import Change
 
 
+# Minutes that a removal by age waits where nothing is said of it (push-api.md 2.1, 2.3).
+_DEFAULT_DELAY = "15"
+
+
 @dataclass(frozen=True, slots=True)
 class CallRow:
     """One call: what is sent where, for how many resources, in at most how many bytes."""
@@ -105,7 +109,8 @@ def _row(call: Call, *, at_most: bool) -> CallRow:
 def _taken_along(call: Call) -> str:
     """Return what a call removes that no change speaks of (push-api.md 2.1, 2.5, 5.4)."""
     if call.kind in OLDER_THAN:
-        return "whatever was pushed before"
+        minutes = dict(call.query).get("queueDelay", _DEFAULT_DELAY)
+        return "whatever was pushed before" + (f", {minutes} minutes later" if minutes != "0" else "")
     if call.kind is CallKind.STREAM_LOAD:
         return "whatever else the source holds"
     trees = sum(covered.verb is Verb.DELETE_TREE for covered in call.covers)

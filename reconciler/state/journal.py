@@ -29,6 +29,7 @@ FORGET = "forget"
 # container or the opening that comes before, and those that carry items.
 _COUNTED_TWICE = frozenset({"item-batch", "identity-batch", "stream-update", "stream-load"})
 _OF_ITEMS = ("item-", "stream-")
+_SWEPT = "swept"  # as in `calls.call.Verb`
 
 Covers = tuple[tuple[Address, str], ...]
 
@@ -136,11 +137,15 @@ class Usage:
         return Usage(self.calls + other.calls, self.items + other.items)
 
 
-def usage_of(kind: str, resources: int) -> Usage:
-    """Return what one call of a journal that was accepted, or may have been, came to; nothing for other entries."""
+def usage_of(kind: str, covers: Covers) -> Usage:
+    """Return what one call of a journal that was accepted, or may have been, came to; nothing for other entries.
+
+    What went only because something else went was never named to the remote, and counts nothing.
+    """
     if kind in (STATE_ONLY, FORGET):
         return Usage()
-    return Usage(2 if kind in _COUNTED_TWICE else 1, resources if kind.startswith(_OF_ITEMS) else 0)
+    named = sum(verb != _SWEPT for _, verb in covers) if kind.startswith(_OF_ITEMS) else 0
+    return Usage(2 if kind in _COUNTED_TWICE else 1, named)
 
 
 def advance(

@@ -121,7 +121,7 @@ def usage_since(connection: sqlite3.Connection, at: str) -> Usage:
     query = "SELECT kind, covers FROM journal WHERE at >= ? AND outcome IS NOT 'refused'"
     found = Usage()
     for kind, covers in connection.execute(query, (at,)):
-        found += usage_of(kind, len(unpack_covers(covers)))
+        found += usage_of(kind, unpack_covers(covers))
     return found
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from reconciler.emulator.clock import stepped_clock
-from reconciler.emulator.page_style import DARK, LIGHT
+from reconciler.emulator.pages.style import DARK, LIGHT
 from reconciler.emulator.server import BackgroundEmulator
 from tests.browser.chromium import CHROMIUM, Chromium, chromium
 from tests.conftest import ON_CI

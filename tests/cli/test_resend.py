@@ -61,7 +61,7 @@ def test_what_is_old_goes_from_a_source_that_is_ours_alone(folder: Folder, remot
     since = remote.total
 
     ran = folder.ok("plan", "--resend", "blog")
-    assert "documents/olderthan?queueDelay=15: and removes whatever was pushed before" in ran.out
+    assert "documents/olderthan?queueDelay=15: and removes whatever was pushed before, 15 minutes later" in ran.out
     folder.ok("apply", "--resend", "blog", "--auto-approve")
 
     assert calls(remote, since)[-1] == "DELETE olderthan"

@@ -36,7 +36,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from reconciler.emulator.openapi import document
+from reconciler.emulator.openapi.document import document
 from reconciler.emulator.options import SourceOptions
 from reconciler.emulator.server import BackgroundEmulator
 from tests.emulator.conftest import KEY, OPTIONS, ORGANIZATION, PROVIDER, SOURCE

@@ -10,8 +10,8 @@ import schemathesis
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from reconciler.emulator.openapi_table import operations
-from reconciler.emulator.page import page_routes
+from reconciler.emulator.openapi.table import operations
+from reconciler.emulator.pages.routes import page_routes
 from tests.emulator.conftest import Remote
 
 

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from reconciler.emulator import page_items
 from reconciler.emulator.access import Decision, Level, PermissionSet, Who, decide
-from reconciler.emulator.listing import Listing, Wanted, remembering
-from reconciler.emulator.markup import tag, text
 from reconciler.emulator.options import Doubts
-from reconciler.emulator.page_items import hexadecimal, readable
-from reconciler.emulator.page_style import DARK, LIGHT
+from reconciler.emulator.pages import items as page_items
+from reconciler.emulator.pages.items import hexadecimal, readable
+from reconciler.emulator.pages.listing import Listing, Wanted, remembering
+from reconciler.emulator.pages.markup import tag, text
+from reconciler.emulator.pages.style import DARK, LIGHT
 from reconciler.emulator.roll import KINDS, Viewer, explain, read_viewer
 from tests.emulator.conftest import EMAIL, ORGANIZATION, PROVIDER, SOURCE, Remote, Start
 from tests.emulator.filled import HOSTILE, LONG, MARK, PATH, allowed, fill

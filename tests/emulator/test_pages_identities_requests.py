@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.emulator import page_requests
+from reconciler.emulator.pages import requests as page_requests
 from tests.emulator.conftest import EMAIL, KEY, PROVIDER, SOURCE, Remote, Start
 from tests.emulator.filled import allowed, fill
 from tests.emulator.pagereader import (

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -197,7 +196,7 @@ def attempts(*, mortal: bool) -> st.SearchStrategy[Attempt]:
         Attempt,
         faults=st.lists(RULES, min_size=0 if mortal else 1, max_size=3).map(tuple),
         seed=st.integers(0, 2**16),
-        write=st.integers(1, 60) if mortal else st.just(0),
+        write=st.integers(1, 40) if mortal else st.just(0),
         moment=st.sampled_from(MOMENTS),
         options=OPTIONS,
     )
@@ -222,12 +221,30 @@ def busy_estates(draw: st.DrawFn) -> Estate:
     return Estate({**estate.sections, "items": items} if items else estate.sections)
 
 
-def chapters(*, mortal: bool) -> st.SearchStrategy[list[Chapter]]:
+@dataclass(frozen=True)
+class Story:
+    """Desired states one after the other, and for how many seconds failing calls are tried again (None: as ever)."""
+
+    chapters: tuple[Chapter, ...]
+    retry_for: int | None = None
+
+    @property
+    def project(self) -> str:
+        if self.retry_for is None:
+            return PROJECT
+        return PROJECT.replace("target: emulator", f"target: emulator, retryFor: {self.retry_for}")
+
+
+def stories(*, mortal: bool) -> st.SearchStrategy[Story]:
     """A first state, cleanly applied or not, and one or two more that are not."""
     hard = st.lists(attempts(mortal=mortal), min_size=1, max_size=2).map(tuple)
     first = st.builds(Chapter, busy_estates(), st.one_of(st.just(()), hard))
     later = st.builds(Chapter, busy_estates(), hard)
-    return st.one_of(st.tuples(first, later), st.tuples(first, later, later)).map(list)
+    return st.builds(
+        Story,
+        st.one_of(st.tuples(first, later), st.tuples(first, later), st.tuples(first, later, later)),
+        st.sampled_from([None, 0, 0, 2]),
+    )
 
 
 # -- the laws --------------------------------------------------------------------------------------
@@ -384,20 +401,14 @@ class World:
         self.requested = requests[-1]["number"] if requests else self.requested
 
 
-@contextmanager
-def world(remote: Organization, mortals: Mortals) -> Iterator[World]:
+def live(remote: Organization, mortals: Mortals, story: Story) -> list[int]:
+    """Live through a story from nothing, and return what its attempts ended with."""
     remote.reset()
-    with project(remote.url, PROJECT) as folder:
-        yield World(folder, remote, mortals, requested=remote.total)
-
-
-def live(remote: Organization, mortals: Mortals, story: Sequence[Chapter]) -> None:
-    with world(remote, mortals) as lived:
-        for number in sorted({number for chapter in story for number in chapter.big}):
-            lived.folder.write(f"big-{number}.bin", random.Random(number).randbytes(BIG))
-        for chapter in story:
-            for code in lived.live_through(chapter):
-                event(f"an apply ended with {code}")
+    with project(remote.url, story.project) as folder:
+        for number in {number for chapter in story.chapters for number in chapter.big}:
+            folder.write(f"big-{number}.bin", random.Random(number).randbytes(BIG))
+        world = World(folder, remote, mortals, requested=remote.total)
+        return [code for chapter in story.chapters for code in world.live_through(chapter)]
 
 
 THOROUGH = settings(
@@ -406,15 +417,70 @@ THOROUGH = settings(
 )
 
 
-@settings(THOROUGH, max_examples=30)
-@given(story=chapters(mortal=True))
+@settings(THOROUGH, max_examples=25)
+@given(story=stories(mortal=True))
 def test_killed_at_any_write_amid_any_faults_it_converges(
-    organization: Organization, mortals: Mortals, story: list[Chapter]
+    organization: Organization, mortals: Mortals, story: Story
 ) -> None:
-    live(organization, mortals, story)
+    for code in live(organization, mortals, story):
+        event(f"an apply ended with {code}")
 
 
 @settings(THOROUGH, max_examples=20)
-@given(story=chapters(mortal=False))
-def test_amid_any_faults_it_converges(organization: Organization, mortals: Mortals, story: list[Chapter]) -> None:
-    live(organization, mortals, story)
+@given(story=stories(mortal=False))
+def test_amid_any_faults_it_converges(organization: Organization, mortals: Mortals, story: Story) -> None:
+    for code in live(organization, mortals, story):
+        event(f"an apply ended with {code}")
+
+
+def item(name: str, source: str, **more: Any) -> dict[str, Any]:
+    return {"uri": f"https://example.com/{name}", "source": source, **more}
+
+
+FIRST = Estate(
+    {
+        "groups": [{"name": "Alpha", "members": ["user:alice@example.com"]}],
+        "items": [
+            item("a", "handbook", permissions={"allowed": ["group:Alpha"]}),
+            *(item(name, "shop", title="one", metadata={"size": 1}) for name in "ab"),
+            *(item(name, "archive") for name in "abcdef"),
+            item("a", "range"),
+        ],
+    }
+)
+# Something of every kind: a batch and single calls, a load, a partial update, a removal by age, an alias.
+SECOND = Estate(
+    {
+        "groups": [{"name": "Alpha", "members": ["user:dave"]}],
+        "aliases": [{"of": "user:dave", "is": [{"provider": EMAIL, "identity": "user:dave@example.com"}]}],
+        "items": [
+            item("b", "handbook", permissions={"allowed": ["user:dave"]}),
+            item("a", "shop", title="two", metadata={"size": 1}),
+            item("c", "shop", title="three"),
+            item("b", "range"),
+            item("c", "range"),
+        ],
+    }
+)
+LARGE = Estate({"items": [item("big/1", "blog", body={"file": "big-1.bin"}), item("a", "blog")]})
+
+
+def killed_at(write: int, moment: str, before: Estate, after: Estate) -> Story:
+    attempt = Attempt(write=write, moment=moment, options=("--parallelism", "8"))
+    return Story((Chapter(before), Chapter(after, (attempt,))))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_one_write_after_the_other_it_converges(
+    organization: Organization, mortals: Mortals, moment: str
+) -> None:
+    """Every so many writes, each moment at others of them, until there are no more."""
+    write = 1 + MOMENTS.index(moment)
+    while live(organization, mortals, killed_at(write, moment, FIRST, SECOND)) == [KILLED]:
+        write += len(MOMENTS)
+    assert write > 20
+
+
+@pytest.mark.parametrize("write", [4, 9, 30, 60])
+def test_killed_amid_a_large_upload_it_converges(organization: Organization, mortals: Mortals, write: int) -> None:
+    assert live(organization, mortals, killed_at(write, "amid", Estate(), LARGE)) == [KILLED]

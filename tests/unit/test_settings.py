@@ -148,7 +148,7 @@ def test_the_deadline_the_proxy_and_the_certificates_are_the_environments(folder
     path = folder.write("ca/company.pem", Path(certifi.where()).read_bytes())
     remote = read(folder, "retryFor: 900, proxy: 'http://proxy.example:3128', caFile: ca/company.pem")
     assert remote.policy == RetryPolicy(attempts=None, deadline=900)
-    assert remote.network == Network("http://proxy.example:3128", str(path))
+    assert remote.network == Network("http://proxy.example:3128", str(path), "ca/company.pem")
     assert read(folder, "target: emulator, proxy: 'http://proxy.example:3128'").network == Network()
 
 
@@ -161,7 +161,27 @@ def test_certificates_that_cannot_be_used_are_told_before_any_call(
     with pytest.raises(UsageError) as caught:
         read(folder, "region: us, caFile: ca.pem")
     (problem,) = caught.value.problems
-    assert (problem.code, "ca.pem" in problem.what) == (code, True)
+    assert (problem.code, '"ca.pem"' in problem.what) == (code, True)
+    assert str(folder.root) not in problem.what
+
+
+@pytest.mark.parametrize(
+    "target", ["http://push.example", "http://10.0.0.5:8080/push/v1", "http://localhost.example", "HTTP://push.example"]
+)
+def test_the_key_goes_to_another_machine_by_https_alone(folder: Folder, target: str) -> None:
+    """And is not even asked for: a command that prints it may ask a person for their password."""
+    asked = "apiKey: {command: [touch, asked]}"
+    with pytest.raises(UsageError) as caught:
+        read(folder, f"target: '{target}', {asked}")
+    (problem,) = caught.value.problems
+    assert problem.code == "target-in-clear"
+    assert "https://" in problem.fix
+    assert not (folder.root / "asked").exists()
+
+
+@pytest.mark.parametrize("target", ["https://push.example", "http://localhost:1", "http://[::1]:1"])
+def test_https_and_this_machine_are_spoken_to(folder: Folder, target: str) -> None:
+    assert read(folder, f"target: '{target}'").hosts.push == f"{target}/push/v1"
 
 
 @pytest.mark.parametrize(

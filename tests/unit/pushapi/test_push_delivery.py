@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import httpx
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.calls.call import Call, CallKind
 from reconciler.calls.compile import compile_calls, payload_resources
@@ -64,7 +66,7 @@ class Fake:
         self.commits: list[tuple[httpx.Request, dict[str, bytes | None]]] = []
         self.now = 0.0
         self.takes: dict[str, float] = {}
-        self.streams = 0
+        self.streams: dict[str, list[str]] = {}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         request.read()
@@ -92,14 +94,17 @@ class Fake:
             self.containers[file_id] = None
             value = {"fileId": file_id, "uploadUri": f"https://{STORAGE}/{file_id}?X-Amz-Signature=s"}
             if kind == "open":
-                self.streams += 1
-                value["streamId"] = f"stream {self.streams}"
+                value["streamId"] = f"stream {len(self.streams) + 1}"
+                self.streams[value["streamId"]] = []
+            if kind != "files":
+                self.streams[value.get("streamId") or request.url.path.split("/")[-2]].append(file_id)
             return httpx.Response(on, json=value)
         if kind == "upload":
             self.containers[request.url.path.strip("/")] = request.content
             return httpx.Response(200)
-        # What was uploaded when it was committed: a later upload does not count.
-        self.commits.append((request, dict(self.containers)))
+        # What was uploaded when it was committed: a later upload does not count, nor that of another stream.
+        mine = self.streams[request.url.path.split("/")[-2]] if kind == "close" else list(self.containers)
+        self.commits.append((request, {file_id: self.containers[file_id] for file_id in mine}))
         return httpx.Response(202, json={"orderingId": "1700000000777", "requestId": "r"})
 
     @staticmethod
@@ -251,7 +256,7 @@ def test_an_update_of_a_catalog_names_its_file_and_no_ordering_id() -> None:
 
 
 def loaded(fake: Fake) -> list[str]:
-    """The uris in all containers that were filled when the stream was closed, of the last stream only."""
+    """The uris in the containers of the stream that was closed last."""
     request, containers = fake.commits[-1]
     assert request.url.path.endswith("/close")
     return [
@@ -413,8 +418,7 @@ def test_whatever_fails_once_what_is_committed_in_the_end_is_whole(
         fake, bodies = Fake(**{step: nth(number, answer)}), Bodies()
         fake.send(changes_of(bodies), bodies, limits)
         if changes_of is load:
-            names = loaded(fake)
-            assert set(names) == {f"https://x/{n}" for n in range(6)}
+            assert sorted(loaded(fake)) == [f"https://x/{n}" for n in range(6)]
         elif changes_of is batch:
             assert fake.bodies_of(fake.batch) == BODIES_OF_BATCH
         else:
@@ -512,7 +516,7 @@ def test_a_stream_that_is_gone_after_a_lost_reply_is_loaded_again(gone: int) -> 
     fake.send(load(bodies), bodies, IN_CHUNKS)
     whole = ["open", "upload", "chunk", "upload", "chunk", "upload", "close"]
     assert fake.kinds == [*whole, "close", *whole]
-    assert sorted(set(loaded(fake))) == [f"https://x/{n}" for n in range(6)]
+    assert sorted(loaded(fake)) == [f"https://x/{n}" for n in range(6)]
     assert fake.commits[-1][0].url.raw_path.endswith(b"/stream/stream%202/close")
 
 
@@ -546,6 +550,68 @@ def test_an_answer_that_opens_no_stream_is_none(reply: object) -> None:
     with pytest.raises(CallFailed) as caught:
         fake.send(load(bodies), bodies, IN_CHUNKS)
     assert (caught.value.problems[0].code, fake.kinds) == ("bad-reply", ["open"])
+
+
+# -- any faults at all -----------------------------------------------------------------------------
+
+FAULTS = ["none", "none", "none", "429", "403", "503", "refused", "dropped", "lost"]
+
+
+class Faulty(Fake):
+    """Meets each request with the next of these faults; `lost` is accepted without a reply."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__()
+        self.faults = iter(faults)
+
+    def accept(self, request: httpx.Request) -> httpx.Response:
+        fault = next(self.faults, "none")
+        if fault == "403" and self.kind(request) != "upload":
+            fault = "none"
+        if fault == "refused":
+            raise httpx.ConnectError("refused")
+        if fault == "dropped":
+            raise httpx.ReadError("gone")
+        if fault in ("403", "429", "503"):
+            return error(int(fault))
+        reply = super().accept(request)
+        if fault == "lost":
+            raise httpx.ReadTimeout("slow")
+        return reply
+
+
+@given(st.lists(st.sampled_from(FAULTS), max_size=24), st.sampled_from(["single", "batch", "load"]))
+def test_what_is_committed_is_whole_and_what_is_refused_was_never_committed(faults: list[str], what: str) -> None:
+    fake, bodies = Faulty(faults), Bodies()
+    changes = {"single": single, "batch": batch, "load": load}[what](bodies)
+    failed: CallFailed | None = None
+    try:
+        fake.send(changes, bodies, IN_CHUNKS if what == "load" else LIMITS)
+    except CallFailed as error:
+        failed = error
+    if failed is None:
+        assert fake.commits
+    elif failed.outcome == "refused":
+        assert fake.commits == []
+    for request, containers in fake.commits:
+        if what == "load":
+            names = [
+                entry["documentId"]
+                for content in containers.values()
+                for entry in orjson.loads(content or b"{}").get("addOrUpdate", ())
+            ]
+            assert sorted(names) == [f"https://x/{n}" for n in range(6)]
+            continue
+        file = request.content if what == "single" else containers[request.url.params["fileId"]]
+        assert file is not None
+        entries = [orjson.loads(file)] if what == "single" else orjson.loads(file)["addOrUpdate"]
+        named = [entry["compressedBinaryDataFileId"] for entry in entries if "compressedBinaryDataFileId" in entry]
+        packed = [containers[file_id] for file_id in named]
+        assert [zlib.decompress(content) for content in packed if content is not None] == LARGE[: len(named)]
+        assert None not in packed
+    # A container is used for one commit that may have been taken, never for a second (push-api.md 2.2).
+    used = [request.url.params["fileId"] for request, _ in fake.commits if what == "batch"]
+    assert len(used) == len(set(used))
 
 
 # -- over HTTP, to the emulator --------------------------------------------------------------------

@@ -13,10 +13,10 @@ from starlette.requests import Request
 
 from reconciler.emulator.access import Directory, Who
 from reconciler.emulator.engine import Engine
-from reconciler.emulator.listing import Listing
-from reconciler.emulator.markup import Markup, is_plain, join, tag, text
 from reconciler.emulator.options import EMAIL_PROVIDER, SourceOptions
-from reconciler.emulator.page_style import STYLE
+from reconciler.emulator.pages.listing import Listing
+from reconciler.emulator.pages.markup import Markup, is_plain, join, tag, text
+from reconciler.emulator.pages.style import STYLE
 from reconciler.emulator.roll import ANONYMOUS, KINDS, Reason, Roll, explain, read_viewer
 from reconciler.emulator.views import Access, Model, Permitted
 

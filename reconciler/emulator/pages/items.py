@@ -6,12 +6,12 @@ import json
 from functools import partial
 from typing import Any
 
-from reconciler.emulator import page_model
 from reconciler.emulator.items import Item
-from reconciler.emulator.listing import LogEntry, Wanted, remembering
-from reconciler.emulator.markup import Markup, tag, text
 from reconciler.emulator.options import SourceOptions
-from reconciler.emulator.page_parts import (
+from reconciler.emulator.pages import model as page_model
+from reconciler.emulator.pages.listing import LogEntry, Wanted, remembering
+from reconciler.emulator.pages.markup import Markup, tag, text
+from reconciler.emulator.pages.parts import (
     PAGE,
     NoSuchPage,
     Page,
@@ -34,7 +34,7 @@ from reconciler.emulator.page_parts import (
     soft,
     table,
 )
-from reconciler.emulator.page_requests import last_writing
+from reconciler.emulator.pages.requests import last_writing
 from reconciler.emulator.views import raw_fields
 
 COUNTED = 20_000

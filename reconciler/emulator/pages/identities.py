@@ -9,11 +9,11 @@ import orjson
 
 from reconciler.emulator.access import Graph, Who
 from reconciler.emulator.identities import IdentityRow
-from reconciler.emulator.listing import Wanted, remembering
-from reconciler.emulator.markup import Markup, join, tag, text
 from reconciler.emulator.options import EMAIL_PROVIDER, ProviderOptions
-from reconciler.emulator.page_items import COUNTED
-from reconciler.emulator.page_parts import (
+from reconciler.emulator.pages.items import COUNTED
+from reconciler.emulator.pages.listing import Wanted, remembering
+from reconciler.emulator.pages.markup import Markup, join, tag, text
+from reconciler.emulator.pages.parts import (
     PAGE,
     NoSuchPage,
     Page,

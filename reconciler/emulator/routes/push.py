@@ -30,18 +30,18 @@ def push_routes(engine: Engine, hooks: Hooks) -> list[Route]:
     """Return the routes of the Push API."""
     source = "/sources/{source}"
     provider = "/providers/{provider}"
-    table: list[tuple[str, str, Handler, str]] = [
+    table: list[tuple[str, str, Handler, names.Needed]] = [
         ("PUT", f"{source}/documents", put_item, names.SOURCE_EDIT),
         ("DELETE", f"{source}/documents", delete_item, names.SOURCE_EDIT),
         ("PUT", f"{source}/documents/batch", put_batch, names.SOURCE_EDIT),
         ("DELETE", f"{source}/documents/olderthan", delete_older, names.SOURCE_EDIT),
         ("POST", f"{source}/status", set_status, names.SOURCE_EDIT),
         ("POST", "/files", create_container, names.ORGANIZATION_VIEW),
-        ("PUT", f"{provider}/permissions", put_identity, names.SECURITY_PROVIDER_EDIT),
-        ("DELETE", f"{provider}/permissions", delete_identity, names.SECURITY_PROVIDER_EDIT),
-        ("PUT", f"{provider}/mappings", put_mapping, names.SECURITY_PROVIDER_EDIT),
-        ("PUT", f"{provider}/permissions/batch", put_identity_batch, names.SECURITY_PROVIDER_EDIT),
-        ("DELETE", f"{provider}/permissions/olderthan", disable_older, names.SECURITY_PROVIDER_EDIT),
+        ("PUT", f"{provider}/permissions", put_identity, names.PUSH_IDENTITIES),
+        ("DELETE", f"{provider}/permissions", delete_identity, names.PUSH_IDENTITIES),
+        ("PUT", f"{provider}/mappings", put_mapping, names.PUSH_IDENTITIES),
+        ("PUT", f"{provider}/permissions/batch", put_identity_batch, names.PUSH_IDENTITIES),
+        ("DELETE", f"{provider}/permissions/olderthan", disable_older, names.PUSH_IDENTITIES),
     ]
     return [
         Route(

@@ -13,8 +13,8 @@ from reconciler.emulator import replies
 from reconciler.emulator.access import Graph, Who
 from reconciler.emulator.door import Exchange, Handler, Hooks, endpoint
 from reconciler.emulator.engine import Engine
-from reconciler.emulator.read_routes import narrowed, page
 from reconciler.emulator.replies import reply
+from reconciler.emulator.routes.read import narrowed, page
 from reconciler.emulator.views import Access, member_of
 from reconciler.emulator.wire import BadJson, Identity, folded, identity_type, text
 
@@ -23,8 +23,8 @@ def security_routes(engine: Engine, hooks: Hooks) -> list[Route]:
     """Return the routes about identities and their relations."""
     cache = "/rest/organizations/{organization}/securitycache"
     entities = f"{cache}/entities"
-    view, edit = names.SECURITY_CACHE_VIEW, names.SECURITY_PROVIDER_EDIT
-    table: list[tuple[str, str, Handler, str]] = [
+    view, edit = names.READ_IDENTITIES, names.SECURITY_PROVIDER_EDIT
+    table: list[tuple[str, str, Handler, names.Needed]] = [
         ("GET", f"{entities}/list/is_supported", is_supported, view),
         ("POST", f"{entities}/list", list_entities, view),
         ("GET", f"{entities}/{{provider}}/members", provider_members, view),

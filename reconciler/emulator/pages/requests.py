@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from reconciler.emulator.markup import Markup, join, tag, text
-from reconciler.emulator.page_parts import (
+from reconciler.emulator.pages.markup import Markup, join, tag, text
+from reconciler.emulator.pages.parts import (
     PAGE,
     NoSuchPage,
     Page,

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reconciler.emulator.openapi_models import (
+from reconciler.emulator.openapi.models import (
     ANY_OBJECT,
     COMPRESSION_TYPE,
     COUNT,

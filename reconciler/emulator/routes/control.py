@@ -120,7 +120,7 @@ class _Control:
         identities = access.graph.anonymous
         asked = request.query_params
         if "name" in asked:
-            directory = self._engine.identities.directory
+            directory = self._engine.identities.directory_of(organization)
             kind = identity_type(asked.get("type", "USER"))
             if kind is None:
                 return invalid_parameter("type", asked["type"]).response()

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reconciler.emulator.engine import Engine
-from reconciler.emulator.markup import Markup, tag, text
 from reconciler.emulator.options import ProviderOptions, SourceOptions
-from reconciler.emulator.page_identities import identity_page, provider_page
-from reconciler.emulator.page_items import item_page, log_table, source_page, visible
-from reconciler.emulator.page_parts import (
+from reconciler.emulator.pages.identities import identity_page, provider_page
+from reconciler.emulator.pages.items import item_page, log_table, source_page, visible
+from reconciler.emulator.pages.markup import Markup, tag, text
+from reconciler.emulator.pages.parts import (
     Browser,
     NoSuchPage,
     Page,
@@ -29,8 +29,8 @@ from reconciler.emulator.page_parts import (
     soft,
     table,
 )
-from reconciler.emulator.page_requests import request_page, requests_page
-from reconciler.emulator.page_style import HEADERS
+from reconciler.emulator.pages.requests import request_page, requests_page
+from reconciler.emulator.pages.style import HEADERS
 
 _FAILED = 10
 

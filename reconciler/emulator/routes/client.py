@@ -15,8 +15,8 @@ from reconciler.emulator import options as names
 from reconciler.emulator import replies
 from reconciler.emulator.door import Exchange, Hooks, endpoint
 from reconciler.emulator.engine import Engine
-from reconciler.emulator.read_routes import page
 from reconciler.emulator.replies import reply
+from reconciler.emulator.routes.read import page
 
 
 def client_routes(engine: Engine, hooks: Hooks) -> list[Route]:

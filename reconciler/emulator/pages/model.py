@@ -8,9 +8,9 @@ from typing import Any
 
 from reconciler.emulator.access import Decision, Who
 from reconciler.emulator.items import Item
-from reconciler.emulator.markup import Markup, join, tag, text
 from reconciler.emulator.options import SourceOptions
-from reconciler.emulator.page_parts import Scene, badge, count, isolated, lines, section, soft, table
+from reconciler.emulator.pages.markup import Markup, join, tag, text
+from reconciler.emulator.pages.parts import Scene, badge, count, isolated, lines, section, soft, table
 from reconciler.emulator.roll import Reason
 
 LISTED = 40

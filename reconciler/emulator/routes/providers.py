@@ -14,8 +14,8 @@ from reconciler.emulator.door import Exchange, Handler, Hooks, endpoint
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.options import EMAIL_PROVIDER
 from reconciler.emulator.providers import Model
-from reconciler.emulator.read_routes import page
 from reconciler.emulator.replies import Refusal, reply
+from reconciler.emulator.routes.read import page
 from reconciler.emulator.views import Access
 
 _TYPES = frozenset(
@@ -33,11 +33,11 @@ def provider_routes(engine: Engine, hooks: Hooks) -> list[Route]:
     """Return the routes of the providers."""
     base = "/rest/organizations/{organization}/securityproviders"
     one = f"{base}/{{provider}}"
-    table: list[tuple[str, str, Handler, str]] = [
-        ("GET", base, list_providers, names.SECURITY_CACHE_VIEW),
+    table: list[tuple[str, str, Handler, names.Needed]] = [
+        ("GET", base, list_providers, names.READ_IDENTITIES),
         ("POST", base, create_provider, names.SECURITY_PROVIDER_CREATE),
-        ("GET", f"{base}/page", page_providers, names.SECURITY_CACHE_VIEW),
-        ("GET", one, one_provider, names.SECURITY_CACHE_VIEW),
+        ("GET", f"{base}/page", page_providers, names.READ_IDENTITIES),
+        ("GET", one, one_provider, names.READ_IDENTITIES),
         ("PUT", one, put_provider, names.SECURITY_PROVIDER_CREATE),
         ("DELETE", one, delete_provider, names.SECURITY_PROVIDER_EDIT),
     ]

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from reconciler.emulator.openapi_models import COUNT, MODELS, TEXT, Schema, ref
-from reconciler.emulator.openapi_table import STORAGE, STORED, Operation, operations
+from reconciler.emulator.openapi.models import COUNT, MODELS, TEXT, Schema, ref
+from reconciler.emulator.openapi.table import STORAGE, STORED, Operation, operations
 from reconciler.emulator.replies import reply
 
 

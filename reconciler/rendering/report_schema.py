@@ -1,0 +1,175 @@
+"""The JSON Schemas of what `validate`, `apply` and `verify` report, made from models of it.
+
+Only for publishing and for tests, as `rendering.plan_schema`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reconciler.rendering.plan_schema import ProblemDocument, SummaryDocument
+
+_VERSION = r"^1\.[0-9]+$"
+_Kind = Literal["item", "group", "virtual-group", "user", "alias"]
+
+
+class _Model(BaseModel):
+    # A later minor version may add keys, and a reader ignores them: so does the schema.
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+# -- validate ----------------------------------------------------------------------------------------
+
+
+class SeveritiesDocument(_Model):
+    """How many problems there are of the severities that count."""
+
+    errors: int = Field(ge=0)
+    warnings: int = Field(ge=0)
+
+
+class ValidateReport(_Model):
+    """What `reconciler validate` found."""
+
+    format_version: str = Field(pattern=_VERSION)
+    """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
+    problems: list[ProblemDocument]
+    """Sorted by place."""
+    summary: SeveritiesDocument
+
+
+# -- apply -------------------------------------------------------------------------------------------
+
+
+class CountsDocument(_Model):
+    """What became of the planned calls; those whose outcome is unknown count as `unknown` alone."""
+
+    calls: int = Field(ge=0)
+    """How many were to be made."""
+    done: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    unknown: int = Field(ge=0)
+    not_started: int = Field(ge=0)
+
+
+class CallReport(_Model):
+    """A call that was started."""
+
+    number: int = Field(ge=1)
+    """Its number in the plan."""
+    kind: str
+    method: Literal["PUT", "POST", "DELETE"]
+    path: str
+    resources: int = Field(ge=0)
+    """How many resources it settles."""
+    outcome: Literal["accepted", "refused", "unknown", "stopped"]
+    """`unknown`: the remote may have taken it; `stopped`: it was stopped before the remote took it."""
+    retries: int = Field(ge=0)
+    status: int | None = None
+    """The HTTP status that accepted it."""
+    seconds: float | None = Field(default=None, ge=0)
+    bytes_sent: int | None = Field(default=None, ge=0)
+    problem: str | None = None
+    """The code of what went wrong; `problems` tells the rest."""
+
+
+class CallProblemDocument(ProblemDocument):
+    """What went wrong with a call."""
+
+    call: int = Field(ge=1)
+
+
+class ApplyReport(_Model):
+    """What `reconciler apply` or `reconciler destroy` came to."""
+
+    format_version: str = Field(pattern=_VERSION)
+    """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
+    environment: str
+    run: str | None
+    """The run's id in the state; null when there was nothing to do."""
+    result: Literal["done", "failed", "interrupted"]
+    summary: SummaryDocument
+    counts: CountsDocument
+    seconds: float = Field(ge=0)
+    calls: list[CallReport]
+    """Sorted by number; what was not started is only counted."""
+    problems: list[CallProblemDocument]
+    notes: list[ProblemDocument]
+    """What went otherwise than wished, and hindered nothing."""
+
+
+# -- verify ------------------------------------------------------------------------------------------
+
+
+class StatusesDocument(_Model):
+    """How many resources are what."""
+
+    verified: int = Field(ge=0)
+    rejected: int = Field(ge=0)
+    missing: int = Field(ge=0)
+    different: int = Field(ge=0)
+    unresolved: int = Field(ge=0)
+
+
+class CheckedDocument(_Model):
+    """How many resources of a kind were looked at, and how many are as they should be."""
+
+    checked: int = Field(ge=0)
+    verified: int = Field(ge=0)
+
+
+class FindingDocument(ProblemDocument):
+    """A resource that is not as it was pushed."""
+
+    address: str = Field(pattern="^[a-z-]+/[^/]*/")
+    """`kind/scope/name`."""
+    status: Literal["rejected", "missing", "different", "unresolved"]
+    deleted: bool
+    """Whether it was the deletion that did not arrive."""
+
+
+class VanishingDocument(_Model):
+    """A metadata key that no field and no mapping takes."""
+
+    source: str
+    key: str
+    items: int = Field(ge=1)
+    example: str
+    """The uri of an item that has it."""
+
+
+class MetadataDocument(_Model):
+    """What became of the metadata of the items that were looked at."""
+
+    vanishing: list[VanishingDocument]
+    visible: int = Field(ge=0)
+    """Values that the index shows."""
+    invisible: int = Field(ge=0)
+    """Values not compared, for want of a field that shows just that."""
+
+
+class VerifyReport(_Model):
+    """What `reconciler verify` found."""
+
+    format_version: str = Field(pattern=_VERSION)
+    """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
+    environment: str
+    total: int = Field(ge=0)
+    """How many resources were looked at."""
+    summary: StatusesDocument
+    kinds: dict[_Kind, CheckedDocument]
+    problems: list[FindingDocument]
+    """Sorted by address."""
+    notes: list[str]
+    """What kept it from knowing more."""
+    metadata: MetadataDocument | None
+    """Null where the organization's fields were not read."""
+    seconds: float = Field(ge=0)
+
+
+def report_schema(name: Literal["validate", "apply", "verify"]) -> dict[str, Any]:
+    """Return the JSON Schema of one command's report."""
+    models: dict[str, type[BaseModel]] = {"validate": ValidateReport, "apply": ApplyReport, "verify": VerifyReport}
+    return models[name].model_json_schema()
