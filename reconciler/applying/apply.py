@@ -152,6 +152,7 @@ def run_calls(
     clock: Clock,
     stop: Callable[[], bool],
     tell: Teller | None = None,
+    remote_time: Callable[[], int | None] | None = None,
     parallelism: int = 1,
     pauses: queue.SimpleQueue[Paused] | None = None,
 ) -> Generator[Event, None, None]:
@@ -160,11 +161,12 @@ def run_calls(
     A call starts once those in its `after` are accepted, a stage once all of the stage before are.
     What one call alone is refused for stops what waits for it and the rest of its scope; what every
     call would meet stops the run. `stop` is asked before each call: those in flight are always
-    finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. Into `pauses` the
-    sender may put what its threads wait for. The caller holds the lock and has checked the plan
-    against the state.
+    finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. `remote_time` (epoch
+    milliseconds, None when nobody can tell) is asked before something is removed by age, unless a source that
+    was told its activity has said it. Into `pauses` the sender may put what its threads wait for. The caller
+    holds the lock and has checked the plan against the state.
     """
-    return _Running(run, writer, send, clock, stop, tell, parallelism, pauses).events()
+    return _Running(run, writer, send, clock, stop, tell, remote_time, parallelism, pauses).events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,7 @@ class _Running:
         clock: Clock,
         stop: Callable[[], bool],
         tell: Teller | None,
+        remote_time: Callable[[], int | None] | None,
         parallelism: int,
         pauses: queue.SimpleQueue[Paused] | None,
     ) -> None:
@@ -206,6 +209,7 @@ class _Running:
         self._clock = clock
         self._stop = stop
         self._tell = tell
+        self._remote_time = remote_time
         self._parallelism = parallelism
         self._total = sum(len(stage.calls) for stage in run.stages)
         self._began = clock.seconds()
@@ -269,8 +273,11 @@ class _Running:
         call = schedule.next()
         ordering_id = self._ordering_id(call)
         where = f"call {call.number} of {self._total}, {call.method} {call.path}"
-        if call.kind in OLDER_THAN and (problem := self._ids.too_high(call, ordering_id, where)):
-            return self._failed(call, schedule, problem, Outcome.REFUSED, everyone=False)
+        if call.kind in OLDER_THAN:
+            if self._ids.ahead is None and self._remote_time is not None:
+                self._compare_clocks(self._remote_time())
+            if problem := self._ids.too_high(call, ordering_id, where):
+                return self._failed(call, schedule, problem, Outcome.REFUSED, everyone=False)
         resources = [self._payloads[covered.address] for covered in call.covers]
         ticket = self._writer.intent(_intent(call, ordering_id, resources, self._clock.now()))
         flight = _Flight(call, ticket, self._clock.seconds())
@@ -420,9 +427,12 @@ class _Running:
             remote = tell(entry, status)
         except ReconcilerError as error:
             return Noted(error.problems[0])
+        self._compare_clocks(remote)
+        return StatusTold(entry.source, status)
+
+    def _compare_clocks(self, remote: int | None) -> None:
         if remote is not None:
             self._ids.ahead = self._clock.milliseconds() - remote
-        return StatusTold(entry.source, status)
 
     def _finished(self) -> RunFinished:
         unknown = sum(failure.outcome == "unknown" for failure in self._failures)

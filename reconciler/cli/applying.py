@@ -192,7 +192,7 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             waiting=lambda seconds, limit: pauses.put(Paused(seconds, limit)),
             sleep=stop.sleep,
         ) as client,
-        _status_client(remote) as status_client,
+        _status_client(remote, partial(_sleep_unless_stopped, stop)) as status_client,
         stop.on_signals(),
     ):
         # Nothing may have moved between the plan and the lock.
@@ -217,6 +217,7 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             clock=_CLOCK,
             stop=stop.asked,
             tell=_teller(status_client),
+            remote_time=lambda: _milliseconds(status_client.remote_time()),
             parallelism=terms.parallelism,
             pauses=pauses,
         )
@@ -311,8 +312,8 @@ def _write(recorder: Recorder) -> None:
 # -- what sources are told -------------------------------------------------------------------------
 
 
-def _status_client(remote: Remote) -> PushClient:
-    """Return a client that insists little."""
+def _status_client(remote: Remote, sleep: Callable[[float], None]) -> PushClient:
+    """Return a client that insists little, but waits for its turn: what it says are calls like others."""
     from reconciler.pushapi.client import PushClient
     from reconciler.pushapi.http import Timeouts
     from reconciler.pushapi.retry import RetryPolicy
@@ -322,18 +323,32 @@ def _status_client(remote: Remote) -> PushClient:
         remote.api_key.reveal(),
         network=remote.network,
         timeouts=Timeouts(connect=_TELL_SECONDS / 2, transfer=_TELL_SECONDS, reply=_TELL_SECONDS),
+        pace=remote.pace,
+        waiting=lambda seconds, limit: click.echo(f"waiting {seconds:.0f} s for {limit}", err=True),
         policy=RetryPolicy(attempts=_TELL_ATTEMPTS, deadline=_TELL_SECONDS),
+        sleep=sleep,
     )
+
+
+def _sleep_unless_stopped(stop: Stop, seconds: float) -> None:
+    """Wait; who was asked to stop takes the time that sources are told in, and no longer. Raises Interrupted."""
+    if stop.asked() and seconds <= _TELL_SECONDS:
+        time.sleep(seconds)
+    else:
+        stop.sleep(seconds)
 
 
 def _teller(client: PushClient) -> Teller:
     from reconciler.pushapi.client import StatusType
 
     def tell(source: SourceStatus, status: str) -> int | None:
-        found = client.tell(source.path, StatusType(status))
-        return None if found is None else int(found.timestamp() * 1000)
+        return _milliseconds(client.tell(source.path, StatusType(status)))
 
     return tell
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def _left_open(store: StateReader) -> tuple[SourceStatus, ...]:
@@ -355,7 +370,7 @@ def _close_left_open(session: Session) -> None:
         with (
             connect(session) as remote,
             session.store.lock(lock_info(iso())) as writer,
-            _status_client(remote) as client,
+            _status_client(remote, time.sleep) as client,
         ):
             tell = _teller(client)
             for entry in _left_open(session.store):

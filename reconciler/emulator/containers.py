@@ -163,12 +163,13 @@ class Containers:
         row = self._database.connection.execute("SELECT 1 FROM containers WHERE file = ?", (file,)).fetchone()
         return row is not None
 
-    def consumed(self, file: str) -> None:
-        """Delete a container whose content went to the pipeline (push-api.md 2.2)."""
-        if self.issued(file):
-            self._database.connection.execute(
-                "UPDATE containers SET size = NULL, state = 'consumed' WHERE file = ?", (file,)
-            )
+    def consumed(self, organization: str, file: str) -> None:
+        """Delete a container of an organization whose content went to the pipeline (push-api.md 2.2)."""
+        cursor = self._database.connection.execute(
+            "UPDATE containers SET size = NULL, state = 'consumed' WHERE file = ? AND organization = ?",
+            (file, organization),
+        )
+        if cursor.rowcount:
             self.path(file).unlink(missing_ok=True)
 
     def purge(self, pending_files: Callable[[], set[str]]) -> None:

@@ -105,6 +105,7 @@ class Database:
             weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         else:
             self.directory = directory
+        self._owners: dict[int, str] = {}
         self.containers = self.directory / "containers"
         self.containers.mkdir(parents=True, exist_ok=True)
         name = ":memory:" if directory is None else str(directory / "emulator.db")
@@ -169,7 +170,10 @@ class Database:
 
     def owner(self, place: int) -> str:
         """Return the organization of a source or a provider."""
-        found: str = self.connection.execute("SELECT organization FROM places WHERE id = ?", (place,)).fetchone()[0]
+        found = self._owners.get(place)
+        if found is None:
+            row = self.connection.execute("SELECT organization FROM places WHERE id = ?", (place,)).fetchone()
+            found = self._owners[place] = row[0]
         return found
 
     def watermark(self, place: int) -> str:

@@ -247,6 +247,9 @@ class Engine:
         )
         self.database.log([entry])
 
+    def _consumed(self, operation: Operation, file: str) -> None:
+        self.containers.consumed(self.database.owner(operation.place), file)
+
     # Items
 
     def _item_put(self, operation: Operation) -> Iterator[None]:
@@ -260,7 +263,7 @@ class Engine:
         with self.database.transaction():
             self.indexer.put(operation, source, [entry], set())
         if detail["fileId"]:
-            self.containers.consumed(detail["fileId"])
+            self._consumed(operation, detail["fileId"])
         yield from ()
 
     def _item_delete(self, operation: Operation) -> Iterator[None]:
@@ -282,7 +285,7 @@ class Engine:
         yield from ()
 
     def _dictionaries(self, operation: Operation) -> frozenset[str]:
-        return self.fields.dictionaries(self.fields.organization(operation.place))
+        return self.fields.dictionaries(self.database.owner(operation.place))
 
     def _item_bytes(self, source: SourceOptions) -> float:
         """Return what an item of a source may come to (push-api.md 4.1)."""
@@ -318,7 +321,7 @@ class Engine:
                 self.database.processed_up_to(operation, start + _CHUNK)
             yield
         for file in files:
-            self.containers.consumed(file)
+            self._consumed(operation, file)
         counts = {"addOrUpdate": len(written), "delete": len(deleted)}
         self._finish_batch(operation, {**counts, "partialUpdate": len(changed)} if changed else counts)
 
@@ -349,7 +352,7 @@ class Engine:
                 self._changes.remove_absent(operation, kept)
         self.streams.mark_loaded(operation.place, operation.detail["streamId"])
         for file in files:
-            self.containers.consumed(file)
+            self._consumed(operation, file)
         result = "COMPLETED" if whole else "ERROR"
         meta = {"addOrUpdate": count} if whole else {"error": "The stream has no content, or a chunk without it."}
         self._log(operation, "BATCH_FILE", result, "STREAMING_BATCH", meta)
@@ -385,11 +388,11 @@ class Engine:
         except (BadJson, OSError) as trouble:
             error = f"Invalid JSON. {trouble}"
         self._log(operation, "BATCH_FILE", "ERROR", _batch_task(operation), {"error": error}, file)
-        self.containers.consumed(file)
+        self._consumed(operation, file)
         return None
 
     def _finish_batch(self, operation: Operation, counts: dict[str, int]) -> None:
-        self.containers.consumed(operation.detail["fileId"])
+        self._consumed(operation, operation.detail["fileId"])
         self._log(operation, "BATCH_FILE", "COMPLETED", _batch_task(operation), dict(counts))
 
     # Identities

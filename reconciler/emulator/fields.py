@@ -32,9 +32,9 @@ class FieldTable:
 
     def __init__(self, options: EmulatorOptions, database: Database) -> None:
         self._options = options
+        self._database = database
         self._connection = database.connection
         self._fields: dict[str, dict[str, Model]] = {}
-        self._owners: dict[int, str] = {}
         self._mappings: dict[int, Model | None] = {}
 
     def forget(self) -> None:
@@ -115,20 +115,13 @@ class FieldTable:
 
     # Processing
 
-    def organization(self, place: int) -> str:
-        """Return the organization of a source."""
-        if place not in self._owners:
-            row = self._connection.execute("SELECT organization FROM places WHERE id = ?", (place,)).fetchone()
-            self._owners[place] = row[0]
-        return self._owners[place]
-
     def take(self, place: int, metadata: Mapping[str, Any]) -> str | None:
         """Return the fields that an item's metadata come to as JSON; None when each key is a field of its own."""
         mappings = self._rules(place)
         strict = self._options.fields == "strict"
         if not strict and mappings is None:
             return None
-        known = self.all(self.organization(place))
+        known = self.all(self._database.owner(place))
         values: dict[str, Any] = {key: value for key, value in metadata.items() if FIELD_NAME.match(key)}
         if mappings is not None:
             values.update(mapped(self._applying(mappings, metadata), metadata))

@@ -156,7 +156,7 @@ class Indexer:
                 raise Rejected("an item of a secured source needs permissions")
             return None
         # Most items share their model with others, so each is read once.
-        organization = self._fields.organization(place)
+        organization = self._database.owner(place)
         key = orjson.dumps((organization, source.provider, body.permissions))
         known = self._models.get(key)
         if known is None:
@@ -194,7 +194,7 @@ class Indexer:
         try:
             if body.content_key == "compressedbinarydata":
                 return bodies.body_of_base64(body.content, name, keep, limit)
-            organization = self._fields.organization(operation.place)
+            organization = self._database.owner(operation.place)
             path = self._containers.ready(organization, body.content, operation.accepted)
             return bodies.body_of_file(path, name, keep, limit)
         except (BadContent, NoContent) as error:

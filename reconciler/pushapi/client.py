@@ -26,7 +26,7 @@ from reconciler.pushapi.containers import Depot
 from reconciler.pushapi.content import BodySource
 from reconciler.pushapi.delivery import Delivery
 from reconciler.pushapi.failures import CallFailed
-from reconciler.pushapi.http import Http, Network, Reply, Timeouts, with_query
+from reconciler.pushapi.http import Http, Network, NoReply, Reply, Timeouts, with_query
 from reconciler.pushapi.pace import Pace, Waiting
 from reconciler.pushapi.payload import Parcel
 from reconciler.pushapi.retry import RetryPolicy
@@ -170,6 +170,16 @@ class PushClient:
         `path` is relative to the base and percent-encoded, as in `calls.call.SourceStatus`. Raises CallFailed.
         """
         return moment(self._tell(path, status, Progress(f"POST {path}")).headers.get("date"))
+
+    def remote_time(self) -> datetime | None:
+        """Return what time it is at the remote, None when nothing says it.
+
+        It asks for nothing and shows no key: any answer tells the time, a refusal as well.
+        """
+        try:
+            return moment(self._storage.exchange("GET", self._base).headers.get("date"))
+        except NoReply:
+            return None
 
     def _tell(self, path: str, status: StatusType, progress: Progress) -> Reply:
         url = with_query(f"{self._base}/{path}", (("statusType", status.value),))

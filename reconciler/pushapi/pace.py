@@ -99,7 +99,7 @@ class Pace:
     def _wait(self, now: float) -> tuple[float, str]:
         """Take a turn if there is one, and return 0; else how long until then, and why."""
         if now < self._held_until:
-            return self._held_until - now, "the remote asks for a pause"
+            return self._held_until - now, "the pause that the remote asks for"
         if self._bucket is None:
             return 0.0, ""
         from pyrate_limiter import RateItem

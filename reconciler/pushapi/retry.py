@@ -23,11 +23,14 @@ YEAR = 365 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to insist: at most `attempts` if given, and no wait that would end after `deadline` seconds.
+    """How long to insist: at most `attempts` if given, and no wait that would end more than `deadline` seconds
+    after the first failure.
 
     The wait is drawn between 0 and `base * 2 ** (attempt - 1)` seconds, at most `cap` (full jitter), and
-    is as long as a Retry-After asks for where that is longer. The deadline leaves room for one that asks
-    to wait for the end of a burst's 5 minutes (push-api.md 4.2).
+    is as long as a Retry-After asks for where that is longer. Without one the usual attempts take about 45
+    seconds and two minutes at most; the deadline leaves room for one that asks to wait for the end of a
+    burst's 5 minutes (push-api.md 4.2). It begins with the first failure, because an upload that breaks or
+    expires may have taken an hour (push-api.md 2.2) and is to be begun anew all the same.
     """
 
     attempts: int | None = 8
@@ -88,7 +91,10 @@ def wait_seconds(policy: RetryPolicy, attempt: int, asked: float | None, draw: C
 
 
 def gives_up(policy: RetryPolicy, attempt: int, elapsed: float, wait: float) -> bool:
-    """Whether the `attempt`-th attempt was the last: none are left, or the wait ends after the deadline."""
+    """Whether the `attempt`-th attempt was the last: none are left, or the wait ends after the deadline.
+
+    `elapsed` are the seconds since the first failure.
+    """
     return (policy.attempts is not None and attempt >= policy.attempts) or elapsed + wait > policy.deadline
 
 
@@ -104,20 +110,25 @@ def run_with_retries(
     """Call `attempt` until it returns; each Transient that it raises is waited out.
 
     `noticed` hears, before each wait, the number of the attempt to come, the seconds until then and
-    the failure. `paused` says how many seconds within attempts were waiting for their turn: those do
-    not count against the deadline.
+    the failure. `paused` says how many seconds within attempts were waiting for their turn so far: those
+    do not count against the deadline.
     Raises the last Transient when the policy gives up, and at once whatever else `attempt` raises.
     """
     import tenacity
+
+    failed_first: float | None = None
 
     def wait(state: tenacity.RetryCallState) -> float:
         error: Any = state.outcome.exception() if state.outcome is not None else None
         return wait_seconds(policy, state.attempt_number, error.retry_after, draw)
 
     def stop(state: tenacity.RetryCallState) -> bool:
+        nonlocal failed_first
+        now = (state.seconds_since_start or 0.0) - paused()
+        failed_first = now if failed_first is None else failed_first
         # The waits count by what was asked for, too, so that a sleep that returns early cannot
         # stretch the deadline.
-        elapsed = max((state.seconds_since_start or 0.0) - paused(), state.idle_for)
+        elapsed = max(now - failed_first, state.idle_for)
         return gives_up(policy, state.attempt_number, elapsed, state.upcoming_sleep)
 
     def before_sleep(state: tenacity.RetryCallState) -> None:

@@ -20,6 +20,7 @@ from reconciler.state.rows import RecordedRow
 # Verbs of `Intent.covers`; spelled as in `calls.call.Verb`, which a state may not import.
 PUT = "put"
 DELETE = "delete"
+SWEPT = "swept"
 
 # Kinds of entry that stand for no call: something was recorded or forgotten here alone.
 STATE_ONLY = "state-only"
@@ -29,7 +30,6 @@ FORGET = "forget"
 # container or the opening that comes before, and those that carry items.
 _COUNTED_TWICE = frozenset({"item-batch", "identity-batch", "stream-update", "stream-load"})
 _OF_ITEMS = ("item-", "stream-")
-_SWEPT = "swept"  # as in `calls.call.Verb`
 
 Covers = tuple[tuple[Address, str], ...]
 
@@ -144,7 +144,7 @@ def usage_of(kind: str, covers: Covers) -> Usage:
     """
     if kind in (STATE_ONLY, FORGET):
         return Usage()
-    named = sum(verb != _SWEPT for _, verb in covers) if kind.startswith(_OF_ITEMS) else 0
+    named = sum(verb != SWEPT for _, verb in covers) if kind.startswith(_OF_ITEMS) else 0
     return Usage(2 if kind in _COUNTED_TWICE else 1, named)
 
 

@@ -210,7 +210,7 @@ class TestRejections:
             ),
             ("http://a", {"compressedBinaryData": "%%%", "permissions": READABLE}, "base64"),
             ("http://a", {"compressedBinaryData": "aGVsbG8=", "permissions": READABLE}, "decompress"),
-            ("http://a", {"compressedBinaryDataFileId": "../x", "permissions": READABLE}, "no file container"),
+            ("http://a", {"compressedBinaryDataFileId": "../x", "permissions": READABLE}, "does not exist"),
         ],
     )  # fmt: skip
     def test_accepted_and_never_indexed(self, remote: Remote, uri: str, body: Any, why: str) -> None:

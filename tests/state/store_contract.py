@@ -295,10 +295,13 @@ class StoreContract:
                 ticket = writer.intent(Intent(call, kind, "r", call, at, put("a", "b", "c").covers))
                 if outcome is not None:
                     writer.settle(ticket, outcome, at=at)
+            # What goes with something else is never named to the remote.
+            swept = ((address("d"), "delete-tree"), (address("d/e"), "swept"))
+            writer.settle(writer.intent(Intent(8, "item-delete", "r", 8, LATER, swept)), Outcome.ACCEPTED, at=LATER)
             writer.forget([address("x")], at=LATER)
         store = open_store()
-        assert store.usage_since(LATER) == Usage(calls=1 + 2 + 2 + 2 + 1, items=9)
-        assert store.usage_since(NOW) == Usage(calls=10, items=12)
+        assert store.usage_since(LATER) == Usage(calls=1 + 2 + 2 + 2 + 1 + 1, items=10)
+        assert store.usage_since(NOW) == Usage(calls=11, items=13)
         assert store.usage_since("2026-03-02") == Usage()
 
     def test_activities_are_what_was_recorded_last(self, open_store: OpenStore) -> None:
