@@ -99,9 +99,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 class ReconcilerError(Exception):
-    """A command cannot go on; carries what to tell the user."""
+    """A command cannot go on; carries what to tell the user.
+
+    `outcome` says of a call under way whether the remote may have taken it: `unknown` when it may, else `refused`.
+    """
 
     exit_code = 1
+    outcome: str = "refused"
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(problem.what for problem in problems))
@@ -134,7 +138,7 @@ class RemoteError(ReconcilerError):
 
 
 class Interrupted(ReconcilerError):
-    """The user or the system asked to stop; `outcome` says whether the call under way may have been taken."""
+    """The user or the system asked to stop; as long as nobody knows better, the call under way may have been taken."""
 
     exit_code = 130
-    outcome: str = "unknown"
+    outcome = "unknown"

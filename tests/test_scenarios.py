@@ -112,6 +112,7 @@ def test_scenario(name: str, folder: Folder, remote: Remote, request: pytest.Fix
     golden.check("plan.json", _without_version(document.out))
     assert document.json["summary"] == expected.summary
     load_plan(document.out.encode(), "plan.json")
+    SCHEMA.validate(document.json)
     assert remote.total == sent, "planning speaks to nobody"
 
     if expected.refused is not None:

@@ -224,9 +224,10 @@ def test_exactly_one_says_what_the_models_say(name: str, groups: tuple[str | tup
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     root = tmp_path_factory.mktemp("worked") / "manifests"
     shutil.copytree(MANIFESTS, root, ignore=shutil.ignore_patterns(".reconciler"))
-    for arguments in (("plan", "--out", str(root / "plan.json")), ("apply", "--auto-approve")):
+    for arguments in (("plan", "--out", str(root / "plan.json")), ("apply", "--auto-approve", "--format", "json")):
         ran = run_here("-C", str(root), *arguments)
         assert ran.code == 0, ran.err
+    (root / "report.json").write_text(ran.out)
     return Folder(root, (MANIFESTS / "reconciler.yaml").read_text(encoding="utf-8"))
 
 
@@ -263,3 +264,35 @@ def test_states_with_doubts_are_valid() -> None:
     state = {"format_version": 1, "lineage": "", "serial": 0, "target": None, "unsettled": [entry], "resources": []}
     VALIDATORS["state"].validate(state)
     assert not VALIDATORS["state"].is_valid({**state, "unsettled": [{**entry, "covers": [["push", []]]}]})
+
+
+def test_reports_of_an_apply_are_valid(applied: Folder) -> None:
+    report = orjson.loads((applied.root / "report.json").read_bytes())
+    assert report["calls"]
+    VALIDATORS["apply"].validate(report)
+    nothing = applied.ok("apply", "--auto-approve", "--format", "json").json
+    assert nothing["run"] is None
+    VALIDATORS["apply"].validate(nothing)
+    assert not VALIDATORS["apply"].is_valid({**report, "result": "perhaps"})
+    assert not VALIDATORS["apply"].is_valid({key: value for key, value in report.items() if key != "notes"})
+
+
+def test_reports_of_a_verification_are_valid(applied: Folder) -> None:
+    report = applied.ok("verify", "--all", "--format", "json").json
+    assert report["kinds"] and report["metadata"]
+    VALIDATORS["verify"].validate(report)
+    nothing = applied.ok("verify", "--format", "json").json
+    assert nothing["total"] == 0
+    VALIDATORS["verify"].validate(nothing)
+    assert not VALIDATORS["verify"].is_valid({**report, "summary": {}})
+
+
+def test_reports_of_a_validation_are_valid(applied: Folder, folder: Folder) -> None:
+    good = applied.ok("validate", "--format", "json").json
+    assert good["problems"] == []
+    VALIDATORS["validate"].validate(good)
+    folder.write("bad.yaml", "items: [{}]\n")
+    bad = folder.run("validate", "--format", "json").json
+    assert bad["problems"]
+    VALIDATORS["validate"].validate(bad)
+    assert not VALIDATORS["validate"].is_valid({**bad, "problems": [{"code": "x"}]})

@@ -17,10 +17,10 @@ _OF_ALL = frozenset({"organization-paused", "document-limit"})
 def outcome_of(error: ReconcilerError) -> Outcome:
     """Return how a call ended that raised this.
 
-    Only a remote can leave us in doubt, and who stops it between two attempts; a body that is not
-    what the plan says was never sent.
+    What keeps us from another attempt, such as a body that is not what the plan says, leaves the doubt
+    of the attempts before.
     """
-    return Outcome(getattr(error, "outcome", Outcome.REFUSED))
+    return Outcome(error.outcome)
 
 
 def hits_everyone(error: ReconcilerError) -> bool:

@@ -19,13 +19,15 @@ from reconciler.cli.options import project_options
 from reconciler.problems import Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from reconciler.emulator.options import EmulatorOptions, SourceOptions, Visibility
+    from reconciler.emulator.options import EmulatorOptions, SourceKind, SourceOptions, Visibility
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8080
 DEFAULT_ORGANIZATION = "local"  # what an environment with `target: emulator` is called when it does not say
 API_KEY_VARIABLE = "RECONCILER_EMULATOR_API_KEY"
 _VISIBILITIES: dict[str, Visibility] = {"secured": "SECURED", "shared": "SHARED", "private": "PRIVATE"}
+_KINDS: dict[str, SourceKind] = {"push": "push", "catalog": "catalog"}
+_WORDS = "secured, shared or private, push or catalog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,10 @@ class _Asked:
 @click.option(
     "--source",
     "sources",
-    metavar="ID[:secured|shared|private]",
+    metavar="ID[:secured|shared|private][:catalog]",
     multiple=True,
-    help="A source, secured unless it says otherwise (repeatable). The first provider is a secured one's.",
+    help="A source (repeatable): secured unless it says otherwise, then with the first provider; a catalog takes the "
+    "Stream API besides.",
 )
 @click.option("--provider", "providers", metavar="ID", multiple=True, help="A security identity provider (repeatable).")
 @click.option(
@@ -106,6 +109,7 @@ def command(
 
     \b
         reconciler emulator --port 0 --organization acme --source docs --provider corp
+        reconciler emulator --source docs:shared --source products:shared:catalog --fields strict
         reconciler emulator --project -e local --data .reconciler/served
         reconciler emulator --project --rate published --fault 'PUT documents/batch: 503 x2'
     """
@@ -180,19 +184,25 @@ def _sources(named: dict[str, SourceOptions], texts: Sequence[str], provider: st
 
 
 def _source(text: str) -> SourceOptions:
-    """Return the source that `ID` or `ID:visibility` means. Raises UsageError for anything else."""
-    from reconciler.emulator.options import SourceOptions
+    """Return the source that an id and up to two words after colons mean. Raises UsageError for anything else."""
+    from reconciler.emulator.options import SourceKind, SourceOptions, Visibility
 
-    name, colon, word = text.partition(":")
-    visibility = _VISIBILITIES.get(word.lower() if colon else "secured")
-    if visibility is None:
-        raise _bad_source(
-            text,
-            f'"{word}" is no visibility of a source',
-            did_you_mean(word.lower(), _VISIBILITIES) or "use secured, shared or private.",
-        )
+    name, *words = text.split(":")
+    visibilities, kinds = list[Visibility](), list[SourceKind]()
+    for word in words:
+        if (visibility := _VISIBILITIES.get(word.lower())) is not None:
+            visibilities.append(visibility)
+        elif (kind := _KINDS.get(word.lower())) is not None:
+            kinds.append(kind)
+        else:
+            near = did_you_mean(word.lower(), (*_VISIBILITIES, *_KINDS))
+            raise _bad_source(
+                text, f'"{word}" is no visibility and no kind of a source', near or f"use {_WORDS}, or leave it out."
+            )
+    if len(visibilities) > 1 or len(kinds) > 1:
+        raise _bad_source(text, "it says one thing twice")
     _check_id(name, text)
-    return SourceOptions(name, visibility)
+    return SourceOptions(name, (visibilities or ["SECURED"])[0], kind=(kinds or ["push"])[0])
 
 
 def _bad_source(text: str, what: str, fix: str = "") -> UsageError:

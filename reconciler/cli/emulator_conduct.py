@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -35,6 +35,7 @@ class Conduct:
     keys: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    fields: Literal["permissive", "strict"] = "permissive"
 
 
 def conduct_options(function: F) -> F:
@@ -100,6 +101,14 @@ _OPTIONS = (
         help="A further key with these privileges only, read from an environment variable (repeatable). The key of a "
         "Push source is source-edit:SOURCE.",
     ),
+    click.option(
+        "--fields",
+        type=click.Choice(["permissive", "strict"]),
+        default="permissive",
+        show_default=True,
+        help="Which metadata its index keeps: all whose key could name a field, or what existing fields and mappings "
+        "take.",
+    ),
     click.option("--paused", metavar="ORG", multiple=True, help="An organization that is paused (repeatable)."),
     click.option(
         "--doubt",
@@ -134,6 +143,7 @@ def applied(conduct: Conduct, options: EmulatorOptions) -> EmulatorOptions:
         keys={**options.keys, **_keys(conduct.keys, options, os.environ)},
         paused=options.paused | frozenset(conduct.paused),
         doubts=_doubts(conduct.doubts, options.doubts),
+        fields=conduct.fields,
     )
 
 

@@ -223,12 +223,12 @@ def _compiled(
 ) -> Planned:
     """Return the plan with its calls; `addresses` are all that are desired or recorded."""
     from reconciler.calls.call import Compiled
-    from reconciler.calls.compile import compile_calls
-    from reconciler.calls.quotas import quota_hazards
-    from reconciler.cli.remote import quota_allowance
 
     if not plan.changes:
         return Planned(plan, Compiled(), loaded)
+    from reconciler.calls.compile import compile_calls
+    from reconciler.calls.quotas import quota_hazards
+    from reconciler.cli.remote import quota_allowance
 
     def standing() -> Iterator[str]:
         changing = {str(change.address) for change in plan.changes}

@@ -8,7 +8,7 @@ import lzma
 import zlib
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Body:
     sha256: str
     preview: str
     kept: bytes | None
+    compression: str | None = None
 
 
 EMPTY = Body(0, "", "", None)
@@ -47,12 +48,12 @@ def body_of_base64(content: str, compression: str, keep: int, limit: int) -> Bod
         data = b64decode(content, validate=True)
     except (binascii.Error, ValueError):
         raise BadContent("the content is not base64") from None
-    return _collect(decompress([data], compression), keep, limit)
+    return replace(_collect(decompress([data], compression), keep, limit), compression=compression)
 
 
 def body_of_file(path: Path, compression: str, keep: int, limit: int) -> Body:
     """Return the body of an item whose compressed bytes lie in a file container."""
-    return _collect(decompress(_pieces(path), compression), keep, limit)
+    return replace(_collect(decompress(_pieces(path), compression), keep, limit), compression=compression)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS items (
     permanentid TEXT NOT NULL, title TEXT, parent TEXT, extension TEXT, metadata TEXT NOT NULL,
     permissions TEXT, pushed REAL NOT NULL, body_key TEXT, body_size INTEGER NOT NULL,
     body_sha256 TEXT NOT NULL, preview TEXT NOT NULL, body BLOB, fields TEXT,
+    compression TEXT,
     UNIQUE (place, uri));
 CREATE INDEX IF NOT EXISTS items_permanentid ON items (permanentid);
 CREATE TABLE IF NOT EXISTS tombstones (
@@ -126,8 +127,10 @@ class Database:
             if version not in (0, FORMAT):
                 raise UnreadableDatabase(f"{name} has the format {version}, this emulator reads {FORMAT}")
             self.connection.executescript(_TABLES)
-            if not any(row[1] == "fields" for row in execute("PRAGMA table_info(items)")):
-                execute("ALTER TABLE items ADD COLUMN fields TEXT")
+            columns = {row[1] for row in execute("PRAGMA table_info(items)")}
+            for name in ("fields", "compression"):
+                if name not in columns:
+                    execute(f"ALTER TABLE items ADD COLUMN {name} TEXT")
             execute(f"PRAGMA user_version={FORMAT}")
         except sqlite3.DatabaseError as error:
             raise UnreadableDatabase(f"{name} is not a database of this emulator: {error}") from error

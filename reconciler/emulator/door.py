@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from reconciler.emulator import replies
-from reconciler.emulator.containers import StorageRefusal
+from reconciler.emulator import batchfile, replies
+from reconciler.emulator.containers import NoContent, StorageRefusal
 from reconciler.emulator.database import MAXIMUM_ORDERING_ID
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.faulting import broken, refusal
 from reconciler.emulator.faults import Fault
-from reconciler.emulator.loads import Load, load_of
+from reconciler.emulator.loads import LISTS, Load, load_of
 from reconciler.emulator.options import Needed
 from reconciler.emulator.quotas import OverLimit
 from reconciler.emulator.replies import Refusal
@@ -175,6 +175,29 @@ class Exchange:
         self, kind: str, place: int, detail: dict[str, Any], *, ordering: int | None = None, wait: float = 0.0
     ) -> None:
         """Write an operation down, unless that is more than the organization may send."""
+        await self.admit_load(kind, place, detail)
+        body = self.body if kind in _WITH_BODY else None
+        self.engine.accept(kind, place, self.marked(detail), body=body, ordering=ordering, wait=wait)
+
+    async def accept_file(self, kind: str, place: int, file: str, *, ordering: int | None = None) -> None:
+        """Write an operation down whose entries lie in a file container; what is in there is looked at later."""
+        await self.read()
+        containers, doubts = self.engine.containers, self.engine.options.doubts
+        if doubts.unknown_file == "refuse" and not containers.exists(self.organization, file):
+            raise replies.invalid_parameter("fileId", file)
+        if doubts.bad_batch == "refuse":
+            try:
+                path = containers.ready(self.organization, file, self.engine.clock.now())
+                batchfile.read_lists(path, LISTS[kind])
+            except NoContent:
+                pass  # a question of its own
+            except BadJson as error:
+                raise replies.invalid_json(str(error)) from None
+        self.container = containers.content(file, self.engine.requests.limit // 2)
+        await self.accept(kind, place, {"fileId": file}, ordering=ordering)
+
+    async def admit_load(self, kind: str, place: int, detail: dict[str, Any]) -> None:
+        """Count a call with what its operation carries; refuses what is too much (push-api.md 4.1, 4.2)."""
         limits = self.engine.options.limits
         load = Load()
         if limits.items is not None or limits.items_per_day is not None or limits.identities_per_day is not None:
@@ -182,12 +205,13 @@ class Exchange:
         if limits.items is not None and load.uris:
             await self.engine.settle()
             uris = list(set(load.uris))
-            new = len(uris) - len(self.engine.items.orderings(place, uris)[0])
-            if new and self.indexed() + new > limits.items:
+            present = len(self.engine.items.orderings(place, uris)[0])
+            # A load takes the place of what the source holds (push-api.md 2.5).
+            gone = self.engine.items.count(place) - present if kind == "stream.load" else 0
+            new = len(uris) - present
+            if new and self.indexed() + new - gone > limits.items:
                 raise replies.document_limit_exceeded(limits.items)
         self.admit(items=load.items, identities=load.identities)
-        body = self.body if kind in _WITH_BODY else None
-        self.engine.accept(kind, place, self.marked(detail), body=body, ordering=ordering, wait=wait)
 
     def marked(self, detail: dict[str, Any]) -> dict[str, Any]:
         """Return an operation's detail with the rejection that a fault asks for."""

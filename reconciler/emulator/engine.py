@@ -29,7 +29,7 @@ from reconciler.emulator.providers import Model, ProviderTable, options_of
 from reconciler.emulator.quotas import Meter
 from reconciler.emulator.requestlog import RequestLog
 from reconciler.emulator.streams import CATALOG_ITEM_BYTES, Changes, Streams
-from reconciler.emulator.wire import BadJson, ItemBody, folded, read_identity_body, read_item, text
+from reconciler.emulator.wire import FILE_KEY, BadJson, ItemBody, folded, read_identity_body, read_item, text
 
 _CHUNK = 1000
 _LOG_SECONDS = 14 * 24 * 3600
@@ -310,12 +310,16 @@ class Engine:
         files: set[str] = set()
         written, deleted, changed = lists["addorupdate"], lists["delete"], lists.get("partialupdate", [])
         before = len(written) + len(deleted)
+        deletes_first = self.options.doubts.batch_order == "deletes first"
         for start in range(operation.position, before + len(changed), _CHUNK):
             with self.database.transaction():
-                entries = self._entries(operation, written, start)
+                if deletes_first:
+                    self._delete_entries(operation, _part(deleted, start), touched)
+                entries = self._entries(operation, written, start - len(deleted) * deletes_first)
                 files.update(_files(entries))
                 self.indexer.put(operation, source, entries, touched)
-                self._delete_entries(operation, _part(deleted, start - len(written)), touched)
+                if not deletes_first:
+                    self._delete_entries(operation, _part(deleted, start - len(written)), touched)
                 if partial := _part(changed, start - before):
                     self._changes.partial(operation, source, partial, touched)
                 self.database.processed_up_to(operation, start + _CHUNK)
@@ -483,7 +487,7 @@ def _spoiled(operation: Operation, entry: Entry) -> Entry:
 
 
 def _slice(raws: list[msgspec.Raw], start: int) -> Iterator[tuple[int, msgspec.Raw]]:
-    return enumerate(raws[start : start + _CHUNK], start)
+    return enumerate(_part(raws, start), max(0, start))
 
 
 def _entry(raw: msgspec.Raw, rank: int, doubts: Doubts, dictionaries: frozenset[str], most: float) -> Entry:
@@ -511,5 +515,5 @@ def _name(value: Any) -> str | None:
 
 def _files(entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
-        if isinstance(entry.body, ItemBody) and entry.body.content_key == "compressedbinarydatafileid":
+        if isinstance(entry.body, ItemBody) and entry.body.content_key == FILE_KEY:
             yield entry.body.content

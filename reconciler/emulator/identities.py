@@ -10,7 +10,7 @@ import orjson
 from reconciler.emulator.access import Directory, Graph, Record, Who
 from reconciler.emulator.database import Database, Operation
 from reconciler.emulator.options import EMAIL_PROVIDER, EmulatorOptions, ProviderOptions
-from reconciler.emulator.wire import Identity, IdentityBody
+from reconciler.emulator.wire import BadJson, Identity, IdentityBody
 
 
 class IdentityRow(NamedTuple):
@@ -64,8 +64,17 @@ class IdentityTable:
 
     def cascades(self, organization: str, provider: str) -> tuple[str, ...]:
         """Return the providers that the aliases of a provider may name (push-api.md 3.5)."""
-        known = self._providers[organization].get(provider)
-        return known.cascades_to if known else ()
+        return self._providers[organization].get(provider, ProviderOptions(provider)).cascades_to
+
+    def check_mappings(self, place: int, mappings: Iterable[Identity]) -> None:
+        """Refuse aliases that do not say in which provider they are, or that cannot be there (push-api.md 3.5)."""
+        cascades = self.cascades(*self._places[place])
+        for mapped in mappings:
+            if mapped.provider is None:
+                if len(cascades) > 1:
+                    raise BadJson("'provider' is missing in a mapping.")
+            elif mapped.provider not in cascades and self._options.doubts.uncascaded_alias == "refuse":
+                raise BadJson(f"The provider does not cascade to '{mapped.provider[:100]}'.")
 
     def respell(self, place: int, provider: str) -> None:
         """Give the identities of a provider the keys that its spelling asks for; of two that are now one, the
@@ -103,15 +112,19 @@ class IdentityTable:
     def put(self, operation: Operation, provider: str, body: IdentityBody, mapping: bool) -> str | None:
         """Overwrite the members or the mappings of an identity and its well-knowns (push-api.md 5.3).
 
-        Returns why the operation is refused, or None.
+        Returns why the operation is refused, or None. Raises BadJson for mappings that cannot be.
         """
         row = self._row(operation.place, provider, body.identity)
         stored = (row.mappings_ordering if mapping else row.members_ordering) if row else ""
         refused = self._refused(operation, stored)
         if refused:
             return refused
-        place = operation.place
+        place, doubts = operation.place, self._options.doubts
+        if mapping:
+            self.check_mappings(place, body.mappings)
         listed = self._listed(place, provider, body.mappings if mapping else body.members, mapping)
+        if row and mapping and not body.mappings and doubts.empty_mappings == "keep":
+            listed = row.mappings
         column, ordering = ("mappings", "mappings_ordering") if mapping else ("members", "members_ordering")
         values = {
             "place": operation.place,
@@ -125,15 +138,16 @@ class IdentityTable:
             "members_ordering": "",
             "mappings_ordering": "",
             "updated": operation.due,
+            "disabled": row.disabled if row and doubts.repushed_identity == "disabled" else 0,
         }
         values[column], values[ordering] = listed, operation.ordering
         self._connection.execute(
             "INSERT INTO identities (place, key, name, type, info, members, mappings, well_knowns,"  # noqa: S608
             " members_ordering, mappings_ordering, disabled, updated)"
             " VALUES (:place, :key, :name, :type, :info, :members, :mappings, :well_knowns,"
-            " :members_ordering, :mappings_ordering, 0, :updated)"
+            " :members_ordering, :mappings_ordering, :disabled, :updated)"
             f" ON CONFLICT (place, key) DO UPDATE SET name = :name, {column} = :{column},"
-            f" {ordering} = :{ordering}, well_knowns = :well_knowns, disabled = 0, updated = :updated",
+            f" {ordering} = :{ordering}, well_knowns = :well_knowns, disabled = :disabled, updated = :updated",
             values,
         )
         self.forget()
@@ -250,18 +264,20 @@ class IdentityTable:
             for place, (owner, provider) in self._places.items():
                 if owner == organization:
                     directory = self._directories[owner]
-                    records.extend(_record(directory, provider, row) for row in self.cached(place))
+                    cascades = self.cascades(owner, provider)
+                    records.extend(_record(directory, provider, row, cascades) for row in self.cached(place))
             graph = self._graphs[organization] = Graph(records)
         return graph
 
 
-def _record(directory: Directory, provider: str, row: IdentityRow) -> Record:
+def _record(directory: Directory, provider: str, row: IdentityRow, cascades: tuple[str, ...]) -> Record:
+    """Return what a row says; an alias where its provider does not cascade to leads nowhere (push-api.md 7, 18)."""
     who = directory.who(provider, row.type, row.name, orjson.loads(row.info).items())
     return Record(
         who,
         _whos(directory, row.members),
         _whos(directory, row.well_knowns),
-        _whos(directory, row.mappings),
+        tuple(mapped for mapped in _whos(directory, row.mappings) if mapped.provider in cascades),
         bool(row.disabled),
         row.updated,
     )

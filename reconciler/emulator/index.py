@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -15,15 +15,18 @@ import orjson
 from reconciler.emulator import bodies
 from reconciler.emulator.bodies import BadContent, Body
 from reconciler.emulator.containers import Containers, NoContent
-from reconciler.emulator.database import Database, Operation
+from reconciler.emulator.database import Database, Operation, ordering_text
 from reconciler.emulator.fields import FieldTable
 from reconciler.emulator.identities import IdentityTable
 from reconciler.emulator.items import Item, ItemRow, ItemTable
 from reconciler.emulator.options import EmulatorOptions, SourceOptions
 from reconciler.emulator.permissions import InvalidPermissions, read_levels
-from reconciler.emulator.wire import BadJson, ItemBody
+from reconciler.emulator.wire import FILE_KEY, BadJson, ItemBody
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
+
+INLINE_BYTES = 5 * 1024 * 1024
+"""What an item may bring in its body (push-api.md 4.1)."""
 
 LogRow = tuple[float, int, str, str, str, str, str, int]
 
@@ -89,12 +92,13 @@ class Indexer:
         for entry in entries:
             verb = "UPDATE" if entry.uri in present else "ADD"
             try:
+                ordered = self._ordered(operation, entry.body)
                 if entry.uri not in touched:
                     stored = present.get(entry.uri) or deleted.get(entry.uri, "")
-                    self._check_order(operation, stored, watermark)
+                    self._check_order(ordered, stored, watermark)
                 if entry.uri not in present and room <= 0:
                     raise Rejected(f"a catalog holds {self._options.catalog_items} items at most")
-                rows.append(self._judge(operation, source, entry))
+                rows.append(self._judge(ordered, source, entry))
                 touched.add(entry.uri)
                 room -= entry.uri not in present
             except (Rejected, BadJson) as error:
@@ -107,6 +111,14 @@ class Indexer:
     def _room(self, place: int, source: SourceOptions) -> float:
         """Return how many items more a source may hold (push-api.md 4.1)."""
         return self._options.catalog_items - self.items.count(place) if source.kind == "catalog" else float("inf")
+
+    def _ordered(self, operation: Operation, body: ItemBody | Rejected) -> Operation:
+        """Return the operation with the ordering id that an item brings of its own, if that counts."""
+        own = None if isinstance(body, Rejected) else body.ordering
+        alone = operation.kind == "item.put" and not operation.assigned
+        if own is None or alone or self._options.doubts.item_ordering_id == "ignore":
+            return operation
+        return replace(operation, ordering=ordering_text(own), assigned=False)
 
     def _check_order(self, operation: Operation, stored: str, watermark: str) -> None:
         if operation.ordering < watermark:
@@ -126,7 +138,7 @@ class Indexer:
             permissions = self._permissions(operation.place, source, body)
         if base is not None and body.content_key is None:
             kept = self.items.body(base)
-            content = Body(base.body_size, base.body_sha256, base.preview, kept)
+            content = Body(base.body_size, base.body_sha256, base.preview, kept, base.compression)
         else:
             content = self._content(operation, body, entry.compression)
         title = body.metadata.get("title")
@@ -148,6 +160,7 @@ class Indexer:
             content.preview,
             content.kept,
             self._fields.take(operation.place, body.metadata),
+            content.compression,
         )
 
     def _permissions(self, place: int, source: SourceOptions, body: ItemBody) -> str | None:
@@ -175,7 +188,8 @@ class Indexer:
         self, organization: str, source: SourceOptions, permissions: list[Any]
     ) -> tuple[str, frozenset[Any]]:
         try:
-            levels = read_levels(permissions, source.provider)
+            mixed = self._options.doubts.mixed_permissions == "levels"
+            levels = read_levels(permissions, source.provider, mixed=mixed)
         except InvalidPermissions as error:
             raise Rejected(str(error)) from None
         evaluable = self._identities.directory_of(organization).levels(levels)
@@ -185,6 +199,8 @@ class Indexer:
     def _content(self, operation: Operation, body: ItemBody, compression: str | None) -> Body:
         if body.content_key is None:
             return bodies.EMPTY
+        if body.content_key != FILE_KEY and self._options.doubts.inline_content == "reject":
+            check_inline(body.content)
         keep, limit = self._options.kept_body_bytes, self._options.decompressed_bytes
         if body.content_key == "data":
             return bodies.body_of_text(body.content, keep)
@@ -216,12 +232,17 @@ class Indexer:
             except Rejected as error:
                 logs.append(_log(operation, verb, uri, error))
                 continue
-            children = self.items.below(operation.place, uri, operation.ordering) if with_children else []
+            children = self._below(operation, uri) if with_children else []
             gone.update((uri, *children))
+            touched.add(uri)
             missing = Rejected("there is no such item", "SKIPPED", "INDEXING")
             logs.append(_log(operation, verb, uri, None if uri in present or children else missing))
         self.items.delete(operation.place, sorted(gone), operation.ordering)
         self._database.log(logs)
+
+    def _below(self, operation: Operation, uri: str) -> list[str]:
+        parents = self._options.doubts.children == "prefix and parent"
+        return self.items.below(operation.place, uri, operation.ordering, parents=parents)
 
     def delete_older_than(self, operation: Operation) -> None:
         """Delete what was pushed before the operation's value, when its delay has passed (push-api.md 5.4)."""
@@ -244,6 +265,13 @@ def is_later(operation: Operation, stored: str, equal: str) -> bool:
     if operation.ordering != stored:
         return operation.ordering > stored
     return operation.assigned or equal == "accept"
+
+
+def check_inline(content: str) -> None:
+    """Refuse content that belongs into a file container (push-api.md 4.1)."""
+    # Counting bytes is for texts that could be too large only.
+    if len(content) > INLINE_BYTES // 4 and len(content.encode()) > INLINE_BYTES:
+        raise Rejected(f"the content is larger than {INLINE_BYTES} bytes")
 
 
 def check_uri(uri: str) -> None:

@@ -32,6 +32,8 @@ class Item(NamedTuple):
     preview: str
     fields: str | None = None
     """The fields that the item's metadata came to as JSON, None where each key is a field of its own."""
+    compression: str | None = None
+    """How its content was taken to be compressed, None for `data` and where it was not remembered."""
 
     @property
     def unique_id(self) -> str:
@@ -66,18 +68,18 @@ def primary_id(place: int, uri: str) -> str:
 COLUMNS = ", ".join(Item._fields)
 _UPSERT = f"""
 INSERT INTO items (place, uri, ordering, permanentid, title, parent, extension, metadata, permissions, pushed,
-    body_key, body_size, body_sha256, preview, body, fields)
-VALUES ({", ".join("?" * 16)})
+    body_key, body_size, body_sha256, preview, body, fields, compression)
+VALUES ({", ".join("?" * 17)})
 ON CONFLICT (place, uri) DO UPDATE SET
     ordering = excluded.ordering, permanentid = excluded.permanentid, title = excluded.title,
     parent = excluded.parent, extension = excluded.extension, metadata = excluded.metadata,
     permissions = excluded.permissions, pushed = excluded.pushed, body_key = excluded.body_key,
     body_size = excluded.body_size, body_sha256 = excluded.body_sha256, preview = excluded.preview,
-    body = excluded.body, fields = excluded.fields"""  # noqa: S608
+    body = excluded.body, fields = excluded.fields, compression = excluded.compression"""  # noqa: S608
 
 ItemRow = tuple[
     int, str, str, str, str | None, str | None, str | None, str, str | None, float, str | None, int, str, str,
-    bytes | None, str | None,
+    bytes | None, str | None, str | None,
 ]  # fmt: skip
 
 
@@ -132,15 +134,16 @@ class ItemTable:
             [(place, uri, ordering) for uri in uris],
         )
 
-    def below(self, place: int, uri: str, ordering: str) -> list[str]:
+    def below(self, place: int, uri: str, ordering: str, *, parents: bool = False) -> list[str]:
         """Return the items whose uri starts with `uri` and a slash, unless pushed later than `ordering`.
 
-        A rule of prefixes, not of parents (push-api.md 2.1).
+        A rule of prefixes, not of parents (push-api.md 2.1), unless `parents` adds those whose parent is `uri`.
         """
         # '0' is the character after '/', so the range holds exactly that prefix.
         rows = self._connection.execute(
-            "SELECT uri FROM items WHERE place = ? AND uri > ? AND uri < ? AND ordering <= ? ORDER BY uri",
-            (place, f"{uri}/", f"{uri}0", ordering),
+            "SELECT uri FROM items WHERE place = ? AND (uri > ? AND uri < ? OR ? AND parent = ? AND uri <> parent)"
+            " AND ordering <= ? ORDER BY uri",
+            (place, f"{uri}/", f"{uri}0", parents, uri, ordering),
         )
         return [row[0] for row in rows]
 

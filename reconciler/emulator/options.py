@@ -111,6 +111,27 @@ class Doubts:
         Literal["immediate", "after delay"],
         "push-api.md 5.4, 9: does an olderthan refuse older pushes at once, or when its delay has passed?",
     ] = "immediate"
+    item_ordering_id: Annotated[
+        Literal["ignore", "honour"],
+        "push-api.md 2.1, 3.1: `orderingId` in an item's body, where the query does not say or is a batch's.",
+    ] = "ignore"
+    batch_order: Annotated[
+        Literal["writes first", "deletes first"], "push-api.md 3.3: the order of the two lists of a batch."
+    ] = "writes first"
+    bad_batch: Annotated[
+        Literal["log", "refuse"],
+        "push-api.md 6: a batch whose file is no JSON of its form: 202 and an error in the logs, or 400.",
+    ] = "log"
+    children: Annotated[
+        Literal["prefix", "prefix and parent"],
+        "push-api.md 2.1: does `deleteChildren` also delete items elsewhere whose `parentId` is the item?",
+    ] = "prefix"
+    inline_content: Annotated[
+        Literal["reject", "accept"], "push-api.md 4.1: `data` and `compressedBinaryData` above their 5 MB."
+    ] = "reject"
+    mixed_permissions: Annotated[
+        Literal["levels", "refuse"], "push-api.md 3.4: sets beside levels in one model: a level of their own, or none."
+    ] = "levels"
     content_keys: Annotated[Literal["refuse", "last"], "push-api.md 3.1: two content keys in one item."] = "refuse"
     nested_metadata: Annotated[
         Literal["refuse", "accept"], "push-api.md 3.1, 4.4: objects as metadata values (dictionary fields)."
@@ -134,6 +155,19 @@ class Doubts:
     identities_must_exist: Annotated[
         bool, "push-api.md 3.6, 4.1: reject items on secured sources that name an identity never pushed."
     ] = False
+    uncascaded_alias: Annotated[
+        Literal["unresolved", "refuse"],
+        "push-api.md 3.5, 7 (18): an alias in a provider that the identity's own does not cascade to.",
+    ] = "unresolved"
+    empty_mappings: Annotated[
+        Literal["remove", "keep"], "push-api.md 2.3: does an alias pushed with no mappings lose those it had?"
+    ] = "remove"
+    repushed_identity: Annotated[
+        Literal["enabled", "disabled"], "push-api.md 5.3: is a deleted identity enabled when it is pushed again?"
+    ] = "enabled"
+    denied_in_public_set: Annotated[
+        Literal["denied", "allowed"], "push-api.md 3.6: somebody denied by a set that allows anonymous users."
+    ] = "denied"
     partial_level: Annotated[
         Literal["inconclusive", "denied"],
         "push-api.md 3.6: allowed in one set of a level and unspecified in another, with more levels after it.",

@@ -16,14 +16,16 @@ class InvalidPermissions(ValueError):
     """Permissions that are accepted with a 202 and rejected later."""
 
 
-def read_levels(permissions: list[Any], default_provider: str | None) -> list[dict[str, Any]]:
+def read_levels(permissions: list[Any], default_provider: str | None, *, mixed: bool = True) -> list[dict[str, Any]]:
     """Return the levels of a permission model, highest first, each identity with its provider.
 
-    Elements without `permissionSets` are sets: neighbours among them make up one level. Raises BadJson for
-    another shape than the documents', InvalidPermissions for values that only processing refuses.
+    Elements without `permissionSets` are sets: neighbours among them make up one level, beside
+    others if they may be `mixed`. Raises BadJson for another shape than the documents', InvalidPermissions for
+    values that only processing refuses.
     """
     levels: list[dict[str, Any]] = []
     open_level: list[dict[str, Any]] | None = None
+    open_sets = False
     for element in permissions:
         keys = folded(element, "An element of 'permissions'")
         if "permissionsets" in keys:
@@ -35,10 +37,12 @@ def read_levels(permissions: list[Any], default_provider: str | None) -> list[di
             open_level = None
             continue
         if open_level is None:
-            open_level = []
+            open_level, open_sets = [], True
             levels.append({"name": "", "permissionSets": open_level})
         open_level.append(_read_set(keys, default_provider))
     _check_count(levels)
+    if not mixed and open_sets and len(levels) > 1:
+        raise InvalidPermissions("'permissions' holds sets beside levels")
     return levels
 
 

@@ -56,8 +56,13 @@ class Streams:
 
     def close(self, place: int, stream: str) -> list[str]:
         """End a stream and return those of its containers that something was uploaded to."""
-        files = self.files(place, stream) or []
+        files = self.uploaded(place, stream)
         self._connection.execute("UPDATE streams SET state = 'closed', files = '[]' WHERE id = ?", (stream,))
+        return files
+
+    def uploaded(self, place: int, stream: str) -> list[str]:
+        """Return those containers of an open stream that something was uploaded to."""
+        files = self.files(place, stream) or []
         rows = self._connection.execute(
             "SELECT file FROM containers WHERE size IS NOT NULL AND file IN (SELECT value FROM json_each(?))",
             (orjson.dumps(files).decode(),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -117,7 +118,13 @@ class Access:
         self._levels = lru_cache(maxsize=4096)(self._read)
 
     def _read(self, permissions: str) -> Levels:
-        return self._directory.levels(orjson.loads(permissions))
+        levels = self._directory.levels(orjson.loads(permissions))
+        if self._doubts.denied_in_public_set == "denied":
+            return levels
+        none = frozenset[Who]()
+        return tuple(
+            tuple(entry if not entry.anonymous else replace(entry, denied=none) for entry in level) for level in levels
+        )
 
     def levels(self, item: Permitted) -> Levels:
         return () if item.permissions is None else self._levels(item.permissions)

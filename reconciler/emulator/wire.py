@@ -16,7 +16,8 @@ import orjson
 from reconciler.emulator.options import Doubts
 
 IDENTITY_TYPES = {"user": "USER", "group": "GROUP", "virtualgroup": "VIRTUAL_GROUP", "unknown": "UNKNOWN"}
-CONTENT_KEYS = ("data", "compressedbinarydata", "compressedbinarydatafileid")
+FILE_KEY = "compressedbinarydatafileid"
+CONTENT_KEYS = ("data", "compressedbinarydata", FILE_KEY)
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}\Z")
 RESERVED_KEYS = frozenset(
     {*CONTENT_KEYS, "documentid", "compressiontype", "fileextension", "parentid", "permissions", "orderingid"}
@@ -43,6 +44,8 @@ class ItemBody:
     metadata: dict[str, Any]
     nulls: frozenset[str] = frozenset()
     """The metadata keys that were sent as null."""
+    ordering: int | None = None
+    """What the reserved key `orderingId` said, where that is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,12 @@ def read_item(value: Any, doubts: Doubts, dictionaries: frozenset[str] = frozens
         permissions,
         metadata,
         nulls,
+        _ordering(keys.get("orderingid")),
     )
+
+
+def _ordering(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**64 else None
 
 
 def check_value(key: str, entry: Any, *, dictionary: bool = False) -> None:

@@ -34,6 +34,9 @@ _EXPECTED = {
 }
 
 
+_BOUNDS = {"greater_than_equal": "ge", "less_than_equal": "le"}
+
+
 def findings_of(error: ValidationError, value: Any, model: type[BaseModel]) -> list[Finding]:
     """Return the findings that a failed validation of `value` against `model` comes to, in path order."""
     located = [(_path(entry["loc"], value, entry["type"]), entry) for entry in error.errors(include_url=False)]
@@ -97,6 +100,8 @@ def _finding(path: Path, entry: ErrorDetails, model: type[BaseModel], alternativ
         return Finding(path, _empty(path))
     if kind == "literal_error":
         return Finding(path, _none_of(path, entry["input"], str(entry["ctx"]["expected"])))
+    if kind in _BOUNDS:
+        return Finding(path, _out_of_bounds(path, entry["input"], _BOUNDS[kind], entry["ctx"]))
     message = entry["msg"]
     return Finding(path, Problem("bad-value", f"{_named(path)}: {message[:1].lower()}{message[1:]}", fix="correct it."))
 
@@ -146,10 +151,19 @@ def _missing_key(key: str) -> Problem:
     return Problem("missing-key", f'"{key}" is missing', why="it has no default.", fix=f"add `{key}:`.")
 
 
+def _out_of_bounds(path: Path, value: Any, bound: str, limits: dict[str, Any]) -> Problem:
+    words = f"at {'least' if bound == 'ge' else 'most'} {limits[bound]:,.10g}"
+    return Problem("bad-value", f"{_named(path)} is {_shown(value)}; it should be {words}", fix=f"write {words}.")
+
+
 def _wrong_type(path: Path, expected: str, value: Any) -> Problem:
     shown = _shown(value)
     quoted = "a text" in expected and isinstance(value, (int, float)) and not isinstance(value, bool)
     fix = f'quote it: "{value}".' if quoted else f"write {expected}."
+    if path[-1:] == ("apiKey",):
+        return Problem(
+            "wrong-type", f"{_named(path)} is {shown}; it should be {expected}", why=_NO_KEYS, fix=_KEY_FORMS
+        )
     return Problem("wrong-type", f"{_named(path)} is {shown}; it should be {expected}", fix=fix)
 
 
@@ -162,6 +176,8 @@ def _bad_text(path: Path, text: str) -> Problem:
     )
 
 
+_NO_KEYS = "manifests are shared and kept for ever; they say where the key is found, and never hold it."
+_KEY_FORMS = "write {env: NAME}, {file: PATH} or {command: [NAME, ARGUMENT]}."
 _NAME = "use letters, digits, `_`, `-` and `.`"
 _FORMS = {
     "fileExtension": "start it with a dot, for example .html.",
@@ -192,17 +208,18 @@ def _shown(value: Any) -> str:
 def _keys_at(model: type[BaseModel], path: Path) -> set[str]:
     """Return the keys that may stand where `path` leads to from an entry of type `model`."""
     models: list[type[BaseModel]] = [model]
-    for step in path:
-        if isinstance(step, int):
-            continue
-        models = [found for parent in models for found in _models_under(parent, step)]
+    steps = iter([step for step in path if isinstance(step, str)])
+    for step in steps:
+        annotations = [
+            info.annotation
+            for parent in models
+            for name, info in parent.model_fields.items()
+            if step in (info.alias or name, name)
+        ]
+        models = [found for annotation in annotations for found in _models_in(annotation)]
+        if any(_is_map(annotation) for annotation in annotations):
+            next(steps, None)  # a name of the user's own
     return {info.alias or name for found in models for name, info in found.model_fields.items()}
-
-
-def _models_under(parent: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
-    for name, info in parent.model_fields.items():
-        if key in (info.alias or name, name):
-            yield from _models_in(info.annotation)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -211,3 +228,10 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     elif get_origin(annotation) in (Union, types.UnionType, list, dict) or get_args(annotation):
         for argument in get_args(annotation):
             yield from _models_in(argument)
+
+
+def _is_map(annotation: Any) -> bool:
+    """Whether models stand there under names of the user's own."""
+    if get_origin(annotation) is dict:
+        return any(_models_in(annotation))
+    return any(_is_map(argument) for argument in get_args(annotation))

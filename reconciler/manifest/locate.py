@@ -147,9 +147,27 @@ def _child(node: _Node, step: str | int) -> tuple[_Node | None, _Node] | None:
 
 
 def excerpt(text: bytes, position: Position) -> str:
-    """Return the whole line of the file's text on which the position is, without its line break."""
+    """Return the whole line of the file's text on which the position is, without its line break.
+
+    What looks like a secret is covered, sign by sign: manifests should hold none, and a mistake is no reason to
+    repeat one in the log of a build.
+    """
     lines = _lines_of(text)
-    return lines[position.line - 1] if 0 < position.line <= len(lines) else ""
+    return _SECRET.sub(_covered, lines[position.line - 1]) if 0 < position.line <= len(lines) else ""
+
+
+# Credentials in a URL, a text where only a mapping belongs, and whatever has the shape of a key (push-api.md 1.2).
+_SECRET = re.compile(
+    r"""(?<=://)[^\s/"'@]+(?=@)
+    | (?<![\w.-])["']?api_?-?key["']?\s*[:=]\s*(?P<value>"[^"]*"|'[^']*'|[^\s{\[&*|>\#"'][^,}]*)
+    | \bxx\w{8}-\w{4}-\w{4}-\w{4}-\w{12}\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def _covered(match: re.Match[str]) -> str:
+    secret = match["value"] or match[0]
+    return match[0].removesuffix(secret) + "*" * len(secret)
 
 
 # A text with a thousand mistakes is asked for a thousand places: the last ones asked for stay at hand.

@@ -329,10 +329,12 @@ class Scope:
             self._find_repeated(metadata)
         types = self.types
         shape = types.shapes.get((*out, *map(type, out.values()))) or types.new_shape(out)
-        if shape.lists and not all(_is_scalar_list(out[key]) for key in shape.lists):
-            for key, value in metadata.items():
-                if type(value) not in SCALARS and not _is_scalar_list(value):
-                    self.found(("metadata", key), messages.bad_value(key, value))
+        for lower in shape.lists:
+            if not _is_scalar_list(out[lower]):
+                for key, value in metadata.items():
+                    if type(value) not in SCALARS and not _is_scalar_list(value):
+                        self.found(("metadata", key), messages.bad_value(key, value))
+                break
         if "title" in out and spec.title is not None:
             self.found(("metadata", "title"), messages.repeated_key("title"), on_key=True)
         if "clickableuri" in out and spec.clickable_uri is not None:
@@ -497,7 +499,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _is_scalar_list(value: Any) -> bool:
-    return type(value) is list and all(type(entry) in SCALARS for entry in value)
+    return type(value) is list and SCALARS.issuperset(map(type, value))
 
 
 def alias_of(of: str, mappings: list[str], *, protect: bool = False) -> Normal:

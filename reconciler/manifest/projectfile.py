@@ -11,10 +11,19 @@ from urllib.parse import urlsplit
 from reconciler.manifest.normalize import Finding, Path
 from reconciler.manifest.paths import check_pattern
 from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Quotas, Source
-from reconciler.manifest.schema import EnvironmentSpec, GuardrailsSpec, ProjectSections, QuotasSpec, Scalar
+from reconciler.manifest.schema import (
+    EnvironmentSpec,
+    GuardrailsSpec,
+    ProjectSections,
+    ProviderOverride,
+    QuotasSpec,
+    Scalar,
+    SourceOverride,
+)
 from reconciler.problems import Position, Problem, UsageError, did_you_mean
 
 DEFAULT_ENVIRONMENT = "local"
+EMULATOR = "emulator"
 DEFAULT_MANIFESTS = ("**/*.yaml", "**/*.yml")
 
 
@@ -24,7 +33,7 @@ def resolve(sections: ProjectSections, environment: str | None) -> tuple[Project
     Without a name the environment is `local`, else the only one there is. A project that declares
     none has `local` on the embedded emulator. Raises UsageError for an unknown one.
     """
-    environments = sections.environments or {DEFAULT_ENVIRONMENT: EnvironmentSpec(target="emulator")}
+    environments = sections.environments or {DEFAULT_ENVIRONMENT: EnvironmentSpec(target=EMULATOR)}
     name = _chosen(environments, environment)
     spec = environments[name]
     project = Project(
@@ -70,7 +79,7 @@ def _environment(name: str, spec: EnvironmentSpec) -> Environment:
     return Environment(
         name=name,
         target=spec.target or "",
-        organization=spec.organization or ("local" if spec.target == "emulator" else ""),
+        organization=spec.organization or ("local" if spec.target == EMULATOR else ""),
         state=spec.state or f".reconciler/{name}.state.db",
         region=spec.region,
         api_key=ApiKey(key.env, key.file, tuple(key.command or ())) if key else ApiKey(env="COVEO_API_KEY"),
@@ -83,15 +92,15 @@ def _environment(name: str, spec: EnvironmentSpec) -> Environment:
 def _sources(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Source, ...]:
     out = []
     for name, source in sorted(sections.sources.items()):
-        override = spec.sources.get(name)
+        override = spec.sources.get(name) or SourceOverride()
         out.append(
             Source(
                 name=name,
-                id=(override and override.id) or source.id,
-                visibility=(override and override.visibility) or source.visibility,
+                id=override.id or source.id,
+                visibility=override.visibility or source.visibility,
                 provider=source.provider or _only_provider(sections),
-                kind=source.kind,
-                exclusive=source.exclusive,
+                kind=override.kind or source.kind,
+                exclusive=source.exclusive if override.exclusive is None else override.exclusive,
                 compression=source.compression,
                 status=source.status,
             )
@@ -106,16 +115,14 @@ def _only_provider(sections: ProjectSections) -> str | None:
 def _providers(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Provider, ...]:
     out = []
     for name, provider in sorted(sections.providers.items()):
-        override = spec.providers.get(name)
-        cascades = provider.cascades_to
-        if override is not None and override.cascades_to is not None:
-            cascades = override.cascades_to
+        override = spec.providers.get(name) or ProviderOverride()
+        cascades = provider.cascades_to if override.cascades_to is None else override.cascades_to
         out.append(
             Provider(
                 name=name,
-                id=(override and override.id) or provider.id,
+                id=override.id or provider.id,
                 cascades_to=tuple(cascades),
-                exclusive=provider.exclusive,
+                exclusive=provider.exclusive if override.exclusive is None else override.exclusive,
             )
         )
     return tuple(out)
@@ -251,7 +258,11 @@ def _bad_ways(name: str, spec: EnvironmentSpec) -> list[Finding]:
     found = []
     place = ("environments", name)
     for key, url, instead in (
-        ("target", spec.target, "put the API key where `apiKey` says, and nothing into the URL."),
+        (
+            "target",
+            None if spec.target == EMULATOR else spec.target,
+            "put the API key where `apiKey` says, and nothing into the URL.",
+        ),
         ("proxy", spec.proxy, "drop `proxy` and set HTTPS_PROXY in the environment, credentials included."),
     ):
         if url is not None and _has_credentials(url):
@@ -266,21 +277,30 @@ def _bad_ways(name: str, spec: EnvironmentSpec) -> list[Finding]:
                     ),
                 )
             )
-        elif key == "proxy" and url is not None and not _is_web_address(url):
-            found.append(
-                Finding(
-                    (*place, key),
-                    Problem(
-                        "bad-proxy",
-                        f'"{url}" is not the URL of an HTTP proxy',
-                        why="nothing could be sent through it.",
-                        fix="write it as http://HOST:PORT or https://HOST:PORT.",
-                    ),
-                )
-            )
+        elif url is not None and not _is_web_address(url, path=key == "target"):
+            found.append(Finding((*place, key), _bad_proxy(url) if key == "proxy" else _bad_target(url)))
     if spec.ca_file is not None and (problem := _outside(spec.ca_file, "certificates/company.pem")):
         found.append(Finding((*place, "caFile"), problem))
     return found
+
+
+def _bad_proxy(url: str) -> Problem:
+    return Problem(
+        "bad-proxy",
+        f'"{url}" is not the URL of an HTTP proxy',
+        why="nothing could be sent through it.",
+        fix="write it as http://HOST:PORT or https://HOST:PORT.",
+    )
+
+
+def _bad_target(url: str) -> Problem:
+    return Problem(
+        "bad-target",
+        f'"{url}" is neither "{EMULATOR}" nor the URL of a Push API',
+        why="no call could be sent there.",
+        fix=did_you_mean(url, (EMULATOR,))
+        or "write it as https://HOST, or drop `target` for the public hosts of `region`.",
+    )
 
 
 def _has_credentials(url: str) -> bool:
@@ -288,13 +308,13 @@ def _has_credentials(url: str) -> bool:
     return "@" in url.partition("://")[2].partition("/")[0] or ("://" not in url and "@" in url)
 
 
-def _is_web_address(url: str) -> bool:
+def _is_web_address(url: str, *, path: bool) -> bool:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return usable and url.isascii() and url.isprintable() and " " not in url and parts.path in ("", "/")
+    return usable and url.isascii() and url.isprintable() and " " not in url and (path or parts.path in ("", "/"))
 
 
 def _bad_cascades(path: Path, names: list[str]) -> list[Finding]:

@@ -17,7 +17,7 @@ import orjson
 import yaml_rs
 
 from reconciler.manifest.plain import BOM, MAX_EXPANDED, Plain
-from reconciler.problems import ManifestError, Problem
+from reconciler.problems import Problem
 
 _ALIAS_LIMITS = yaml_rs.AliasLimits(max_total_replayed_events=MAX_EXPANDED)
 
@@ -145,18 +145,6 @@ def _end_of_anchored(piece: bytes, start: int) -> int:
         deeper = rb"(?:(?<! {%d})-|" % indent + deeper + rb")"
     end = re.compile(rb"\n" + blanks + deeper).search(piece, start)
     return end.end() if end else len(piece)
-
-
-def read_piece(piece: bytes, *, file: str = "", line: int = 1) -> Plain:
-    """Return the value of one document or one piece of a document.
-
-    `line` is the line of `file` on which the piece starts. Raises `ManifestError` with all problems of
-    the piece when it is no YAML that a manifest may use; of several documents only the first is read.
-    """
-    documents, problems = read_documents(piece, file, line=line)
-    if problems:
-        raise ManifestError(*problems)
-    return documents[0] if documents else None
 
 
 def read_documents(text: bytes, file: str, *, line: int = 1) -> tuple[list[Plain], list[Problem]]:

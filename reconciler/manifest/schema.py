@@ -282,10 +282,15 @@ class ProviderSpec(Spec):
 
 
 class SourceOverride(Spec):
-    """What is different about a source in one environment."""
+    """What is different about a source in one environment.
+
+    Only what another organization may have otherwise; how things are sent is the same everywhere.
+    """
 
     id: Text | None = None
+    kind: Literal["push", "catalog"] | None = None
     visibility: Literal["secured", "shared", "private"] | None = None
+    exclusive: bool | None = None
 
 
 class ProviderOverride(Spec):
@@ -293,6 +298,7 @@ class ProviderOverride(Spec):
 
     id: Text | None = None
     cascades_to: list[Text] | None = Field(default=None, alias="cascadesTo")
+    exclusive: bool | None = None
 
 
 class ApiKeySpec(Spec):
@@ -348,7 +354,9 @@ class EnvironmentSpec(Spec):
         default=None, alias="caFile", description="Certificates to trust in place of the usual ones (PEM)."
     )
     retry_for: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
-        default=None, alias="retryFor", description="Seconds for which a failing call is tried again."
+        default=None,
+        alias="retryFor",
+        description="Seconds for which a failing call is tried again; without it, 8 attempts.",
     )
     quotas: QuotasSpec | None = None
     api_key: ApiKeySpec | None = Field(default=None, alias="apiKey")

@@ -25,7 +25,7 @@ from typing import Literal
 
 from reconciler.manifest.plain import BOM, Plain
 from reconciler.manifest.read import Doubt, anchors_and_aliases, needs_exact, read_documents, read_fast
-from reconciler.problems import ManifestError, Position, Problem
+from reconciler.problems import Position, Problem
 
 # Parsing is quickest, and bounded in memory, in texts of about this many bytes.
 CHUNK = 128 * 1024
@@ -293,17 +293,6 @@ def shift(position: Position, text: bytes, offset: int) -> Position:
 
 
 # Reading
-
-
-def read_entries(text: bytes, section: Section, indices: Iterable[int] | None = None, *, file: str = "") -> list[Plain]:
-    """Return the values of some entries, or of all; of a mapping's entries each as a mapping of one key.
-
-    Raises `ManifestError` with all problems of these entries.
-    """
-    values, problems = try_entries(text, section, indices, file=file)
-    if problems:
-        raise ManifestError(*problems)
-    return values
 
 
 def try_entries(

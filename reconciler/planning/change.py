@@ -65,11 +65,6 @@ def field_changes(change: Change) -> tuple[FieldChange, ...]:
     )
 
 
-def changed_paths(change: Change) -> tuple[str, ...]:
-    """Return the dotted paths of the fields that differ: what changes "alike" have in common."""
-    return tuple(".".join(entry.path) for entry in field_changes(change))
-
-
 def _fields(resource: Resource | None) -> Iterator[tuple[tuple[str, ...], Any]]:
     if resource is None:
         return

@@ -42,6 +42,8 @@ class Delivery:
         self._stream = ""
         self._stream_expires = 0.0
         self._chunks = 0
+        self._next_chunk: Reply | None = None
+        self._chunk_in_doubt = False
         self._close_in_doubt = False
 
     def __enter__(self) -> Self:
@@ -124,10 +126,12 @@ class Delivery:
             stream = _stream_id(opened)
             self._stream_expires = self._fill_chunk(opened, 0).expires
             self._stream, self._chunks = stream, 1
+            self._next_chunk, self._chunk_in_doubt = None, False
         stream_root = f"{root}/{quote(self._stream, safe='')}"
         while self._chunks < len(self._call.chunks):
-            self._fill_chunk(exchange(self._progress, "container", "POST", f"{stream_root}/chunk"), self._chunks)
-            self._chunks += 1
+            if self._next_chunk is None:
+                self._next_chunk = exchange(self._progress, "container", "POST", f"{stream_root}/chunk")
+            self._fill_next(self._next_chunk)
         if self._depot.clock() >= self._stream_expires:
             self._stream = ""
             raise Again(_TOO_SLOW)
@@ -144,6 +148,22 @@ class Delivery:
                 self._close_in_doubt = False
                 raise Again(error.failure) from None
             raise
+
+    def _fill_next(self, given: Reply) -> None:
+        """Fill a further container; what may have arrived is never uploaded to another one of the same load."""
+        try:
+            self._fill_chunk(given, self._chunks)
+        except Again as again:
+            if again.failure.status is None:
+                # The same one again: that overwrites what is there (push-api.md 8).
+                self._chunk_in_doubt = True
+            elif self._chunk_in_doubt:
+                self._stream = ""
+            else:
+                self._next_chunk = None
+            raise
+        self._chunks += 1
+        self._next_chunk, self._chunk_in_doubt = None, False
 
     def _fill_chunk(self, given: Reply, number: int) -> Container:
         with self._parcel.chunk(number) as payload:

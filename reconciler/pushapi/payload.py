@@ -20,6 +20,7 @@ from reconciler.calls.call import Call, Covered
 from reconciler.calls.wire import Entry, Section, Wire, section_of
 from reconciler.model.address import Address
 from reconciler.model.states import Resource
+from reconciler.problems import Problem, StateError
 from reconciler.pushapi.content import BodySource, write_content, write_packed
 
 PIECE = 1024 * 1024
@@ -27,7 +28,10 @@ IN_MEMORY = 4 * 1024 * 1024
 
 
 class Spool:
-    """A file being written: buffered, on disk once it is large, and able to take back its end."""
+    """A file being written: buffered, on disk once it is large, and able to take back its end.
+
+    Raises StateError when the disk takes no more.
+    """
 
     def __init__(self) -> None:
         # S: the file has no name, is readable by us alone and is gone when closed.
@@ -64,7 +68,10 @@ class Spool:
 
     def _flush(self) -> None:
         if self._buffer:
-            self._file.write(self._buffer)
+            try:
+                self._file.write(self._buffer)
+            except OSError as error:
+                raise StateError(_no_room(error)) from None
             self._flushed += len(self._buffer)
             self._buffer.clear()
 
@@ -189,3 +196,12 @@ class Parcel:
         else:
             write_content(spool, entry, self._bodies, covered.address, comma)
         spool.write(b"}")
+
+
+def _no_room(error: OSError) -> Problem:
+    return Problem(
+        "payload-unwritable",
+        f"the folder of temporary files takes no more: {error.strerror or error}",
+        why="batches and large bodies are written there before they are sent, since storage wants to know their size.",
+        fix="make room there, or name another folder in the environment variable TMPDIR; then run again.",
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from reconciler.problems import Interrupted
+from reconciler.problems import ReconcilerError
 from reconciler.pushapi.failures import Effort, Failure, Outcome, Step, call_failed, error_body
 from reconciler.pushapi.http import Http, Network, NoReply, Reply, Timeouts, api_headers, printable
 from reconciler.pushapi.pace import OutOfTurn, Pace, Waiting
@@ -108,7 +108,10 @@ class Session:
         self._http.close()
 
     def run(self, attempt: Callable[[], T], progress: Progress, retried: Retried | None = None) -> T:
-        """Return what `attempt` returns, repeating it while it raises Again. Raises CallFailed."""
+        """Return what `attempt` returns, repeating it while it raises Again. Raises CallFailed.
+
+        Any other ReconcilerError that ends it leaves with the outcome of the attempts so far.
+        """
         started = self._clock()
         failure: Failure | None = None
 
@@ -131,7 +134,8 @@ class Session:
             )
         except (Again, Final) as error:
             failure = error.failure
-        except Interrupted as error:
+        except ReconcilerError as error:
+            # An earlier attempt may have been taken, whatever keeps us from another one.
             error.outcome = progress.outcome
             raise
         effort = Effort(progress.attempts, self._clock() - started)

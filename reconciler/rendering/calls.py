@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.calls.call import OLDER_THAN, REMOVALS, Call, CallKind, Compiled, Verb
+from reconciler.calls.call import OLDER_THAN, REMOVALS, STREAMS, Call, CallKind, Compiled, Verb
 from reconciler.calls.quotas import UNLIMITED, Allowance, Estimate
 from reconciler.planning.change import Change
-
 
 # Minutes that a removal by age waits where nothing is said of it (push-api.md 2.1, 2.3).
 _DEFAULT_DELAY = "15"
@@ -44,13 +43,15 @@ class StageRow:
 class CallsSummary:
     """All calls: how many, what the API counts, what travels, and what one call per change would cost.
 
-    `stages` is empty when nobody asked for the list. `statuses` are sources with what each is told of its activity,
-    `quota` is what everything takes of what is `allowed`.
+    `stages` is empty when nobody asked for the list. `statuses` are sources with what each is told of its activity:
+    two calls each, which `api_calls`, `requests` and `one_by_one` leave out. `quota` is what everything takes of
+    what is `allowed`.
     """
 
     count: int
     api_calls: int
     requests: int
+    one_by_one: int
     resources: int
     size: int
     at_most: bool
@@ -58,11 +59,6 @@ class CallsSummary:
     statuses: tuple[tuple[str, str], ...] = ()
     quota: Estimate | None = None
     allowed: Allowance = UNLIMITED
-
-    @property
-    def one_by_one(self) -> int:
-        """How many API calls it would take to make one call for each change."""
-        return self.resources
 
 
 def summarise_calls(compiled: Compiled, changes: Sequence[Change], *, listed: bool) -> CallsSummary:
@@ -76,8 +72,10 @@ def summarise_calls(compiled: Compiled, changes: Sequence[Change], *, listed: bo
     )
     return CallsSummary(
         count=len(calls),
-        api_calls=compiled.api_calls,
-        requests=compiled.requests,
+        api_calls=sum(call.api_calls for call in calls),
+        requests=sum(call.requests for call in calls),
+        # A catalog takes no single items: each would be a container and the call that names it (push-api.md 2.5).
+        one_by_one=sum(len(call.covers) * (2 if call.kind in STREAMS else 1) + call.containers for call in calls),
         resources=sum(len(call.covers) for call in calls),
         size=compiled.size,
         at_most=any(_is_bound(call, with_body) for call in calls),

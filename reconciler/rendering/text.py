@@ -147,7 +147,7 @@ def status_lines(calls: CallsSummary) -> Iterator[str]:
         names = [source for source, told in calls.statuses if told == status]
         shown = ", ".join(names[:STATUSES_LISTED])
         more = f" and {len(names) - STATUSES_LISTED:,} more" if len(names) > STATUSES_LISTED else ""
-        yield f"Activity: {status}, then IDLE, of {shown}{more} ({count(2 * len(names), 'API call')})."
+        yield f"Activity: {status}, then IDLE, of {shown}{more}: {count(2 * len(names), 'API call')} more."
 
 
 class _Text:

@@ -21,14 +21,25 @@ import orjson
 import pytest
 from starlette.responses import Response
 
+from reconciler.cli import applying
 from reconciler.cli.options import HAZARDS
+from reconciler.cli.remote import Remote as Place
 from reconciler.cli.session import open_session
+from reconciler.cli.stopping import Stop
 from reconciler.emulator.door import Exchange, Hooks
+from reconciler.problems import Interrupted, RemoteError
+from reconciler.pushapi.client import StatusType
+from reconciler.pushapi.hosts import hosts_at
+from reconciler.pushapi.network import Network
+from reconciler.pushapi.pace import Pace, Window
+from reconciler.pushapi.retry import RetryPolicy
 from reconciler.rendering.jsondoc import checksum
+from reconciler.settings import Secret
 from tests.builders import (
     EMAIL,
     KEY,
     KEY_VARIABLE,
+    ORGANIZATION,
     SHARED_ID,
     SOURCE_ID,
     Folder,
@@ -839,6 +850,26 @@ def test_what_a_killed_run_left_open_is_closed_by_the_next_one(faulty: Folder, f
 
     assert faults.statuses == [(SHARED_ID, "REBUILD"), *OVER] or faults.statuses == [(SHARED_ID, "INCREMENTAL"), *OVER]
     assert left_open(faulty) == []
+
+
+def test_what_sources_are_told_takes_turns_like_other_calls(ready: Folder, remote: Remote) -> None:
+    """The remote counts it, and the plan's estimate does (push-api.md 4.2)."""
+    path = f"organizations/{ORGANIZATION}/sources/{SHARED_ID}/status"
+    pace = Pace([Window(1, 300)], patience=1)
+    place = Place(hosts_at(remote.url), Secret(KEY), Network(), RetryPolicy(), pace)
+    with applying._status_client(place, lambda _: None) as client:
+        client.tell(path, StatusType.REFRESH)
+        with pytest.raises(RemoteError) as caught:
+            client.tell(path, StatusType.IDLE)
+    assert caught.value.problems[0].code == "quota-used-up"
+
+
+def test_who_was_asked_to_stop_does_not_wait_long_for_a_turn() -> None:
+    stop = Stop()
+    stop._asked = True
+    applying._sleep_unless_stopped(stop, 0.0)
+    with pytest.raises(Interrupted):
+        applying._sleep_unless_stopped(stop, 300.0)
 
 
 # -- reports ---------------------------------------------------------------------------------------

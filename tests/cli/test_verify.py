@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from reconciler.emulator.options import Doubts
 from reconciler.model.states import Target
+from reconciler.rendering.report_schema import report_schema
 from reconciler.state.journal import RunInfo
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.store import LockInfo
@@ -20,6 +22,7 @@ from tests.builders import ORGANIZATION, Folder, Remote, as_yaml, start_remote
 
 STAFF = {"allowed": ["group:Staff"], "denied": ["user:bob@example.com"]}
 MAIL = "Email Security Provider"
+SCHEMA = jsonschema.Draft202012Validator(report_schema("verify"))
 
 
 def manifest(version: int = 1) -> dict[str, Any]:
@@ -71,6 +74,7 @@ def told(folder: Folder, *options: str) -> dict[str, tuple[str, str]]:
     """Return status and code by address of what a look at everything complains of."""
     ran = folder.run("verify", "--all", "--timeout", "0", "--format", "json", *options)
     assert ran.code == (1 if ran.json["problems"] else 0), ran.err
+    SCHEMA.validate(ran.json)
     return {entry["address"]: (entry["status"], entry["code"]) for entry in ran.json["problems"]}
 
 

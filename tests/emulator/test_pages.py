@@ -301,7 +301,7 @@ def test_binary_content_is_shown_as_size_type_and_bytes(filled: Remote) -> None:
 
     facts = page.facts()
     assert facts["Came as"] == "compressedBinaryData"
-    assert facts["Compression that it said"] == "ZLIB"
+    assert facts["Compression"] == "ZLIB"
     assert facts["Type"] == "PDF"
     assert page.all("pre")[0].text().splitlines()[0].startswith("000000  25 50 44 46 2d 31 2e 37 0a 00")
     assert facts["Parent"] == PATH

@@ -187,6 +187,27 @@ def test_they_outlive_a_restart_and_not_a_reset(start: Start, tmp_path: Path) ->
     assert second.ids() == [EMAIL, PROVIDER, "exact"]
 
 
+@pytest.mark.parametrize(
+    ("privilege", "providers", "cache", "permissions"),
+    [("SECURITY_PROVIDER_VIEW", 200, 200, 403), ("SECURITY_CACHE_VIEW", 200, 200, 404), ("SOURCE_VIEW", 403, 403, 403)],
+)
+def test_either_privilege_reads_identities(
+    start: Start, privilege: str, providers: int, cache: int, permissions: int
+) -> None:
+    """Reading providers and relations takes one of two privileges, an item's permissions one (push-api.md 1.3)."""
+    remote = start(keys={"reader": frozenset({privilege})})
+    headers = {"Authorization": "Bearer reader"}
+    answers = [
+        remote.client.get(f"{remote.platform}/{path}", headers=headers).status_code
+        for path in (
+            f"securityproviders/{PROVIDER}",
+            f"securitycache/entities/{PROVIDER}/members",
+            "indexes/emulated-index-1/documents/http%253A%252F%252Fa/permissions",
+        )
+    ]
+    assert answers == [providers, cache, permissions]
+
+
 def test_privileges(start: Start) -> None:
     remote = start(keys={"editor": frozenset({"SECURITY_CACHE_VIEW", "SECURITY_PROVIDER_EDIT"})})
     headers = {"Authorization": "Bearer editor"}

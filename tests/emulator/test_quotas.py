@@ -282,7 +282,8 @@ def test_the_key_of_a_push_source(start: Start) -> None:
     [
         ({SOURCE_EDIT}, {"item"}),
         ({SOURCE_EDIT, ORGANIZATION_VIEW}, {"item", "files"}),
-        ({SECURITY_PROVIDER_EDIT}, {"identity"}),
+        ({SECURITY_PROVIDER_EDIT}, set()),
+        ({SECURITY_PROVIDER_EDIT, ORGANIZATION_VIEW}, {"files", "identity"}),
         ({SOURCE_VIEW}, {"source"}),
         (set(), set()),
     ],

@@ -14,7 +14,8 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A desired state and the attempts at it."""
+    """A desired state and the attempts at it; one that is abandoned is not come to before another is wanted."""
 
     estate: Estate
     attempts: tuple[Attempt, ...] = ()
+    abandoned: bool = False
 
     @property
     def big(self) -> set[int]:
@@ -166,25 +168,25 @@ class Chapter:
         return {int(name[4:-4]) for name in files if name}
 
 
-ANSWERS = ("503", "500", "429 retry-after=0", "429", "504", "drop-before", "drop-after", "truncate", "slow=0.01")
+# Lost replies leave in doubt what was accepted, so they are the most frequent.
+LOST = ("drop-after", "drop-after", "truncate", "drop-before")
+ANSWERS = (*LOST, "503", "500", "429 retry-after=0", "429", "504", "slow=0.01")
 REFUSALS = ("400", "403", "404", "412", "413")
+CALLS = ("PUT documents", "DELETE documents", "PUT documents/batch", "PUT stream/update", "PUT permissions/batch")
 RULES = st.one_of(
+    st.builds("random: {1}% of [{0}]".format, st.sampled_from(LOST), st.sampled_from([30, 60])),
     st.builds(
         "random: {1}% of [{0}]".format,
-        st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=4, unique=True).map(", ".join),
-        st.sampled_from([5, 20, 50]),
+        st.lists(st.sampled_from(ANSWERS), min_size=2, max_size=4).map(", ".join),
+        st.sampled_from([10, 40]),
     ),
     st.builds(
         "{0}: {1} after={2} x{3}".format,
-        st.sampled_from(
-            ["PUT documents/batch", "PUT documents", "DELETE documents", "PUT stream/update", "POST files"]
-        ),
+        st.sampled_from([*CALLS, "POST stream/*/close", "POST files", "PUT permissions", "PUT mappings"]),
         st.sampled_from([*ANSWERS, *REFUSALS]),
-        st.integers(0, 2),
+        st.integers(0, 1),
         st.integers(1, 3),
     ),
-    st.builds("PUT permissions/batch: {0} x{1}".format, st.sampled_from([*ANSWERS, *REFUSALS]), st.integers(1, 3)),
-    st.builds("POST stream/*/close: {0} x1".format, st.sampled_from(ANSWERS)),
     st.builds("PUT storage: {0}% of [403, 503, expired, drop-before, drop-after]".format, st.sampled_from([20, 50])),
     st.builds("random: {1}% of [{0}]".format, st.sampled_from(REFUSALS), st.sampled_from([5, 20])),
 )
@@ -235,16 +237,17 @@ class Story:
         return PROJECT.replace("target: emulator", f"target: emulator, retryFor: {self.retry_for}")
 
 
-def stories(*, mortal: bool) -> st.SearchStrategy[Story]:
-    """A first state, cleanly applied or not, and one or two more that are not."""
+@st.composite
+def stories(draw: st.DrawFn, *, mortal: bool) -> Story:
+    """A first state, cleanly applied or not, and a second one that is not, or that is given up for the first."""
     hard = st.lists(attempts(mortal=mortal), min_size=1, max_size=2).map(tuple)
-    first = st.builds(Chapter, busy_estates(), st.one_of(st.just(()), hard))
-    later = st.builds(Chapter, busy_estates(), hard)
-    return st.builds(
-        Story,
-        st.one_of(st.tuples(first, later), st.tuples(first, later), st.tuples(first, later, later)),
-        st.sampled_from([None, 0, 0, 2]),
-    )
+    first = Chapter(draw(busy_estates()), draw(st.one_of(st.just(()), hard)))
+    second = Chapter(draw(busy_estates()), draw(hard))
+    retry_for = draw(st.sampled_from([0, None, 0, 2]))
+    if draw(st.booleans()):
+        return Story((first, second), retry_for)
+    third = Chapter(first.estate, draw(st.one_of(st.just(()), hard)))
+    return Story((first, replace(second, abandoned=True), third), retry_for)
 
 
 # -- the laws --------------------------------------------------------------------------------------
@@ -352,8 +355,9 @@ class World:
     folder: Folder
     remote: Organization
     mortals: Mortals
-    journalled: int = 0
     requested: int = 0
+    journalled: list[int] = field(default_factory=lambda: [0])
+    """The last entry before each change of the desired state, from the last one on that was come to."""
 
     def apply(self, attempt: Attempt) -> tuple[int, str]:
         self.remote.fail(attempt.faults, attempt.seed)
@@ -369,6 +373,9 @@ class World:
             assert code in (0, 4, KILLED), said
             assert "error[internal]" not in said and "Traceback" not in said, said
             codes.append(code)
+        if chapter.abandoned:
+            self.journalled.append(max((entry.seq for entry in journal(self.folder)), default=0))
+            return codes
         code, said = self.apply(Attempt())
         assert code == 0, said
         self.assert_settled()
@@ -391,13 +398,15 @@ class World:
         assert self.remote.total == total, "nothing is left, so nobody is asked"
 
     def assert_honest(self) -> None:
-        """Since the last desired state no call that was accepted was sent again, and the journal is true."""
-        entries = [entry for entry in journal(self.folder) if entry.seq > self.journalled]
+        """No call that was accepted was sent again for the same desired state, and the journal is true."""
+        entries = [entry for entry in journal(self.folder) if entry.seq > self.journalled[0]]
         calls = [entry for entry in entries if entry.intent.kind in list(CallKind)]
         requests = self.remote.requests(self.requested)
         assert_journal_and_log_agree(calls, requests)
-        assert_nothing_settled_is_sent_again(calls)
-        self.journalled = entries[-1].seq if entries else self.journalled
+        last = entries[-1].seq if entries else self.journalled[-1]
+        for start, end in pairwise([*self.journalled, last]):
+            assert_nothing_settled_is_sent_again(entry for entry in calls if start < entry.seq <= end)
+        self.journalled = [last]
         self.requested = requests[-1]["number"] if requests else self.requested
 
 
@@ -467,19 +476,20 @@ LARGE = Estate({"items": [item("big/1", "blog", body={"file": "big-1.bin"}), ite
 
 def killed_at(write: int, moment: str, before: Estate, after: Estate) -> Story:
     attempt = Attempt(write=write, moment=moment, options=("--parallelism", "8"))
-    return Story((Chapter(before), Chapter(after, (attempt,))))
+    given_up = Chapter(after, (attempt,), abandoned=True)
+    return Story((Chapter(before), given_up, Chapter(before), Chapter(after)))
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_one_write_after_the_other_it_converges(
     organization: Organization, mortals: Mortals, moment: str
 ) -> None:
-    """Every so many writes, each moment at others of them, until there are no more."""
+    """Every so many writes, each moment at others of them, until there are no more: back to where it was, and on."""
     write = 1 + MOMENTS.index(moment)
     while (ended := live(organization, mortals, killed_at(write, moment, FIRST, SECOND))) == [KILLED]:
         write += len(MOMENTS)
     assert ended == [0]
-    assert write > 30
+    assert write > 20
 
 
 @pytest.mark.parametrize("write", [4, 9, 30, 60])

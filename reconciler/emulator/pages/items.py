@@ -219,12 +219,9 @@ def _item_facts(scene: Scene, item: Item, source: SourceOptions) -> Markup:
         ("Pushed", moment(item.pushed)),
         ("Ordering id", text(int(item.ordering))),
     ]
-    if (found := last_writing(scene, source.id, item.uri)) is not None:
-        request, compression = found
+    if (request := last_writing(scene, source.id, item.uri)) is not None:
         link = scene.link(text(f"number {request.number:,}"), "requests", str(request.number))
         pairs.append(("Last request for it", link))
-        if item.body_key not in (None, "data"):
-            pairs.append(("Compression that it said", text(clip(compression, 40) or "ZLIB, by default")))
     return facts(pairs, "facts")
 
 
@@ -263,6 +260,7 @@ def _content(scene: Scene, item: Item) -> Markup:
     head = scene.listing.head(item, PREVIEW_BYTES)
     pairs = [
         ("Came as", tag("code", text(_CONTENT_KEYS.get(item.body_key, item.body_key)))),
+        *([("Compression", tag("code", text(item.compression)))] if item.compression else []),
         ("Size", text(f"{item.body_size:,} bytes" + (", decompressed" if item.body_key != "data" else ""))),
         ("SHA-256", tag("code", text(item.body_sha256))),
     ]

@@ -241,8 +241,8 @@ def _entries_of(raw: bytes, lists: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                     yield {name.lower(): value for name, value in found.items()}
 
 
-def last_writing(scene: Scene, source: str, uri: str) -> tuple[RequestEntry, str] | None:
-    """Return the last accepted request for an item that is still kept, and the compression type that it said.
+def last_writing(scene: Scene, source: str, uri: str) -> RequestEntry | None:
+    """Return the last accepted request for an item that is still kept.
 
     It need not be the one that was indexed: the pipeline may have refused it later.
     """
@@ -253,7 +253,7 @@ def last_writing(scene: Scene, source: str, uri: str) -> tuple[RequestEntry, str
             continue
         query = dict(asked.query)
         if asked.path.endswith(f"{place}documents") and query.get("documentId") == uri:
-            return asked, query.get("compressionType", "")
+            return asked
         raw = asked.container
         if (
             raw is not None
@@ -263,5 +263,5 @@ def last_writing(scene: Scene, source: str, uri: str) -> tuple[RequestEntry, str
         ):
             for keys in _entries_of(raw, ("addorupdate",)):
                 if keys.get("documentid") == uri:
-                    return asked, str(keys.get("compressiontype") or "")
+                    return asked
     return None

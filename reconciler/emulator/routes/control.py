@@ -215,6 +215,7 @@ def _item(item: Item) -> dict[str, Any]:
         if item.body_key is None
         else {
             "key": item.body_key,
+            "compression": item.compression,
             "size": item.body_size,
             "sha256": item.body_sha256,
             "preview": item.preview[:200],

@@ -18,7 +18,7 @@ from reconciler.emulator.engine import Engine
 from reconciler.emulator.index import Rejected
 from reconciler.emulator.permissions import InvalidPermissions, read_levels
 from reconciler.emulator.replies import reply
-from reconciler.emulator.wire import BadJson, ItemBody, folded, read_identity_body, read_item, text
+from reconciler.emulator.wire import FILE_KEY, BadJson, ItemBody, read_identity_body, read_item
 
 STATUS_TYPES = ("REBUILD", "REFRESH", "INCREMENTAL", "IDLE")
 COMPRESSION_TYPES = ("UNCOMPRESSED", "DEFLATE", "GZIP", "LZMA", "ZLIB")
@@ -101,7 +101,7 @@ async def put_item(exchange: Exchange) -> Response:
     detail = {
         "documentId": document_id,
         "compressionType": compression,
-        "fileId": body.content if body.content_key == "compressedbinarydatafileid" else None,
+        "fileId": body.content if body.content_key == FILE_KEY else None,
     }
     await exchange.accept("item.put", place, detail, ordering=ordering)
     return _accepted(exchange)
@@ -140,13 +140,7 @@ async def put_batch(exchange: Exchange) -> Response:
 
 async def _accept_batch(exchange: Exchange, kind: str, place: int) -> Response:
     file = exchange.required("fileId")
-    ordering = exchange.ordering_id()
-    await exchange.read()
-    engine = exchange.engine
-    if engine.options.doubts.unknown_file == "refuse" and not engine.containers.exists(exchange.organization, file):
-        raise replies.invalid_parameter("fileId", file)
-    exchange.container = engine.containers.content(file, engine.requests.limit // 2)
-    await exchange.accept(kind, place, {"fileId": file}, ordering=ordering)
+    await exchange.accept_file(kind, place, file, ordering=exchange.ordering_id())
     return _accepted(exchange, process=True)
 
 
@@ -205,19 +199,11 @@ async def _accept_identity(exchange: Exchange, kind: str) -> Response:
     try:
         body = read_identity_body(value)
         if kind == "identity.map":
-            _check_cascade(exchange, value, [entry.provider for entry in body.mappings])
+            exchange.engine.identities.check_mappings(place, body.mappings)
     except BadJson as error:
         raise replies.invalid_json(str(error)) from None
     await exchange.accept(kind, place, {}, ordering=ordering)
     return _accepted(exchange)
-
-
-def _check_cascade(exchange: Exchange, value: Any, providers: list[str | None]) -> None:
-    """Require a mapping's provider where there are several to choose from (push-api.md 3.5)."""
-    cascades = exchange.engine.identities.cascades(exchange.organization, exchange.segment("provider"))
-    if len(cascades) > 1 and None in providers:
-        raise BadJson("'provider' is missing in a mapping.")
-    text(folded(value, "The body"), "provider")
 
 
 async def put_identity_batch(exchange: Exchange) -> Response:

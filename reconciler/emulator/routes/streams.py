@@ -106,8 +106,9 @@ async def close_stream(exchange: Exchange) -> Response:
     place = _catalog(exchange)
     stream = _open_stream(exchange, place)
     await exchange.read()
-    exchange.admit()
     engine = exchange.engine
+    await exchange.admit_load("stream.load", place, {"files": engine.streams.uploaded(place, stream)})
+    _open_stream(exchange, place)  # another request may have closed it meanwhile
     files = engine.streams.close(place, stream)
     engine.accept("stream.load", place, exchange.marked({"streamId": stream, "files": files}))
     return _accepted(exchange, 200)
@@ -129,13 +130,7 @@ async def merge(exchange: Exchange) -> Response:
 
 
 async def _accept_file(exchange: Exchange, kind: str, place: int) -> Response:
-    file = exchange.required("fileId")
-    await exchange.read()
-    engine = exchange.engine
-    if engine.options.doubts.unknown_file == "refuse" and not engine.containers.exists(exchange.organization, file):
-        raise replies.invalid_parameter("fileId", file)
-    exchange.container = engine.containers.content(file, engine.requests.limit // 2)
-    await exchange.accept(kind, place, {"fileId": file})
+    await exchange.accept_file(kind, place, exchange.required("fileId"))
     return _accepted(exchange, 202)
 
 

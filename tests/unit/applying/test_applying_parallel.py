@@ -411,6 +411,37 @@ def test_the_clock_of_the_remote_counts_as_far_as_it_is_known(behind: int, sent:
     assert wire.sent == sent
 
 
+@pytest.mark.parametrize(("ahead", "sent"), [(60_000, [1]), (60_001, []), (None, [1])])
+def test_before_something_is_removed_by_age_the_remote_is_asked_for_the_time(
+    ahead: int | None, sent: list[int]
+) -> None:
+    """Nobody was told of an activity, as for a provider, and our clock may be wrong."""
+    wire = Wire()
+    asked: list[int] = []
+
+    def remote_time() -> int | None:
+        asked.append(1)
+        return None if ahead is None else 1000 - ahead
+
+    follower = Follower(run_of([older(1)]), wire, remote_time=remote_time)
+
+    finished = follower.rest()
+
+    assert (wire.sent, len(asked)) == (sent, 1)
+    assert [failure.problem.code for failure in finished.failures] == ([] if sent else ["ordering-id-in-future"])
+
+
+def test_the_remote_is_not_asked_for_the_time_without_need() -> None:
+    def remote_time() -> int | None:
+        raise AssertionError("nobody needs it")
+
+    statuses = (SourceStatus("handbook", "REBUILD", "organizations/org/sources/handbook/status"),)
+    Follower(run_of([call(1)]), Wire(), remote_time=remote_time).rest()
+    Follower(
+        run_of([older(1)], statuses=statuses), Wire(), tell=lambda _source, _status: 1000, remote_time=remote_time
+    ).rest()
+
+
 # -- what sources are told -------------------------------------------------------------------------
 
 HANDBOOK = SourceStatus("handbook", "REFRESH", "organizations/org/sources/h/status")

@@ -181,8 +181,51 @@ def complaints(model: type[BaseModel], value: Any) -> list[tuple[tuple[str | int
                 (
                     ("guardrails", "maxChanges"),
                     False,
-                    '"maxChanges": input should be greater than or equal to 0',
-                    "correct it.",
+                    '"maxChanges" is the number -1; it should be at least 0',
+                    "write at least 0.",
+                )
+            ],
+        ),
+        (
+            ProjectSections,
+            {"quotas": {"callsPerDay": 0}, "environments": {"a": {"retryFor": 100000}}},
+            [
+                (
+                    ("environments", "a", "retryFor"),
+                    False,
+                    '"retryFor" is the number 100000; it should be at most 86,400',
+                    "write at most 86,400.",
+                ),
+                (
+                    ("quotas", "callsPerDay"),
+                    False,
+                    '"callsPerDay" is the number 0; it should be at least 1',
+                    "write at least 1.",
+                ),
+            ],
+        ),
+        (
+            ProjectSections,
+            {"environments": {"a": {"apiKey": {"evn": "X"}, "sources": {"s": {"status": True}}}}},
+            [
+                (("environments", "a", "apiKey", "evn"), True, 'unknown key "evn"', 'did you mean "env"?'),
+                (
+                    ("environments", "a", "sources", "s", "status"),
+                    True,
+                    'unknown key "status"',
+                    "known here: exclusive, id, kind, visibility.",
+                ),
+            ],
+        ),
+        (
+            ProjectSections,
+            {"environments": {"a": {"apiKey": "the key itself"}}},
+            [
+                (
+                    ("environments", "a", "apiKey"),
+                    False,
+                    '"apiKey" is a text; it should be a mapping (key: value)',
+                    "write {env: NAME}, {file: PATH} or {command: [NAME, ARGUMENT]}.",
                 )
             ],
         ),

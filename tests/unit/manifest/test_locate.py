@@ -181,3 +181,20 @@ def test_scalars_by_the_core_schema(written: str, value: object) -> None:
 
 def test_documents_that_are_empty_are_skipped() -> None:
     assert read_exact(b"# c\n---\n---\na: 1\n...\n---\nb: &x 2\nc: *x\n") == ([{"a": 1}, {"b": 2, "c": 2}], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("  apiKey: hunter2-xyz, region: eu", "  apiKey: ***********, region: eu"),
+        ("  apiKey: 'my secret'  # why", "  apiKey: ***********  # why"),
+        ("  {apiKey: {env: COVEO_API_KEY}}", "  {apiKey: {env: COVEO_API_KEY}}"),
+        ("  API_KEY: hunter2", "  API_KEY: *******"),
+        ("  proxy: http://me:word@proxy.example.com:3128", "  proxy: http://*******@proxy.example.com:3128"),
+        ("  uri: https://example.com/@me/a", "  uri: https://example.com/@me/a"),
+        ("  note: xx01234567-89ab-cdef-0123-456789abcdef", "  note: " + "*" * 38),
+    ],
+)
+def test_excerpts_cover_what_looks_like_a_secret_and_keep_their_length(line: str, shown: str) -> None:
+    assert excerpt(line.encode(), Position("f", 1, 1)) == shown
+    assert len(shown) == len(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
@@ -114,3 +116,46 @@ def test_doubts() -> None:
 def test_a_state_stays_in_the_project(state: str) -> None:
     values = {"environments": {"local": {"target": "emulator", "state": state}}}
     assert project(values)[1] == [(("environments", "local", "state"), "path-outside")]
+
+
+def test_an_environment_may_say_what_its_sources_and_providers_are() -> None:
+    values = {
+        "sources": {
+            "shop": {"id": "s", "kind": "catalog", "exclusive": True, "compression": "GZIP", "status": False},
+            "wiki": {"id": "w"},
+        },
+        "providers": {"corp": {"id": "p", "exclusive": True}},
+        "environments": {
+            "prod": {"organization": "org"},
+            "trial": {
+                "organization": "trial",
+                "sources": {"shop": {"kind": "push", "exclusive": False}, "wiki": {"exclusive": True}},
+                "providers": {"corp": {"exclusive": False}},
+            },
+        },
+    }
+    prod, trial = project(values, "prod")[0], project(values, "trial")[0]
+
+    shop = Source("shop", "s", "secured", "corp", "catalog", True, "GZIP", False)
+    assert prod.source("shop") == shop
+    assert trial.source("shop") == replace(shop, kind="push", exclusive=False)
+    assert [found.sources[1].exclusive for found in (prod, trial)] == [False, True]
+    assert [found.providers[0].exclusive for found in (prod, trial)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("target", "codes"),
+    [
+        ("emulator", []),
+        ("http://127.0.0.1:8080", []),
+        ("https://api.example.com/push/v1", []),
+        ("emulatr", ["bad-target"]),
+        ("api.example.com", ["bad-target"]),
+        ("ftp://api.example.com", ["bad-target"]),
+        ("https://api.example.com:port", ["bad-target"]),
+        ("https://user:word@api.example.com", ["secret-in-manifest"]),
+    ],
+)
+def test_a_target_is_the_emulator_or_a_web_address(target: str, codes: list[str]) -> None:
+    _, doubts = project({"environments": {"local": {"organization": "o", "target": target}}})
+    assert doubts == [(("environments", "local", "target"), code) for code in codes]

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifest.read import Doubt, needs_exact, read_documents, read_fast, read_piece
-from reconciler.problems import ManifestError
+from reconciler.manifest.read import Doubt, needs_exact, read_documents, read_fast
 
 
 @pytest.mark.parametrize(
@@ -110,13 +109,8 @@ def test_documents(text: str, values: list[object]) -> None:
 
 
 def test_problems_are_placed_from_the_line_of_the_piece() -> None:
-    with pytest.raises(ManifestError) as raised:
-        read_piece(b"a: 1\na: 2\n", file="f.yaml", line=7)
-    assert [(problem.code, str(problem.position)) for problem in raised.value.problems] == [
-        ("duplicate-key", "f.yaml:8:1")
-    ]
-    assert read_piece(b"a: 0x10\n") == {"a": 16}
-    assert read_piece(b"# c\n") is None
+    _, problems = read_documents(b"a: 1\na: 2\n", "f.yaml", line=7)
+    assert [(problem.code, str(problem.position)) for problem in problems] == [("duplicate-key", "f.yaml:8:1")]
 
 
 def test_importing_the_fast_way_imports_no_slow_library() -> None:

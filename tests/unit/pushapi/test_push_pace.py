@@ -117,17 +117,16 @@ def test_threads_share_the_turns_and_one_of_them_tells_of_a_wait() -> None:
     now = [0.0]
     pace = Pace([Window(5, 10)], clock=lambda: now[0])
     gate = threading.Condition()
-    asleep = [0]
+    put_off = [0]
     moments: list[float] = []
     told: list[str] = []
 
     def sleep(seconds: float) -> None:
         with gate:
             until = now[0] + seconds
-            asleep[0] += 1
+            put_off[0] += 1
             gate.notify_all()
             assert gate.wait_for(lambda: now[0] >= until, timeout=30)
-            asleep[0] -= 1
 
     def work() -> None:
         pace.take_turn(sleep, lambda _, reason: told.append(reason))
@@ -138,9 +137,9 @@ def test_threads_share_the_turns_and_one_of_them_tells_of_a_wait() -> None:
     threads = [threading.Thread(target=work) for _ in range(12)]
     for thread in threads:
         thread.start()
-    for passed in (5, 10, 12):
+    for state in ((5, 7), (10, 7 + 2), (12, 7 + 2)):
         with gate:
-            assert gate.wait_for(lambda: len(moments) == passed and asleep[0] == 12 - passed, timeout=30)  # noqa: B023
+            assert gate.wait_for(lambda: (len(moments), put_off[0]) == state, timeout=30)  # noqa: B023
             now[0] += 10.001
             gate.notify_all()
     for thread in threads:

@@ -146,6 +146,37 @@ def test_the_loop_gives_up_with_the_last_failure() -> None:
     assert waits == [40.0, 40.0]
 
 
+def test_an_attempt_that_took_longer_than_the_deadline_is_still_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its upload broke, or its container expired, after an hour: the steps are redone (push-api.md 2.2)."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    attempts: list[float] = []
+
+    def attempt() -> str:
+        attempts.append(now[0])
+        now[0] += 3300
+        if len(attempts) == 1:
+            raise Transient
+        return "done"
+
+    assert run_with_retries(attempt, policy=POLICY, sleep=lambda _: None, draw=lambda: 0.5) == "done"
+
+
+def test_the_deadline_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    attempts: list[float] = []
+
+    def attempt() -> None:
+        attempts.append(now[0])
+        now[0] += 60
+        raise Transient
+
+    with pytest.raises(Transient):
+        run_with_retries(attempt, policy=POLICY, sleep=lambda _: None, draw=lambda: 0.5)
+    assert attempts == [0, 60, 120]
+
+
 def test_the_loop_lets_everything_else_out_at_once() -> None:
     calls: list[int] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 import rendered_plans as plans
 
@@ -21,7 +22,9 @@ from reconciler.applying.events import (
 )
 from reconciler.problems import Problem
 from reconciler.rendering.report import Recorder
+from reconciler.rendering.report_schema import report_schema
 
+SCHEMA = jsonschema.Draft202012Validator(report_schema("apply"))
 PLAN = plans.mixed_plan()
 STAGES = plans.calls_for(PLAN).stages
 FIRST, SECOND = STAGES[0].calls[0], STAGES[1].calls[0]
@@ -35,6 +38,7 @@ def document(*events: Event, run: str | None = "r1") -> dict[str, Any]:
     for event in events:
         recorder.handle(event)
     made: dict[str, Any] = json.loads(recorder.text())
+    SCHEMA.validate(made)
     return made
 
 
