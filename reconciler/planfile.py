@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -154,6 +155,9 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
             document["calls"], key=lambda entry: (entry["stage_number"], _text(entry["stage"]))
         )
     )
+    numbers = [call.number for stage in stages for call in stage.calls]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("two calls have the same number")
     state_only = tuple(_address(entry) for entry in document["state_only"])
     # A plan of before there were statuses tells none.
     statuses = tuple(_status(entry) for entry in document.get("statuses", ()))
@@ -265,7 +269,8 @@ def _status_type(text: str) -> str:
 
 
 def _path(path: str) -> str:
-    if not _CALL_PATH.fullmatch(path) or {"..", "."} & set(path.split("/")):
+    # Decoded as well: a server may take dots for what they are not here, however they are written.
+    if not _CALL_PATH.fullmatch(path) or {"..", "."} & set(unquote(path).split("/")):
         raise ValueError(f"no call goes to {path!r}")
     return path
 

@@ -23,6 +23,7 @@ LAYERS: dict[str, frozenset[str]] = {
         "model": "problems",
         "manifest": "model problems version",
         "settings": "manifest problems",
+        "permissions": "model problems",
         "planning": "model problems",
         "calls": "model planning problems",
         "state": "model problems",

@@ -29,13 +29,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml_rs
 
 from reconciler.cli.session import open_session
 from reconciler.planfile import load_plan
+from reconciler.rendering.plan_schema import plan_schema
 from tests.builders import Folder, Ran, Remote, contents_of
 
+SCHEMA = jsonschema.Draft202012Validator(plan_schema())
 SCENARIOS = Path(__file__).parent / "scenarios"
 NAMES = sorted(path.name for path in SCENARIOS.iterdir() if (path / "expect.yaml").exists())
 SEEDS = {

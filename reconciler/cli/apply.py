@@ -42,6 +42,8 @@ def command(
     command goes on where it stopped. With --format json the plan goes to stderr, and stdout gets a
     report of the calls.
     """
+    from functools import partial
+
     from reconciler.cli.applying import Approval, Terms, apply_planned
     from reconciler.cli.planning import plan_or_report
     from reconciler.cli.saved import go_on_after_saved, read_saved
@@ -73,6 +75,6 @@ def command(
             parallelism=parallelism,
             output=output,
             saved=plan_file is not None,
-            go_on=None if plan_file is None else go_on_after_saved(plan_file, directory, environment),
+            go_on=None if plan_file is None else partial(go_on_after_saved, plan_file, directory, environment),
         )
         return apply_planned(session, make, terms)

@@ -64,8 +64,8 @@ class Terms:
     """How a plan is carried out.
 
     `output` is the form of the closing report on stdout (`json`), or `text` for the plan there and
-    no report. `saved` says that the plan was reviewed as it is, so it is never made anew. `go_on` is the
-    command that goes on after a stop; without it, the same one does.
+    no report. `saved` says that the plan was reviewed as it is, so it is never made anew. `go_on` gives the
+    command that goes on after a stop of a plan; without it, the same one does.
     """
 
     approval: Approval
@@ -74,7 +74,7 @@ class Terms:
     parallelism: int
     output: str = "text"
     saved: bool = False
-    go_on: str | None = None
+    go_on: Callable[[Plan], str] | None = None
 
 
 def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -> int:
@@ -137,14 +137,16 @@ def _check_base(session: Session, plan: Plan, lock_timeout: float) -> None:
 def _check_quotas(session: Session, planned: Planned, allowed: Collection[str]) -> None:
     """Refuse what the rest of a day's quota does not let finish. Raises StateError.
 
-    The plan was held against a whole day already. The journal knows of this state's calls alone, so
-    what others sent to the organization is not counted.
+    The plan was held against a whole day already; a saved one, against what the project said then. The
+    journal knows of this state's calls alone, so what others sent to the organization is not counted.
     """
     from reconciler.calls.quotas import DAY, Usage, quota_hazards
+    from reconciler.cli.remote import quota_allowance
 
     day_ago = iso(datetime.now(UTC) - timedelta(seconds=DAY))
     known = session.store.usage_since(day_ago)
-    hazards = quota_hazards(planned.compiled.estimate(Usage(known.calls, known.items)), allow=allowed)
+    compiled = replace(planned.compiled, allowed=quota_allowance(session.project))
+    hazards = quota_hazards(compiled.estimate(Usage(known.calls, known.items)), allow=allowed)
     refuse_hazards(replace(planned.plan, hazards=hazards))
 
 
@@ -221,7 +223,7 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             parallelism=terms.parallelism,
             pauses=pauses,
         )
-        finished = _follow(events, recorder, terms.go_on or this_command())
+        finished = _follow(events, recorder, terms.go_on(plan) if terms.go_on else this_command())
         done = finished.done == len(planned.compiled.calls)
         if done:
             _tidy(session, plan, store, bodies)

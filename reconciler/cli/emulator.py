@@ -173,18 +173,21 @@ def _options(asked: _Asked, named: EmulatorOptions | None) -> EmulatorOptions:
 def _sources(named: dict[str, SourceOptions], texts: Sequence[str], provider: str | None) -> tuple[SourceOptions, ...]:
     found = dict(named)
     for text in texts:
-        source = _source(text)
+        source = _source(text, named)
         if source.id in found and source.id not in named:
             raise _bad_source(text, f'source "{source.id}" is given twice')
-        found[source.id] = source._replace(provider=named[source.id].provider) if source.id in named else source
+        found[source.id] = source
     return tuple(
         source._replace(provider=provider) if source.visibility == "SECURED" and source.provider is None else source
         for source in found.values()
     )
 
 
-def _source(text: str) -> SourceOptions:
-    """Return the source that an id and up to two words after colons mean. Raises UsageError for anything else."""
+def _source(text: str, named: dict[str, SourceOptions]) -> SourceOptions:
+    """Return the source that an id and up to two words after colons mean, or change in one of `named`.
+
+    Raises UsageError for anything else.
+    """
     from reconciler.emulator.options import SourceKind, SourceOptions, Visibility
 
     name, *words = text.split(":")
@@ -202,7 +205,8 @@ def _source(text: str) -> SourceOptions:
     if len(visibilities) > 1 or len(kinds) > 1:
         raise _bad_source(text, "it says one thing twice")
     _check_id(name, text)
-    return SourceOptions(name, (visibilities or ["SECURED"])[0], kind=(kinds or ["push"])[0])
+    source = named.get(name, SourceOptions(name))
+    return source._replace(visibility=(*visibilities, source.visibility)[0], kind=(*kinds, source.kind)[0])
 
 
 def _bad_source(text: str, what: str, fix: str = "") -> UsageError:

@@ -27,7 +27,7 @@ COMMANDS = {
     "verify": "Ask the remote whether it took what was accepted.",
     "show": "Show a saved plan.",
     "state": "Look at the recorded state.",
-    "schema": "Print the JSON Schema of manifests, project, plan or state.",
+    "schema": "Print the JSON Schema of manifests, a plan, the state or a report.",
     "emulator": "Serve the embedded emulator of the Push API.",
 }
 
@@ -72,7 +72,7 @@ def run(args: list[str] | None = None) -> int:
     try:
         result: Any = cli.main(args=args, prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:
-        if _wants_json(args, "apply", "destroy"):
+        if _wants_json(args, *COMMANDS):
             _report_json(*error.problems)
         _report(error)
         return error.exit_code
@@ -106,7 +106,7 @@ def _wants_json(args: list[str] | None, *commands: str) -> bool:
 
 
 def _report_json(*problems: Problem) -> None:
-    """Print problems as the document that was asked for; none was printed before."""
+    """Print problems as the document that was asked for; no command raises once it has printed one."""
     from reconciler.cli.output import write
     from reconciler.rendering.problems import render_problems_json
 

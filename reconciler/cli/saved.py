@@ -5,12 +5,29 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
+from reconciler.calls.call import OLDER_THAN, Call, CallKind, Compiled, Verb
+from reconciler.calls.context import WireContext
+from reconciler.calls.wire import Wire
 from reconciler.cli.files import read_plan_file
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.session import Session
+from reconciler.planning.plan import Plan
+from reconciler.planning.wish import SOURCE_WORD
 from reconciler.problems import Problem, StateError
+
+_OF_IDENTITIES = frozenset(
+    {
+        CallKind.IDENTITY_PUT,
+        CallKind.IDENTITY_DELETE,
+        CallKind.MAPPING_PUT,
+        CallKind.IDENTITY_BATCH,
+        CallKind.IDENTITY_OLDER_THAN,
+    }
+)
+_REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
 
 
 def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planned:
@@ -31,15 +48,8 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
         )
     settled = {covered.address for call in saved.compiled.calls for covered in call.covers}
     if unknown := settled.union(saved.compiled.state_only) - {change.address for change in plan.changes}:
-        raise StateError(
-            Problem(
-                "plan-altered",
-                f'the plan would settle "{min(unknown)}", of which no change speaks',
-                why="what was reviewed is what is applied, and nobody reviewed this.",
-                fix="make and review a new plan:\n    reconciler plan --out plan.json",
-                where=str(path),
-            )
-        )
+        raise _altered(f'the plan would settle "{min(unknown)}", of which no change speaks', path)
+    _check_calls(saved.compiled, session.wire_context(), path)
     hazards = tuple(
         replace(
             hazard, allowed=hazard.allowed or hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
@@ -49,10 +59,57 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
     return Planned(replace(plan, hazards=hazards), saved.compiled, None, saved.digest)
 
 
-def go_on_after_saved(path: Path, directory: str | None, environment: str | None) -> str:
+def _check_calls(compiled: Compiled, context: WireContext, path: Path) -> None:
+    """Hold each call to the source or provider that it is for. Raises StateError, or ManifestError for an unknown one.
+
+    What takes along things that nobody named is only for what the project still declares exclusive.
+    """
+    wire = Wire(context)
+    for call in compiled.calls:
+        identities = call.kind in _OF_IDENTITIES
+        place = wire.provider_path(call.scope) if identities else wire.source_path(call.scope)
+        within = call.path.startswith(f"{place}/") and all(
+            covered.address.scope == call.scope for covered in call.covers
+        )
+        written = sum(covered.verb is not Verb.SWEPT for covered in call.covers)
+        whole = call.kind is not CallKind.STREAM_LOAD or (all(call.chunks) and sum(call.chunks) == written > 0)
+        if not within or not whole:
+            raise _altered(f'call {call.number} is not one that settles what it names in "{call.scope}"', path)
+        exclusive = call.scope in context.exclusive_providers if identities else context.source(call.scope).exclusive
+        if _takes_along(call) and not exclusive:
+            raise StateError(
+                Problem(
+                    "not-exclusive",
+                    f'call {call.number} removes from "{call.scope}" what the plan does not name as well',
+                    why="the project does not declare it exclusive any more, so that may belong to somebody else.",
+                    fix=_REMAKE,
+                    where=str(path),
+                )
+            )
+    for status in compiled.statuses:
+        if status.path != f"{wire.source_path(status.source)}/status":
+            raise _altered(f'the plan would tell another source than "{status.source}" what it is doing', path)
+
+
+def _takes_along(call: Call) -> bool:
+    removes_unnamed = call.kind in OLDER_THAN or call.kind is CallKind.STREAM_LOAD
+    return removes_unnamed or any(covered.verb is Verb.DELETE_TREE for covered in call.covers)
+
+
+def _altered(what: str, path: Path) -> StateError:
+    why = "what was reviewed is what is applied, and nobody reviewed this."
+    return StateError(Problem("plan-altered", what, why=why, fix=_REMAKE, where=str(path)))
+
+
+def go_on_after_saved(path: Path, directory: str | None, environment: str | None, plan: Plan) -> str:
     """Return the command that goes on where the apply of a saved plan stopped.
 
-    The state has moved since that plan was made, so it takes a new one, of what is left.
+    The state has moved since that plan was made, so it takes a new one, of what is left: narrowed as
+    that one was.
     """
     place = [*(("-C", directory) if directory else ()), *(("-e", environment) if environment else ())]
-    return shlex.join(["reconciler", *place, "plan", "--out", str(path)])
+    chosen = chain.from_iterable(
+        ("--source", word.removeprefix(SOURCE_WORD)) if word.startswith(SOURCE_WORD) else ("--target", word)
+        for word in plan.selection
+    )
+    return shlex.join(["reconciler", *place, "plan", *chosen, "--out", str(path)])

@@ -61,7 +61,7 @@ def list_command(directory: str | None, environment: str | None, output: str) ->
     return 0
 
 
-@command.command("show")
+@command.command("show", short_help="Show what is recorded of one address.")
 @click.argument("address", metavar="ADDRESS")
 @format_option("text", "json")
 @project_options
@@ -86,7 +86,7 @@ def show_command(address: str, directory: str | None, environment: str | None, o
     return 0
 
 
-@command.command("pull")
+@command.command("pull", short_help="Print the whole state as canonical JSON.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it to a file instead."
 )

@@ -44,7 +44,9 @@ def command(
     arrive and why. What the remote rejected is sent again by the next apply. Exits with 1 unless
     everything is verified.
     """
+    from reconciler.cli.output import show_problems
     from reconciler.cli.session import check_target, open_session
+    from reconciler.problems import ReconcilerError
     from reconciler.verifying.findings import Status
     from reconciler.verifying.scope import read_scope
 
@@ -57,7 +59,12 @@ def command(
         report = _look(session, scope, timeout)
         good = report.count(Status.VERIFIED) == report.total
         _show(report, session, output)
-        _record(session, scope, report, _resent(report) if resend else ())
+        try:
+            _record(session, scope, report, _resent(report) if resend else ())
+        except ReconcilerError as error:
+            # What was found is told already; that it was not written down comes beside it.
+            show_problems([session.placed(problem) for problem in error.problems], None)
+            return error.exit_code
     return 0 if good else 1
 
 

@@ -306,8 +306,10 @@ class Engine:
         lists = self._batch_lists(operation, names)
         if lists is None:
             return
-        source, touched = self._sources[operation.place], set[str]()
-        files: set[str] = set()
+        source, touched, files = self._sources[operation.place], set[str](), set[str]()
+        if operation.position:
+            # A restart came between; what was written before it does not stand against what is left.
+            touched = self.items.written(operation.place, operation.ordering, operation.due)
         written, deleted, changed = lists["addorupdate"], lists["delete"], lists.get("partialupdate", [])
         before = len(written) + len(deleted)
         deletes_first = self.options.doubts.batch_order == "deletes first"

@@ -35,6 +35,11 @@ Listed = list[Any]
 """An identity inside a list: provider, type, name as sent, additional information."""
 
 IDENTITY_COLUMNS = ", ".join(IdentityRow._fields)
+_WRITTEN = IdentityRow._fields[1:]
+_UPSERT = (
+    f"INSERT INTO identities ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))})"  # noqa: S608
+    f" ON CONFLICT (place, key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _WRITTEN)}"
+)
 
 
 class IdentityTable:
@@ -91,7 +96,7 @@ class IdentityTable:
 
     def drop(self, place: int) -> None:
         """Forget a provider and its identities."""
-        for table in ("identities", "cached"):
+        for table in ("identities", "cached", "tombstones"):
             self._connection.execute(f"DELETE FROM {table} WHERE place = ?", (place,))  # noqa: S608
         self._connection.execute("UPDATE places SET watermark = '' WHERE id = ?", (place,))
         self._places.pop(place, None)
@@ -114,49 +119,64 @@ class IdentityTable:
 
         Returns why the operation is refused, or None. Raises BadJson for mappings that cannot be.
         """
-        row = self._row(operation.place, provider, body.identity)
-        stored = (row.mappings_ordering if mapping else row.members_ordering) if row else ""
+        key = self._key(operation.place, provider, body.identity)
+        row = self._row(operation.place, key)
+        if row:
+            stored = row.mappings_ordering if mapping else row.members_ordering
+        else:
+            stored = self._deleted(operation.place, key)
         refused = self._refused(operation, stored)
         if refused:
             return refused
-        place, doubts = operation.place, self._options.doubts
+        place = operation.place
+        listed = self._listed(provider, body.members)
         if mapping:
             self.check_mappings(place, body.mappings)
-        listed = self._listed(place, provider, body.mappings if mapping else body.members, mapping)
-        if row and mapping and not body.mappings and doubts.empty_mappings == "keep":
-            listed = row.mappings
-        column, ordering = ("mappings", "mappings_ordering") if mapping else ("members", "members_ordering")
-        values = {
-            "place": operation.place,
-            "key": self._key(place, provider, body.identity),
-            "name": body.identity.name,
-            "type": body.identity.type,
-            "info": orjson.dumps(dict(body.identity.info)).decode(),
-            "members": "[]",
-            "mappings": "[]",
-            "well_knowns": self._listed(place, provider, body.well_knowns, False),
-            "members_ordering": "",
-            "mappings_ordering": "",
-            "updated": operation.due,
-            "disabled": row.disabled if row and doubts.repushed_identity == "disabled" else 0,
-        }
-        values[column], values[ordering] = listed, operation.ordering
-        self._connection.execute(
-            "INSERT INTO identities (place, key, name, type, info, members, mappings, well_knowns,"  # noqa: S608
-            " members_ordering, mappings_ordering, disabled, updated)"
-            " VALUES (:place, :key, :name, :type, :info, :members, :mappings, :well_knowns,"
-            " :members_ordering, :mappings_ordering, :disabled, :updated)"
-            f" ON CONFLICT (place, key) DO UPDATE SET name = :name, {column} = :{column},"
-            f" {ordering} = :{ordering}, well_knowns = :well_knowns, disabled = :disabled, updated = :updated",
-            values,
+            listed = self._listed(self._mapped_to(place), body.mappings)
+            if row and not body.mappings and self._options.doubts.empty_mappings == "keep":
+                listed = row.mappings
+        well_knowns = self._listed(provider, body.well_knowns)
+        if row and operation.ordering < max(row.members_ordering, row.mappings_ordering):
+            # What was granted belongs to both calls (push-api.md 5.3), so the later of them stays.
+            well_knowns = row.well_knowns
+        info = orjson.dumps(dict(body.identity.info)).decode()
+        new = IdentityRow(0, place, key, "", body.identity.type, info, "[]", "[]", "[]", "", "", 0, 0.0)
+        changed = (row or new)._replace(
+            name=body.identity.name,
+            well_knowns=well_knowns,
+            disabled=row.disabled if row and self._options.doubts.repushed_identity == "disabled" else 0,
+            updated=operation.due,
         )
-        self.forget()
+        if mapping:
+            self._write(changed._replace(mappings=listed, mappings_ordering=operation.ordering))
+        else:
+            self._write(changed._replace(members=listed, members_ordering=operation.ordering))
         return None
+
+    def _write(self, row: IdentityRow) -> None:
+        """Store an identity under its key, whatever number `row` has."""
+        self._connection.execute(_UPSERT, row[1:])
+        self._connection.execute("DELETE FROM tombstones WHERE place = ? AND uri = ?", (row.place, row.key))
+        self.forget()
+
+    def _deleted(self, place: int, key: str) -> str:
+        """Return the ordering id of the deletion of an identity that was never there, or ''."""
+        row = self._connection.execute(
+            "SELECT ordering FROM tombstones WHERE place = ? AND uri = ?", (place, key)
+        ).fetchone()
+        return row[0] if row else ""
 
     def disable(self, operation: Operation, provider: str, identity: Identity) -> str | None:
         """Disable an identity: it stays listed (push-api.md 5.3). Returns why that is refused, or None."""
-        row = self._row(operation.place, provider, identity)
+        key = self._key(operation.place, provider, identity)
+        row = self._row(operation.place, key)
         if row is None:
+            # A late older push must not bring back what was deleted (push-api.md 9).
+            self._connection.execute(
+                "INSERT INTO tombstones VALUES (?, ?, ?)"
+                " ON CONFLICT (place, uri) DO UPDATE SET ordering = max(ordering, excluded.ordering)",
+                (operation.place, key, operation.ordering),
+            )
             return "there is no such identity"
         refused = self._refused(operation, max(row.members_ordering, row.mappings_ordering))
         if refused:
@@ -217,10 +237,11 @@ class IdentityTable:
             return f"the ordering id is not higher than the stored {int(stored)}"
         return None
 
-    def _listed(self, place: int, provider: str, identities: tuple[Identity, ...], mapping: bool) -> str:
-        # A mapping's provider is filled in when there is one to choose from (push-api.md 3.5).
-        cascades = self.cascades(self._places[place][0], provider)
-        default = (*cascades, EMAIL_PROVIDER)[0] if mapping else provider
+    def _mapped_to(self, place: int) -> str:
+        """Return the provider of a mapping that names none: the one there is to choose from (push-api.md 3.5)."""
+        return (*self.cascades(*self._places[place]), EMAIL_PROVIDER)[0]
+
+    def _listed(self, default: str, identities: tuple[Identity, ...]) -> str:
         return orjson.dumps(
             [(entry.provider or default, entry.type, entry.name, dict(entry.info)) for entry in identities]
         ).decode()
@@ -231,10 +252,10 @@ class IdentityTable:
         who = self._directory(place).who(provider, identity.type, identity.name, identity.info)
         return orjson.dumps((who.type, who.name, who.info)).decode()
 
-    def _row(self, place: int, provider: str, identity: Identity) -> IdentityRow | None:
+    def _row(self, place: int, key: str) -> IdentityRow | None:
         row = self._connection.execute(
             f"SELECT {IDENTITY_COLUMNS} FROM identities WHERE place = ? AND key = ?",  # noqa: S608
-            (place, self._key(place, provider, identity)),
+            (place, key),
         ).fetchone()
         return IdentityRow._make(row) if row else None
 

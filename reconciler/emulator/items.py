@@ -110,6 +110,15 @@ class ItemTable:
         )
         return {item.uri: item for item in map(Item._make, rows)}
 
+    def written(self, place: int, ordering: str, pushed: float) -> set[str]:
+        """Return what one operation wrote or deleted so far, by its ordering id and its time."""
+        rows = self._connection.execute(
+            "SELECT uri FROM items WHERE place = ? AND ordering = ? AND pushed = ?"
+            " UNION SELECT uri FROM tombstones WHERE place = ? AND ordering = ?",
+            (place, ordering, pushed, place, ordering),
+        )
+        return {row[0] for row in rows}
+
     def up_to(self, place: int, ordering: str) -> list[str]:
         """Return the uris of the items that were last pushed with `ordering` or before."""
         rows = self._connection.execute(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+SOURCE_WORD = "source "
+"""What a source's name follows among the words of a selection."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -22,4 +25,4 @@ class Wish:
     @property
     def selection(self) -> tuple[str, ...]:
         """The words of the selection, for display."""
-        return (*sorted(self.targets), *(f"source {name}" for name in sorted(self.sources)))
+        return (*sorted(self.targets), *(f"{SOURCE_WORD}{name}" for name in sorted(self.sources)))

@@ -158,18 +158,15 @@ class PushClient:
             reply = self._session.run(delivery.attempt, progress, retried)
         return _accepted(reply, progress, call)
 
-    def status(self, organization: str, source_id: str, status: StatusType, *, where: str = "") -> Accepted:
-        """Say what a source is doing (push-api.md 5.5); cosmetic, without an ordering id. Raises CallFailed."""
-        path = f"organizations/{quote(organization, safe='')}/sources/{quote(source_id, safe='')}/status"
-        progress = Progress(where or f"POST {path}")
-        return _accepted(self._tell(path, status, progress), progress)
-
     def tell(self, path: str, status: StatusType) -> datetime | None:
-        """Say what the source of a status path is doing, and return the remote's time if its answer says it.
+        """Say what a source is doing (push-api.md 5.5), and return the remote's time if its answer says it.
 
         `path` is relative to the base and percent-encoded, as in `calls.call.SourceStatus`. Raises CallFailed.
         """
-        return moment(self._tell(path, status, Progress(f"POST {path}")).headers.get("date"))
+        progress = Progress(f"POST {path}")
+        url = with_query(f"{self._base}/{path}", (("statusType", status.value),))
+        reply = self._session.run(lambda: self._session.exchange(progress, "call", "POST", url), progress)
+        return moment(reply.headers.get("date"))
 
     def remote_time(self) -> datetime | None:
         """Return what time it is at the remote, None when nothing says it.
@@ -181,10 +178,6 @@ class PushClient:
         except NoReply:
             return None
 
-    def _tell(self, path: str, status: StatusType, progress: Progress) -> Reply:
-        url = with_query(f"{self._base}/{path}", (("statusType", status.value),))
-        return self._session.run(lambda: self._session.exchange(progress, "call", "POST", url), progress)
-
 
 def moment(value: str | None) -> datetime | None:
     """Return the time that a Date header tells, None for one that tells none."""
@@ -195,8 +188,8 @@ def moment(value: str | None) -> datetime | None:
     return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
 
-def _accepted(reply: Reply, progress: Progress, call: Call | None = None) -> Accepted:
-    ordering_id = _ordering_id(reply) if call is not None and call.kind in STREAMS else None
+def _accepted(reply: Reply, progress: Progress, call: Call) -> Accepted:
+    ordering_id = _ordering_id(reply) if call.kind in STREAMS else None
     return Accepted(reply.status, tuple(progress.request_ids), progress.bytes_sent, progress.attempts, ordering_id)
 
 

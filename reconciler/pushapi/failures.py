@@ -103,6 +103,8 @@ def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effor
             else f"the remote asks to be left alone until {moment}: run again after that"
         )
     request = f" (request {failure.request_id})" if failure.request_id else ""
+    # Messages of the API are sentences (push-api.md 6); what follows would stand behind the full stop.
+    text = failure.text.removesuffix(".") if request or str(effort) else failure.text
     if failure.step == "read":
         why = "reading changes nothing, here or at the remote."
     elif outcome == "refused":
@@ -111,7 +113,7 @@ def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effor
         why = "it may have been accepted all the same; the next run sends it again, which is harmless."
     problem = Problem(
         code=code,
-        what=f"{_STEPS[failure.step]}{failure.text}{request}{effort}",
+        what=f"{_STEPS[failure.step]}{text}{request}{effort}",
         why=why,
         fix=fix,
         where=where,

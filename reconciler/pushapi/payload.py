@@ -192,10 +192,21 @@ class Parcel:
         spool.write(entry.head[:-1])
         comma = b"," if len(entry.head) > 2 else b""
         if entry.apart:
+            if covered.address not in file_ids:
+                raise StateError(_unforeseen(covered.address))
             spool.write(comma + b'"compressedBinaryDataFileId":' + orjson.dumps(file_ids[covered.address]))
         else:
             write_content(spool, entry, self._bodies, covered.address, comma)
         spool.write(b"}")
+
+
+def _unforeseen(address: Address) -> Problem:
+    return Problem(
+        "plan-altered",
+        f'the call counts no file container for "{address}", whose body takes one',
+        why="what was reviewed is what is applied, and nobody reviewed this.",
+        fix="make and review a new plan:\n    reconciler plan --out plan.json",
+    )
 
 
 def _no_room(error: OSError) -> Problem:

@@ -12,7 +12,6 @@ from itertools import chain
 
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Hazard
-from reconciler.problems import Problem
 from reconciler.rendering.fields import FieldRow
 from reconciler.rendering.outline import ACTION_ORDER, Detail, Fold, Group, Name, Outline, Row
 from reconciler.rendering.text import (
@@ -23,6 +22,7 @@ from reconciler.rendering.text import (
     field_text,
     fold_detail_title,
     hazards_title,
+    hidden_problem_lines,
     quota_lines,
     sorted_hazards,
     status_lines,
@@ -72,7 +72,7 @@ def render_markdown(outline: Outline) -> str:
         _head(outline),
         _tally(outline),
         _hazards(outline.hazards),
-        _problems(outline.problems),
+        _problems(outline),
         _names(outline),
         _details(outline),
         _calls(outline),
@@ -120,16 +120,17 @@ def _hazards(hazards: tuple[Hazard, ...]) -> Iterator[str]:
         yield from _why_and_fix(hazard.why, hazard.fix)
 
 
-def _problems(problems: tuple[Problem, ...]) -> Iterator[str]:
-    if not problems:
+def _problems(outline: Outline) -> Iterator[str]:
+    if not outline.problems:
         return
-    yield f"#### Problems: {len(problems):,}"
+    yield f"#### Problems: {len(outline.problems) + sum(number for _, number in outline.hidden_problems):,}"
     yield ""
-    for problem in problems:
+    for problem in outline.problems:
         place = str(problem.position) if problem.position else problem.where
         start = f"{code(place)}: " if place else ""
         yield f"- {start}{problem.severity.value} {code(problem.code)}: {escape(problem.what)}"
         yield from _why_and_fix(problem.why, problem.fix)
+    yield from (f"- {escape(line)}" for line in hidden_problem_lines(outline))
 
 
 def _why_and_fix(why: str, fix: str) -> Iterator[str]:

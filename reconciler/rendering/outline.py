@@ -11,6 +11,7 @@ are worked out only where the detail asked for shows them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -28,6 +29,7 @@ KIND_ORDER = (Kind.ITEM, Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
 ACTION_ORDER = (Action.CREATE, Action.UPDATE, Action.DELETE)
 
 FOLD_ABOVE = 20
+PROBLEMS_LISTED = 20
 EXAMPLES = 3
 DIFF_LINES = 60
 DIFF_CAP = 200
@@ -127,6 +129,8 @@ class Outline:
     groups: tuple[Group, ...]
     calls: CallsSummary
     state_only: int
+    hidden_problems: tuple[tuple[str, int], ...] = ()
+    """How many more problems there are of a code, by code."""
 
     @property
     def is_empty(self) -> bool:
@@ -152,6 +156,7 @@ def outline(
     buckets = _bucketed(plan.changes)
     maker = _Maker(detail, body_diffs or {}, _providers(plan, source_providers or {}), fold_above)
     tally = tuple(_tally(kind, buckets) for kind in KIND_ORDER)
+    shown, hidden = _problems(plan.problems, everything=detail is Detail.FULL)
     return Outline(
         detail=detail,
         environment=plan.environment,
@@ -166,7 +171,8 @@ def outline(
         unchanged=plan.no_op,
         hazards=plan.hazards,
         # An excerpt is a line of a manifest, and a plan may be published: bodies stay out of it.
-        problems=tuple(replace(entry, excerpt="") for entry in sorted(plan.problems, key=lambda e: e.sort_key)),
+        problems=tuple(replace(entry, excerpt="") for entry in shown),
+        hidden_problems=tuple(sorted(hidden.items())),
         groups=() if detail is Detail.NONE else tuple(maker.group(*entry) for entry in buckets.items()),
         calls=summarise_calls(compiled, plan.changes, listed=detail is not Detail.NONE),
         state_only=len(compiled.state_only),
@@ -195,6 +201,17 @@ def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) 
 
 
 _Key = tuple[Action, Kind, str]
+
+
+def _problems(problems: Sequence[Problem], *, everything: bool) -> tuple[list[Problem], Counter[str]]:
+    """Return the problems to show, in order, and how many more there are of each code: thousands may be alike."""
+    shown = []
+    told: Counter[str] = Counter()
+    for problem in sorted(problems, key=lambda entry: entry.sort_key):
+        told[problem.code] += 1
+        if everything or told[problem.code] <= PROBLEMS_LISTED:
+            shown.append(problem)
+    return shown, told - Counter(problem.code for problem in shown)
 
 
 def _bucketed(changes: Sequence[Change]) -> dict[_Key, list[Change]]:

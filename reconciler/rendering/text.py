@@ -14,7 +14,6 @@ from itertools import chain
 from reconciler.calls.quotas import UNLIMITED
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Hazard
-from reconciler.problems import Problem
 from reconciler.rendering.calls import CallRow, CallsSummary, StageRow
 from reconciler.rendering.fields import FieldRow
 from reconciler.rendering.outline import Detail, Fold, Group, Name, Outline, Row
@@ -116,6 +115,12 @@ def call_text(row: CallRow) -> str:
     return f"{row.number}. {row.method} {path}: {', '.join(verbs)}, {bound}{row.size:,} B"
 
 
+def hidden_problem_lines(outline: Outline) -> Iterator[str]:
+    """Yield how many problems of each code are not shown."""
+    for code, number in outline.hidden_problems:
+        yield f"... and {number:,} more [{code}]; --detail full shows all"
+
+
 def quota_lines(calls: CallsSummary) -> Iterator[str]:
     """Yield what the calls take of the day's quota, and how long the allowed pace makes them last."""
     quota, allowed = calls.quota, calls.allowed
@@ -165,7 +170,7 @@ class _Text:
         for part in (
             self._tally(outline),
             self._hazards(outline.hazards),
-            self._problems(outline.problems),
+            self._problems(outline),
             self._names(outline),
             self._details(outline),
             self._calls(outline),
@@ -216,9 +221,10 @@ class _Text:
                 yield from self._prose("      fix: ", first, "        ")
             yield from (f"          {visible(line.strip())}" for line in rest if line.strip())
 
-    def _problems(self, problems: tuple[Problem, ...]) -> Iterator[str]:
-        for problem in problems:
+    def _problems(self, outline: Outline) -> Iterator[str]:
+        for problem in outline.problems:
             yield from problem_lines(problem, color=self._color)
+        yield from hidden_problem_lines(outline)
 
     def _prose(self, start: str, text: str, indent: str) -> Iterator[str]:
         """Wrap prose; a word is never broken, so that names in it can be searched for."""

@@ -48,6 +48,7 @@ PAGES = {
     "identity": _identity("carol", "user"),
     "hostile group": _identity(MARK, "group"),
     "hostile user": _identity(RTL, "user"),
+    "fields": f"{BROWSE}/fields",
     "requests": f"{BROWSE}/requests",
     "batch": f"{BROWSE}/requests/28",
     "hostile request": f"{BROWSE}/requests/30",

@@ -366,6 +366,17 @@ def test_a_plan_that_does_not_fit_is_refused_by_its_own_code(ready: Folder, remo
         refused("foreign-plan")
     with altered(plan, lambda document: document.update(format_version="9.0"), sign=True):
         refused("plan-newer-version")
+    # Each call and each status is for the source or the provider whose changes it settles.
+    for edit in (
+        lambda document: document["calls"][-1].update(path=document["calls"][0]["path"]),
+        lambda document: document["calls"][-1].update(scope="blog"),
+        lambda document: document["calls"][-1].update(kind="stream-load", chunks=[]),
+        lambda document: document["statuses"][0].update(path=document["statuses"][1]["path"]),
+    ):
+        with altered(plan, edit, sign=True):
+            refused("plan-altered")
+    with altered(plan, lambda document: document["calls"][-1].update(kind="item-older-than"), sign=True):
+        refused("not-exclusive")
     whole = plan.read_bytes()
     plan.write_bytes(whole[: len(whole) // 2])
     refused("plan-truncated")
@@ -380,6 +391,28 @@ def test_a_plan_that_does_not_fit_is_refused_by_its_own_code(ready: Folder, remo
     ready.ok("apply", str(plan), "--auto-approve")
     total = remote.total
     refused("stale-plan")
+
+
+def test_a_saved_plan_that_empties_a_source_is_refused_once_the_source_is_not_ours_alone(
+    ready: Folder, remote: Remote
+) -> None:
+    """What the call would take along belongs to somebody else by now (push-api.md 5.6)."""
+    project = (ready.root / "reconciler.yaml").read_text()
+    ready.write("reconciler.yaml", project.replace("visibility: shared", "visibility: shared, exclusive: true"))
+    many = [{"uri": f"https://example.com/post{number}", "source": "blog"} for number in range(5)]
+    ready.write("all.yaml", orjson.dumps({"items": many}))
+    ready.ok("apply", "--auto-approve")
+    plan = ready.root / "plan.json"
+    ready.write("all.yaml", "items: []\n")
+    ready.ok("plan", "--allow", "emptied", "--out", str(plan))
+    assert "olderthan" in plan.read_text()
+    ready.write("reconciler.yaml", project)
+    total = remote.total
+
+    ran = ready.ok("apply", str(plan), "--auto-approve", code=1)
+
+    assert "error[not-exclusive]" in ran.err
+    assert remote.total == total
 
 
 def test_flags_have_no_meaning_for_a_saved_plan(ready: Folder) -> None:
@@ -481,6 +514,20 @@ def test_what_a_days_quota_does_not_let_finish_is_not_begun(ready: Folder, remot
     ready.ok("apply", "--auto-approve", "--allow", "over-quota")
 
 
+def test_a_saved_plan_is_held_against_the_quota_of_now(ready: Folder, remote: Remote) -> None:
+    saved = str(ready.root / "saved.plan")
+    ready.ok("plan", "--out", saved)
+    ready.write("reconciler.yaml", (ready.root / "reconciler.yaml").read_text() + "quotas: {itemsPerDay: 1}\n")
+
+    total = remote.total
+
+    ran = ready.ok("apply", saved, "--auto-approve", code=1)
+
+    assert "error[hazard-over-quota]" in ran.err
+    assert remote.total == total
+    ready.ok("apply", saved, "--auto-approve", "--allow", "over-quota")
+
+
 # -- when it does not go well ----------------------------------------------------------------------
 
 
@@ -564,6 +611,17 @@ def test_a_saved_plan_that_stopped_part_way_says_what_goes_on(faulty: Folder, fa
     faulty.ok("plan", "--out", str(plan))
     faulty.ok("apply", str(plan), "--auto-approve")
     assert len(recorded(faulty)) == EVERYTHING
+
+
+def test_what_goes_on_after_a_narrowed_plan_is_narrowed_too(faulty: Folder, faults: Faults) -> None:
+    plan = faulty.root / "plan.json"
+    chosen = ("--source", "blog", "--target", "https://example.com/b")
+    faulty.ok("plan", *chosen, "--no-batch", "--out", str(plan))
+    faults.fail_from, faults.status = 2, 403
+
+    ran = faulty.ok("apply", str(plan), "--auto-approve", code=4)
+
+    assert f"plan --target https://example.com/b --source blog --out {plan}\n" in ran.err
 
 
 def test_no_key_no_call(faulty: Folder, faults: Faults) -> None:

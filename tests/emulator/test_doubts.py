@@ -168,3 +168,24 @@ def test_a_container_of_another_organization_is_none(remote: Remote) -> None:
     assert found["items"] == []
     assert remote.client.put(f"{remote.shared}/batch", params={"fileId": file}).status_code == 202
     assert list(remote.items("shared")) == ["http://a"]
+
+
+def test_what_was_deleted_before_it_came_does_not_come_late(remote: Remote) -> None:
+    """push-api.md 9: a deletion is remembered, that of an identity as that of an item."""
+    body = {"identity": {"name": "G", "type": "GROUP"}, "members": []}
+    for method, ordering in (("DELETE", 100), ("PUT", 50)):
+        assert remote.client.request(method, remote.identities, json=body, params={"orderingId": ordering}).is_success
+    assert remote.state()["identities"][PROVIDER] == []
+    assert remote.client.put(remote.identities, json=body, params={"orderingId": 101}).status_code == 202
+    assert len(remote.state()["identities"][PROVIDER]) == 1
+
+
+def test_a_late_older_call_leaves_what_a_newer_one_granted(remote: Remote) -> None:
+    """push-api.md 5.3, 5.4: `wellKnowns` are shared by two calls, and the higher ordering id counts."""
+    who = {"name": "A", "type": "USER"}
+    everyone = [{"name": "Everyone", "type": "GROUP"}]
+    newer, older = {"identity": who, "wellKnowns": everyone}, {"identity": who, "mappings": [who]}
+    assert remote.client.put(remote.identities, json=newer, params={"orderingId": 9}).status_code == 202
+    assert remote.client.put(remote.mappings, json=older, params={"orderingId": 8}).status_code == 202
+    (found,) = remote.state()["identities"][PROVIDER]
+    assert (len(found["wellKnowns"]), len(found["mappings"])) == (1, 1)

@@ -462,3 +462,37 @@ def test_a_reason_is_the_reason_of_the_decision(levels: tuple[Level, ...], held:
 )
 def test_a_viewer_is_read_as_it_was_written(viewer: Viewer) -> None:
     assert read_viewer(viewer.query) == (viewer if viewer.name else Viewer())
+
+
+# Fields and mappings
+
+
+def test_fields_are_listed_and_searched(filled: Remote) -> None:
+    model = {"name": "color", "type": "STRING", "multiValueFacet": True}
+    assert filled.client.post(f"{filled.platform}/indexes/fields", json=model).status_code == 204
+    overview = Seen(filled, "/")
+    (link,) = [found for found in overview.links() if found.startswith(f"{BROWSE}/fields")]
+    page = Seen(filled, link)
+    assert_well_made(page)
+    rows = {row[0]: row[1:] for row in page.rows(0)}
+    assert rows["color"] == ["STRING", "several values, in queries, in results", "a call"]
+    assert rows["date"][0] == "DATE"
+    assert rows["date"][2] == "system"
+    assert [row[0] for row in Seen(filled, f"{BROWSE}/fields?q=COL").rows(0)] == [
+        "collection",
+        "color",
+        "foldingcollection",
+    ]
+    assert "No field is called like that." in Seen(filled, f"{BROWSE}/fields?q=zzz").main
+    assert "The list ends before this page." in Seen(filled, f"{BROWSE}/fields?page=9").main
+
+
+def test_mappings_are_shown_with_their_source(filled: Remote) -> None:
+    assert "Mappings" not in Seen(filled, ITEMS).main
+    rules = [{"id": "1", "field": "author", "content": ["%[shade]", MARK]}]
+    body = {"common": {"rules": rules}, "types": [{"id": "2", "type": "Video", "rules": rules}]}
+    assert filled.client.put(f"{filled.platform}/sources/{SOURCE}/mappings", json=body).is_success
+    page = Seen(filled, ITEMS)
+    assert_well_made(page)
+    assert_nothing_broke_out(page)
+    assert [(row[0], row[2]) for row in page.rows(1)] == [("author", "every item"), ("author", "Video")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
+import itertools
+import json
 import lzma
 import sqlite3
 import zlib
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from reconciler.emulator.options import Doubts
-from tests.emulator.conftest import PROVIDER, READABLE, Remote, Start
+from tests.emulator.conftest import PROVIDER, READABLE, Bridge, Remote, Start
 
 
 def group(remote: Remote, *members: str, name: str = "G", **query: Any) -> None:
@@ -54,13 +56,31 @@ class TestDelay:
         for bad in ("", "[]", '{"advance": -1}', '{"advance": "nan"}'):
             assert remote.client.post("/_emulator/clock", content=bad).status_code == 400
 
-    def test_a_database_from_before_fields_is_read(self, start: Start, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("order", ["writes first", "deletes first"])
+    @pytest.mark.parametrize("steps", range(1, 6))
+    def test_a_batch_goes_on_after_a_restart(self, start: Start, tmp_path: Path, steps: int, order: str) -> None:
+        """An operation does not compete with itself, whichever of its parts came before the restart."""
+        changes: dict[str, Any] = {"delay": 60.0, "data_dir": tmp_path, "doubts": Doubts(batch_order=order)}
+        first = start(**changes)
+        entries = [{"documentId": f"http://x/{number}"} for number in range(2500)]
+        file = first.upload(json.dumps({"addOrUpdate": entries, "delete": entries[:2400]}).encode())
+        first.client.put(f"{first.shared}/batch", params={"fileId": file, "orderingId": 5})
+        first.clock.advance(60)
+        bridge = first.client._transport
+        assert isinstance(bridge, Bridge)
+        list(itertools.islice(bridge.app.state.engine.steps(), steps))
+        first.client.close()
+        second = start(**changes, clock=first.clock)
+        assert len(second.items("shared")) == (100 if order == "writes first" else 2500)
+
+    def test_a_database_from_before_fields_and_compression_is_read(self, start: Start, tmp_path: Path) -> None:
         first = start(data_dir=tmp_path)
         first.put("http://a", {"color": "red", "permissions": READABLE})
         assert first.uris() == ["http://a"]
         first.client.close()
         with contextlib.closing(sqlite3.connect(tmp_path / "emulator.db")) as database:
             database.execute("ALTER TABLE items DROP COLUMN fields")
+            database.execute("ALTER TABLE items DROP COLUMN compression")
         second = start(data_dir=tmp_path, clock=first.clock)
         assert second.uris("@color==red") == ["http://a"]
 

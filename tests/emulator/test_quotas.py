@@ -17,6 +17,7 @@ from reconciler.emulator.options import (
     SOURCE_EDIT,
     SOURCE_VIEW,
     Doubts,
+    SourceOptions,
 )
 from reconciler.emulator.quotas import RATES, Limits, Meter, OverLimit, parse_rate
 from tests.emulator.conftest import ORGANIZATION, READABLE, SOURCE, Remote, Start
@@ -258,6 +259,51 @@ def test_a_refused_call_changes_no_count() -> None:
         meter.call("org", items=1)
     usage = meter.today("org")
     assert (usage.calls, usage.items, len(usage.recent)) == (1, 1, 1)
+
+
+def load(remote: Remote, *chunks: list[str]) -> httpx.Response:
+    """Open a stream, upload the chunks and close it."""
+    stream = f"{remote.base}/sources/catalog/stream"
+    opened = remote.client.post(f"{stream}/open").json()
+    places = [opened, *(remote.client.post(f"{stream}/{opened['streamId']}/chunk").json() for _ in chunks[1:])]
+    for place, uris in zip(places, chunks, strict=True):
+        content = orjson.dumps({"addOrUpdate": [{"documentId": uri} for uri in uris]})
+        request = remote.client.build_request("PUT", place["uploadUri"], content=content)
+        request.headers.update(place["requiredHeaders"])
+        del request.headers["authorization"]
+        assert remote.client.send(request).status_code == 200
+    return remote.client.post(f"{stream}/{opened['streamId']}/close")
+
+
+CATALOG = (SourceOptions("catalog", "SHARED", None, "catalog"), SourceOptions(SOURCE, "SHARED"))
+
+
+def test_a_load_counts_the_items_of_all_its_chunks(start: Start) -> None:
+    remote = start(sources=CATALOG, limits=Limits(items_per_day=3), clock=stepped_clock(NOON))
+    assert load(remote, ["product://1", "product://2"], ["product://3"]).status_code == 200
+    assert limit(remote, "pushApiMaximumDailyDocumentLimit")["actualCount"] == 3
+    assert code(load(remote, ["product://4"]))[:2] == (429, "TOO_MANY_DOCUMENTS_DAILY")
+
+
+def test_a_load_takes_the_room_of_what_it_replaces(start: Start) -> None:
+    remote = start(sources=CATALOG, limits=Limits(items=3))
+    assert load(remote, ["product://1", "product://2"]).status_code == 200
+    assert put(remote).status_code == 202
+    assert load(remote, ["product://2", "product://3"]).status_code == 200
+    assert code(load(remote, ["product://3", "product://4", "product://5"]))[:2] == (412, "DOCUMENT_LIMIT_EXCEEDED")
+    assert list(remote.items("catalog")) == ["product://2", "product://3"]
+
+
+def test_a_refused_load_may_be_closed_later(start: Start) -> None:
+    remote = start(sources=CATALOG, limits=Limits(burst_calls=1, burst_seconds=10))
+    stream = f"{remote.base}/sources/catalog/stream"
+    opened = remote.client.post(f"{stream}/open").json()["streamId"]
+    close = f"{stream}/{opened}/close"
+    assert remote.client.post(close).status_code == 429
+    remote.clock.advance(10)
+    assert remote.client.post(close).status_code == 200
+    remote.clock.advance(10)
+    assert remote.client.post(close).status_code == 412
 
 
 # -- keys ------------------------------------------------------------------------------------------

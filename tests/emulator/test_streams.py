@@ -95,6 +95,16 @@ class TestLoads:
         catalog.load([item(2)])
         assert list(catalog.metadata()) == ["product://2"]
 
+    def test_a_fault_rejects_items_of_a_load(self, opened: Open) -> None:
+        catalog = opened(faults=("POST stream/*/close: reject=*/1 x1",))
+        catalog.load([item(1)], [item(2)])
+        assert list(catalog.metadata()) == ["product://2"]
+        assert [entry[:3] for entry in catalog.remote.logs(results=["REJECTED"])] == [
+            ("ADD", "REJECTED", "product://1")
+        ]
+        catalog.load([item(1)])
+        assert list(catalog.metadata()) == ["product://1"]
+
     def test_the_request_id_is_that_of_the_logs(self, catalog: Catalog) -> None:
         closed = catalog.load([item(1)])
         answer = catalog.remote.client.post(

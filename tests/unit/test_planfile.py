@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from reconciler.rendering.jsondoc import checksum
 from reconciler.rendering.plan_schema import plan_schema
 
 TOP_LEVEL = [
-    *("format_version", "environment", "state", "summary", "changes", "calls", "statuses", "quota", "access", "hazards", "problems"),
+    *("format_version", "environment", "state", "summary", "changes", "calls", "statuses", "quota"),
+    *("access", "hazards", "problems"),
     *("tool_version", "target", "manifests", "selection", "bodies", "state_only", "checksum"),
 ]
 
@@ -106,7 +108,7 @@ PLANS = st.builds(
 )
 CALLS = st.builds(
     Call,
-    number=st.integers(1, 9),
+    number=st.just(1),
     kind=st.sampled_from(CallKind),
     method=st.sampled_from(["PUT", "DELETE"]),
     path=st.sampled_from(["organizations/a/sources/b/documents", "organizations/%C3%A9/x/permissions/batch"]),
@@ -115,10 +117,19 @@ CALLS = st.builds(
     covers=st.lists(st.builds(Covered, ADDRESSES, st.sampled_from(Verb)), max_size=3).map(tuple),
     size=COUNTS,
 )
+
+
+def _numbered(stages: list[Stage]) -> tuple[Stage, ...]:
+    numbers = count(1)
+    return tuple(
+        replace(stage, calls=tuple(replace(call, number=next(numbers)) for call in stage.calls)) for stage in stages
+    )
+
+
 STAGES = st.lists(
     st.builds(Stage, st.sampled_from(["identities", "items"]), st.lists(CALLS, min_size=1, max_size=3).map(tuple)),
     max_size=3,
-).map(tuple)
+).map(_numbered)
 SCHEMA = jsonschema.Draft202012Validator(plan_schema())
 
 
@@ -256,7 +267,8 @@ def test_content_stays_inside_the_project(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["//evil.example/x", "https://evil.example/", "a/../b", "a?b", "a#b", "a b", "a\n", ""]
+    "path",
+    ["//evil.example/x", "https://evil.example/", "a/../b", "a/%2e%2E/b", "a%2F..%2Fb", "a?b", "a#b", "a b", "a\n", ""],
 )
 def test_calls_stay_on_their_host(path: str) -> None:
     document = with_leaf(orjson.loads(small()), ("calls", 0, "path"), path)
@@ -274,3 +286,29 @@ def test_stages_without_calls_leave_no_trace() -> None:
     compiled = plans.calls_for(plan)
     padded = replace(compiled, stages=(Stage("empty", ()), *compiled.stages))
     assert load_plan(dump_plan(plan, padded), "x").compiled == compiled
+
+
+def test_calls_have_numbers_of_their_own() -> None:
+    document = orjson.loads(small())
+    number = document["calls"][0]["number"]
+    assert code_of(sealed(with_leaf(document, ("calls", 1, "number"), number))) == "plan-not-a-plan"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("quota", "burst_seconds"), 0),
+        (("quota", "calls_per_day"), 0),
+        (("quota", "items_per_day"), "many"),
+        (("statuses",), [{"source": "s", "status": "IDLE", "path": "a"}]),
+        (("statuses",), [{"source": "s", "status": "REBUILD", "path": "../a"}]),
+        (("calls", 0, "after"), [2]),
+        (("calls", 0, "containers"), -1),
+        (("calls", 0, "chunks"), [1, 1_000]),
+        (("calls", 0, "covers", 0, "fields"), [["title"]]),
+    ],
+)
+def test_what_plans_say_of_their_calls_is_held_to_what_it_may_be(path: tuple[Any, ...], value: Any) -> None:
+    document = orjson.loads(small())
+    assert load_plan(sealed(document), "plan.json")
+    assert code_of(sealed(with_leaf(document, path, value))) == "plan-not-a-plan"

@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.emulator.items import Item
 from reconciler.emulator.options import SourceOptions
 from reconciler.emulator.pages import model as page_model
+from reconciler.emulator.pages.fields import mapping_section
 from reconciler.emulator.pages.listing import LogEntry, Wanted, remembering
 from reconciler.emulator.pages.markup import Markup, tag, text
 from reconciler.emulator.pages.parts import (
@@ -99,6 +100,7 @@ def source_page(scene: Scene, name: str) -> Page:
         _source_facts(scene, place, source, whole),
         search_form(scene, *fields, names=("q", "show")),
         _items(scene, source, found, total),
+        mapping_section(scene, place),
         _failures(scene, place),
     ]
     return Page(source.id, Markup("".join(parts)), (("Overview", scene.url()),))

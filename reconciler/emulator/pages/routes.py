@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from reconciler.emulator.engine import Engine
 from reconciler.emulator.options import ProviderOptions, SourceOptions
+from reconciler.emulator.pages.fields import fields_page
 from reconciler.emulator.pages.identities import identity_page, provider_page
 from reconciler.emulator.pages.items import item_page, log_table, source_page, visible
 from reconciler.emulator.pages.markup import Markup, tag, text
@@ -24,6 +25,7 @@ from reconciler.emulator.pages.parts import (
     Scene,
     badge,
     clip,
+    count,
     frame,
     isolated,
     soft,
@@ -46,6 +48,7 @@ def page_routes(engine: Engine) -> list[Route]:
         "/browse/{organization}/sources/{source}/item": lambda scene, at: item_page(scene, at["source"]),
         "/browse/{organization}/providers/{provider:path}": lambda scene, at: provider_page(scene, at["provider"]),
         "/browse/{organization}/identity": lambda scene, _: identity_page(scene),
+        "/browse/{organization}/fields": lambda scene, _: fields_page(scene),
         "/browse/{organization}/requests": lambda scene, _: requests_page(scene),
         "/browse/{organization}/requests/{number}": lambda scene, at: request_page(scene, at["number"]),
         "/browse": lambda *_: _no_page(),
@@ -120,6 +123,8 @@ def _organization(scene: Scene) -> list[Markup]:
             range(3, 6),
         ),
     ]
+    known = len(scene.engine.fields.all(scene.organization))
+    found.append(tag("p", text("Its index has "), scene.link(text(count(known, "field")), "fields"), text(".")))
     heading = Markup(tag("bdi", text(clip(scene.organization))) + (" " + badge("paused", "warn") if paused else ""))
     failed = scene.listing.log([place for place, _ in (*sources, *providers)], _FAILED, failed=True)
     if failed:

@@ -170,6 +170,11 @@ async def set_status(exchange: Exchange) -> Response:
 
 
 async def create_container(exchange: Exchange) -> Response:
+    """Answer a new file container.
+
+    The style of its address does not change with `useVirtualHostedStyleUrl` (push-api.md 2.2): a bucket's name
+    before that of a loopback host would lead nowhere. Clients follow the address as it is.
+    """
     exchange.flag("useVirtualHostedStyleUrl")
     await exchange.read()
     exchange.admit()

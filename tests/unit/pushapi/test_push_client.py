@@ -228,7 +228,7 @@ def test_a_batch_is_three_requests_and_storage_never_sees_the_key() -> None:
 def test_source_status_has_no_ordering_id() -> None:
     remote = Remote()
     with remote.client() as client:
-        client.status("org", "sid", StatusType.REBUILD)
+        client.tell("organizations/org/sources/sid/status", StatusType.REBUILD)
     [request] = remote.requests
     assert (request.method, str(request.url)) == (
         "POST",

@@ -361,6 +361,9 @@ def test_each_row_of_the_errors_is_told_with_what_to_do(
     assert calls.statuses == [status] * answers
     assert (failed.status, problem.code, problem.where) == (status, code, "call 1")
     said = " ".join(filter(None, (f"HTTP {status}", error_code)))
+    if answers > 1:
+        # The number of attempts follows in the same sentence.
+        message = message.removesuffix(".")
     assert problem.what.partition(" after ")[0] == (f"{said}: {message}" if message else said)
     assert failed.outcome == ("unknown" if status >= 500 else "refused")
     assert problem.why

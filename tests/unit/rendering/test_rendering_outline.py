@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import rendered_plans as plans
 from rendered_plans import OPEN, WIDER, change, model
 
-from reconciler.calls.call import Compiled
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
 from reconciler.model.address import Address, Kind
 from reconciler.planning.change import Change
+from reconciler.problems import Problem
 from reconciler.rendering.fields import FieldRow
+from reconciler.rendering.markdown import render_markdown
 from reconciler.rendering.outline import Detail, outline, touches_access
 from reconciler.rendering.text import render_plan, summary_line
 
@@ -169,3 +173,30 @@ def test_nested_values_are_described_in_full_detail_only() -> None:
     full = outline(plans.plan_of(entry), Compiled(), detail=Detail.FULL).groups[0].rows[0].fields[0]
     assert full.notes == ('[0] "t0" -> "T0"', '[2] "t2" -> "T2"', '[11] "t11" -> 7', '[12] added "new"')
     assert outline(plans.plan_of(entry), Compiled()).groups[0].rows[0].fields[0].notes == ()
+
+
+def test_many_problems_of_one_code_are_counted_beyond_the_first_unless_everything_is_asked_for() -> None:
+    alike = tuple(Problem("metadata-unmapped", f"key {number:03}") for number in range(35))
+    plan = replace(plans.mixed_plan(), problems=(*alike, plans.WARNING))
+
+    few = outline(plan, Compiled())
+    assert (len(few.problems), few.hidden_problems) == (21, (("metadata-unmapped", 15),))
+    assert "... and 15 more [metadata-unmapped]; --detail full shows all" in render_plan(few, width=100, color=False)
+    assert "#### Problems: 36" in render_markdown(few)
+    everything = outline(plan, Compiled(), detail=Detail.FULL)
+    assert (len(everything.problems), everything.hidden_problems) == (36, ())
+
+
+def test_the_cost_beside_one_call_per_change_leaves_out_what_both_tell_sources() -> None:
+    address = Address("item/s/file:///a")
+    covered = tuple(Covered(Address(f"item/s/file:///{number}"), Verb.PUT) for number in range(3))
+    calls = (
+        Call(1, CallKind.ITEM_PUT, "PUT", "p", (), "s", (Covered(address, Verb.PUT),), 10, containers=1),
+        Call(2, CallKind.STREAM_UPDATE, "PUT", "u", (), "c", covered, 10),
+    )
+    compiled = Compiled((Stage("items", calls),), statuses=(SourceStatus("s", "REFRESH", "p"),))
+
+    found = outline(plans.mixed_plan(), compiled).calls
+    assert (found.api_calls, found.requests, found.one_by_one) == (2 + 2, 3 + 3, 2 + 6)
+    assert found.quota is not None
+    assert found.quota.calls == 6

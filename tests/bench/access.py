@@ -1,0 +1,178 @@
+"""Prints how fast it is told who sees what, and what a change does to it: `python -m tests.bench.access`.
+
+An organization of users, nested groups and items that share permission models, at a hundredth, a tenth and
+the whole of its size; each size in a process of its own. What counts is how the times grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import orjson
+
+from reconciler.model.address import Address
+from reconciler.model.canonical import canonical_json, digest
+from reconciler.model.states import Resource
+from reconciler.permissions.exposure import Edit, expose
+from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
+from reconciler.permissions.relation import Relation
+
+USERS, GROUPS, MODELS, ITEMS, DEPTH = 100_000, 20_000, 20_000, 1_000_000, 6
+FIRST_LEVEL = 0.7
+"""The share of groups with nothing but users in them; the rest is nested above, in ever fewer."""
+
+
+class Organization:
+    """A generated organization, the same for the same size; everything about it comes as a stream."""
+
+    def __init__(self, part: float) -> None:
+        self._chance = random.Random(4)
+        self.users, self.groups = int(USERS * part), int(GROUPS * part)
+        self.models, self.items = int(MODELS * part), int(ITEMS * part)
+        self._layers = self._split()
+
+    def _split(self) -> list[range]:
+        sizes, left = [int(self.groups * FIRST_LEVEL)], self.groups - int(self.groups * FIRST_LEVEL)
+        for _ in range(DEPTH - 2):
+            sizes.append(left // 2)
+            left -= left // 2
+        ends = [sum(sizes[: index + 1]) for index in range(len(sizes))] + [self.groups]
+        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def user(self) -> str:
+        return f"user/corp/user{self._chance.randrange(self.users):06}@example.com"
+
+    def members(self, layer: int) -> list[str]:
+        """Return who is in a group of a layer: people, or groups of the layer below with a few people."""
+        chance = self._chance
+        if layer == 0:
+            return sorted({self.user() for _ in range(min(400, int(chance.paretovariate(1.1) * 10)))})
+        below = self._layers[layer - 1]
+        inner = {f"group/corp/g{chance.choice(below):05}" for _ in range(chance.randint(2, 5))}
+        return sorted(inner | {self.user() for _ in range(3)})
+
+    def group_docs(self) -> Iterator[Resource]:
+        for layer, groups in enumerate(self._layers):
+            for group in groups:
+                yield self.group(f"group/corp/g{group:05}", self.members(layer))
+
+    def group(self, address: str, members: list[str]) -> Resource:
+        return Resource(Address(address), canonical_json({"members": members}))
+
+    def identities(self) -> Iterator[Resource]:
+        """Yield the groups, and an alias for everybody."""
+        yield from self.group_docs()
+        for number in range(self.users):
+            name = f"user{number:06}@example.com"
+            doc = canonical_json({"mappings": [f"user/{EMAIL_PROVIDER}/{name}"]})
+            yield Resource(Address(f"alias/corp/user:{name}"), doc)
+
+    def model_docs(self) -> list[bytes]:
+        """Return the models: mostly one set, now and then with denials, two sets or two levels."""
+        chance = self._chance
+
+        def one_set() -> dict[str, list[str]]:
+            allowed = {f"group/corp/g{chance.randrange(self.groups):05}" for _ in range(chance.randint(1, 3))}
+            denied = {self.user()} if chance.random() < 0.3 else set()
+            return {"allowed": sorted(allowed)} | ({"denied": sorted(denied)} if denied else {})
+
+        def level() -> dict[str, list[dict[str, list[str]]]]:
+            return {"sets": [one_set() for _ in range(2 if chance.random() < 0.2 else 1)]}
+
+        return [
+            canonical_json({"levels": [level() for _ in range(2 if chance.random() < 0.1 else 1)]})
+            for _ in range(self.models)
+        ]
+
+    def item_rows(self, digests: list[bytes]) -> Iterator[tuple[str, bytes]]:
+        """Yield the address of each item and the digest of its model."""
+        for number in range(self.items):
+            yield f"item/handbook/https://example.com/{number:07}", digests[number * 7919 % len(digests)]
+
+
+def measure(part: float) -> None:
+    """Build and evaluate one size, and print a line of figures."""
+    began = time.perf_counter()
+    world = Organization(part)
+    groups = list(world.group_docs())
+    docs = sorted(set(world.model_docs()))
+    digests = [digest(doc) for doc in docs]
+    generated = time.perf_counter() - began
+
+    began = time.perf_counter()
+    relation = Relation(Readings(), {})
+    relation.add_identities(groups)
+    relation.add_identities(alias for alias in world.identities() if alias.address.startswith("alias/"))
+    identities = time.perf_counter() - began
+    relation.add_items(world.item_rows(digests))
+    relation.add_models(docs)
+    loaded = time.perf_counter() - began
+    pairs = relation.pairs()
+    whole = time.perf_counter() - began
+
+    figures: dict[str, float] = {"pairs": pairs, "generated": generated, "identities": identities, "loaded": loaded}
+    figures |= {"evaluated": whole - loaded, "whole": whole}
+    began = time.perf_counter()
+    seen = relation.counts_seen_by(f"user/{EMAIL_PROVIDER}/user000001@example.com")
+    figures |= {"what": time.perf_counter() - began, "seen": sum(seen.values())}
+    chosen = random.Random(5)
+    for name, share in (("one", 1 / len(groups)), ("1%", 0.01), ("10%", 0.1)):
+        picked = chosen.sample(groups, max(1, round(len(groups) * share)))
+        change = [Edit(group.address, group, _changed(world, group)) for group in picked]
+        began = time.perf_counter()
+        exposure = expose(relation, change)
+        figures[f"{name} s"] = time.perf_counter() - began
+        figures[f"{name} pairs"] = exposure.pairs_gained + exposure.pairs_lost
+        figures[f"{name} classes"] = len(exposure.shifts)
+        expose(relation, [Edit(edit.address, edit.after, edit.before) for edit in change])
+    assert relation.pairs() == pairs
+    figures["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(orjson.dumps(figures).decode())
+
+
+def _changed(world: Organization, group: Resource) -> Resource:
+    members = orjson.loads(group.doc)["members"]
+    return world.group(group.address, sorted({*members[1:], world.user()}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", type=float, help="measure this part of the size only, and print figures as JSON")
+    parser.add_argument("--small", action="store_true", help="leave out the whole size")
+    options = parser.parse_args()
+    if options.part:
+        measure(options.part)
+        return
+    report([0.01, 0.1] if options.small else [0.01, 0.1, 1])
+
+
+def report(parts: list[float]) -> None:
+    """Measure each size in a process of its own and print what came of it, and how it grew."""
+    print("\nwho sees what, by size: distinct models once, people as bitmaps; then a member more and less in some groups")
+    before: dict[str, float] | None = None
+    for part in parts:
+        command = [sys.executable, "-m", "tests.bench.access", "--part", str(part)]
+        figures = orjson.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        print(
+            f"  {int(ITEMS * part):9,} items, {int(MODELS * part):6,} models, {int(USERS * part):7,} users,"
+            f" {int(GROUPS * part):6,} groups: {figures['pairs']:,} pairs   {figures['memory']:.0f} MB"
+        )
+        for name in ("loaded", "evaluated", "whole", "what", "one s", "1% s", "10% s"):
+            growth = f"{figures[name] / before[name]:6.2f} x the one before" if before else ""
+            extra = ""
+            if name.endswith(" s"):
+                share = name.removesuffix(" s")
+                extra = f"   {figures[f'{share} pairs']:,} pairs in {figures[f'{share} classes']:,} shifts"
+            print(f"    {name.removesuffix(' s'):10} {figures[name]:8.3f} s   {growth}{extra}")
+        before = figures
+
+
+if __name__ == "__main__":
+    main()

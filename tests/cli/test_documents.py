@@ -1,0 +1,86 @@
+"""What README.md and docs/reference.md say: all options and settings, and an example that is what comes out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from reconciler.cli.main import COMMANDS, cli
+from reconciler.manifest import schema
+from tests.builders import REPOSITORY, run_here
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
+CHANGES = {
+    "example.yaml": [("    denied: [user:bob@example.com]\n", ""), ("title: My Text", "title: My First Text")],
+    "handbook.yaml": [
+        (
+            "members: [group:AlphaTeam, group:Cleared,",
+            "members: [group:AlphaTeam, group:Cleared, user:frank@example.com,",
+        )
+    ],
+}
+
+
+def options(command: click.Command) -> Iterator[str]:
+    context = click.Context(command)
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option):
+            yield from (
+                name for name in parameter.opts if name.startswith("--") and name not in ("--help", "--version")
+            )
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from options(found)
+
+
+def test_the_reference_has_every_option() -> None:
+    missing = {name for name in options(cli) if not re.search(rf"`{name}[ `,]", REFERENCE)}
+    assert not missing
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_the_readme_has_every_command(command: str) -> None:
+    assert re.search(rf"^\| `{command}\b", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(schema.ProjectSections, schema.SourceSpec, schema.ProviderSpec, schema.EnvironmentSpec),
+        *(schema.QuotasSpec, schema.GuardrailsSpec),
+    ],
+)
+def test_the_reference_has_every_setting(model: type[BaseModel]) -> None:
+    keys = {info.alias or name for name, info in model.model_fields.items()}
+    assert not {key for key in keys if not re.search(rf"`{key}[`:]", REFERENCE)}
+
+
+def test_the_first_example_is_what_comes_out(tmp_path: Path) -> None:
+    root = tmp_path / "manifests"
+    shutil.copytree(REPOSITORY / "manifests", root, ignore=shutil.ignore_patterns(".reconciler"))
+    for arguments in (("apply", "--auto-approve"), ("verify",)):
+        assert run_here("-C", str(root), *arguments).code == 0
+    for name, changes in CHANGES.items():
+        text = (root / name).read_text(encoding="utf-8")
+        for before, after in changes:
+            assert text.count(before) == 1
+            text = text.replace(before, after)
+        (root / name).write_text(text, encoding="utf-8")
+
+    found = re.search(r"\$ reconciler plan\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    start, _, end = found[1].partition("...\n")
+    shown = run_here("-C", str(root), "plan").out
+    # How many calls are recorded is a matter of what ran before.
+    shown = re.sub(r"from serial \d+", "from serial 4", shown)
+    assert shown.startswith(start)
+    assert shown.endswith(end)
