@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from reconciler import schemas
 from reconciler.cli.schema import NAMES
 from reconciler.manifest import schema as models
-from tests.builders import REPOSITORY, Folder, run_here
+from tests.builders import REPOSITORY, Folder, as_yaml, run_here
 
 MANIFESTS = REPOSITORY / "manifests"
 VALIDATORS = {name: jsonschema.Draft202012Validator(make()) for name, make in schemas.SCHEMAS.items()}
@@ -117,6 +117,10 @@ def test_worked_manifests_are_valid(path: Path) -> None:
 
 
 ITEM = {"uri": "https://example.com/a"}
+FAILING = """\
+sources: {blog: {id: blogid, visibility: shared}}
+environments: {local: {organization: acme, apiKey: {env: NO_SUCH_KEY}}}
+"""
 
 
 @pytest.mark.parametrize(
@@ -296,3 +300,31 @@ def test_reports_of_a_validation_are_valid(applied: Folder, folder: Folder) -> N
     assert bad["problems"]
     VALIDATORS["validate"].validate(bad)
     assert not VALIDATORS["validate"].is_valid({**bad, "problems": [{"code": "x"}]})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "--check-fields"),
+        ("apply", "--auto-approve"),
+        ("verify", "--all"),
+        ("state", "show", "item/handbook/nothing"),
+        ("show", "nothing.json"),
+        ("plan", "--source", "nothing"),
+        ("plan", "--no-such-option"),
+    ],
+    ids=" ".join,
+)
+def test_what_fails_before_it_can_report_says_so_as_a_validation_does(
+    arguments: tuple[str, ...], folder: Folder
+) -> None:
+    folder.write("a.yaml", as_yaml({"items": [{**ITEM, "source": "blog", "metadata": {"k": 1}}]}))
+    if arguments[0] == "verify":
+        folder.ok("apply", "--auto-approve")
+    folder.write("reconciler.yaml", FAILING)
+
+    ran = folder.run(*arguments, "--format", "json")
+
+    assert ran.code in (1, 2), ran.out
+    VALIDATORS["validate"].validate(ran.json)
+    assert ran.json["problems"][0]["code"] in ran.err or ran.json["problems"][0]["code"] == "wrong-usage"

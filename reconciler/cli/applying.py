@@ -33,7 +33,7 @@ from reconciler.cli.planning import refuse_hazards
 from reconciler.cli.session import Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
 from reconciler.planning.plan import Plan
-from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError, UsageError, errors_in
+from reconciler.problems import ManifestError, Problem, ReconcilerError, RemoteError, StateError, UsageError, errors_in
 from reconciler.state.journal import RunInfo
 from reconciler.state.store import LockInfo, StateReader
 
@@ -375,9 +375,15 @@ def _close_left_open(session: Session) -> None:
             _status_client(remote, time.sleep) as client,
         ):
             tell = _teller(client)
+            still = []
             for entry in _left_open(session.store):
-                tell(entry, IDLE)
-            writer.record_activities(())
+                try:
+                    tell(entry, IDLE)
+                except RemoteError as error:
+                    # One that is gone for good must not keep the others active.
+                    still.append((entry.source, entry.path))
+                    click.echo(f'note: source "{entry.source}" may still be shown as active: {error}', err=True)
+            writer.record_activities(still)
     except ReconcilerError as error:
         if error.problems[0].code != "state-locked":
             click.echo(f"note: a source may still be shown as active: {error}", err=True)

@@ -11,12 +11,16 @@ import os
 import signal
 import sys
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler import __version__
 from reconciler.problems import Problem, ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 # name -> what `--help` says of it; the module of the same name in this package holds the command.
 COMMANDS = {
@@ -73,7 +77,7 @@ def run(args: list[str] | None = None) -> int:
         result: Any = cli.main(args=args, prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:
         if _wants_json(args, *COMMANDS):
-            _report_json(*error.problems)
+            _report_json(error.problems, _folder_of(error))
         _report(error)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -81,7 +85,7 @@ def run(args: list[str] | None = None) -> int:
         return 130
     except click.ClickException as error:
         if _wants_json(args, *COMMANDS):
-            _report_json(Problem("wrong-usage", error.format_message(), fix="look at --help."))
+            _report_json([Problem("wrong-usage", error.format_message(), fix="look at --help.")])
         error.show()
         return error.exit_code
     except BrokenPipeError:
@@ -105,21 +109,25 @@ def _wants_json(args: list[str] | None, *commands: str) -> bool:
     return named in commands and ("--format=json" in given or ("--format", "json") in pairwise(given))
 
 
-def _report_json(*problems: Problem) -> None:
+def _report_json(problems: Iterable[Problem], folder: Path | None = None) -> None:
     """Print problems as the document that was asked for; no command raises once it has printed one."""
-    from reconciler.cli.output import write
+    from reconciler.cli.output import from_here, write
     from reconciler.rendering.problems import render_problems_json
 
-    write(render_problems_json(problems))
+    write(render_problems_json(from_here(problems, folder)))
 
 
 def _report(error: ReconcilerError) -> None:
-    from pathlib import Path
-
     from reconciler.cli.output import show_problems
 
+    show_problems(error.problems, _folder_of(error))
+
+
+def _folder_of(error: ReconcilerError) -> Path | None:
+    from pathlib import Path
+
     folder = getattr(error, "folder", None)
-    show_problems(error.problems, Path(folder) if folder else None)
+    return Path(folder) if folder else None
 
 
 if __name__ == "__main__":

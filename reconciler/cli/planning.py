@@ -22,20 +22,13 @@ def plan_or_report(
 ) -> Planned:
     """Return the plan of the project; what is wrong with the manifests is told as `validate` would.
 
-    Raises ManifestError, its problems placed relative to the working directory. With JSON output
-    they are printed as the document that was asked for.
+    Raises ManifestError, which knows the project's folder.
     """
-    from reconciler.cli.output import write
-
     try:
         planned = make_project_plan(
             session, wish, keep_bodies=keep_bodies, digest=keep_bodies or output == "json", batching=batching
         )
     except ManifestError as error:
-        if output == "json":
-            from reconciler.rendering.problems import render_problems_json
-
-            write(render_problems_json(error.problems))
         error.folder = str(session.folder.root)
         raise
     if keep_bodies:

@@ -82,7 +82,7 @@ class Graph:
         key = self.readings.key(identity)
         number = self._numbers.get(key)
         if number is None:
-            number = self._new(key)
+            number = self._new(identity if key == identity else key)  # equal texts are kept once
             self._names.append(identity)
         elif identity < self._names[number]:
             self._names[number] = identity

@@ -155,7 +155,9 @@ def main() -> None:
 
 def report(parts: list[float]) -> None:
     """Measure each size in a process of its own and print what came of it, and how it grew."""
-    print("\nwho sees what, by size: distinct models once, people as bitmaps; then a member more and less in some groups")
+    print(
+        "\nwho sees what, by size: distinct models once, people as bitmaps; then a member more and less in some groups"
+    )
     before: dict[str, float] | None = None
     for part in parts:
         command = [sys.executable, "-m", "tests.bench.access", "--part", str(part)]

@@ -543,6 +543,7 @@ class Faults(Hooks):
         self.got = threading.Event()
         self.statuses: list[tuple[str, str]] = []
         self.refuses_status = False
+        self.refused_status_of = ""
         self.refused_source = ""
         self.under_way = 0
         self.most_under_way = 0
@@ -552,7 +553,8 @@ class Faults(Hooks):
             return None
         if exchange.path.endswith("/status"):
             self.statuses.append((exchange.path.split("/")[-2], exchange.query["statusType"]))
-            return Response(b"{}", 403, media_type="application/json") if self.refuses_status else None
+            refused = self.refuses_status or self.statuses[-1][0] == self.refused_status_of
+            return Response(b"{}", 403, media_type="application/json") if refused else None
         self.calls += 1
         if self.slow:
             self.got.set()
@@ -892,6 +894,18 @@ def test_telling_that_is_refused_is_a_note_and_the_next_run_tries_again(faulty: 
     faults.statuses.clear()
     faulty.ok("apply")
     assert faults.statuses == OVER
+
+
+def test_a_source_that_cannot_be_told_does_not_keep_the_others_active(faulty: Folder, faults: Faults) -> None:
+    faults.refuses_status = True
+    faulty.ok("apply", "--auto-approve")
+    faults.refuses_status = False
+    faults.refused_status_of = SHARED_ID
+
+    ran = faulty.ok("apply")
+
+    assert 'source "blog" may still be shown as active' in ran.err
+    assert left_open(faulty) == ["blog"]
 
 
 def test_what_a_killed_run_left_open_is_closed_by_the_next_one(faulty: Folder, faults: Faults) -> None:

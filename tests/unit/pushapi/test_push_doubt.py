@@ -7,15 +7,17 @@ import io
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import BinaryIO
 
 import httpx
 import pytest
-from test_push_delivery import IN_CHUNKS, Bodies, Fake, load, loaded, nth
+from test_push_delivery import BASE, IN_CHUNKS, KEY, Bodies, Fake, load, loaded, nth
 
 from reconciler.applying.failing import outcome_of
 from reconciler.calls.compile import compile_calls, payload_resources
 from reconciler.calls.context import SourceRef, WireContext
+from reconciler.calls.limits import Limits
 from reconciler.planning.change import Action, Change
 from reconciler.problems import ManifestError, ReconcilerError, StateError
 from reconciler.pushapi.client import PushClient
@@ -43,7 +45,7 @@ def failure_of(answer: Callable[[httpx.Request], httpx.Response]) -> ReconcilerE
     wanted = item("file:///a", body=body)
     changes = [Change(wanted.address, Action.CREATE, "new", None, wanted)]
     (call,) = compile_calls(changes, CONTEXT).calls
-    with PushClient("https://api.example.com/push/v1", "key", transport=httpx.MockTransport(answer)) as client:
+    with PushClient(BASE, "key", transport=httpx.MockTransport(answer)) as client:
         client._session._sleep = lambda _: None
         with pytest.raises(ReconcilerError) as caught:
             client.send(
@@ -117,3 +119,21 @@ def test_a_chunk_that_may_have_arrived_where_storage_takes_no_more_begins_the_lo
 
     assert fake.kinds[:6] == ["open", "upload", "chunk", "upload", "upload", "open"]
     assert sorted(loaded(fake)) == [f"https://x/{n}" for n in range(6)]
+
+
+def test_a_call_that_counts_no_container_for_a_body_that_takes_one_is_not_sent() -> None:
+    """Only a saved plan that somebody edited and signed anew holds such a call."""
+    fake, bodies = Fake(), Bodies()
+    wanted = item("https://x/a", source="s", body=bodies.add(bytes(range(256)) * 8))
+    changes = [Change(wanted.address, Action.CREATE, "new", None, wanted)]
+    context, limits = WireContext("org", {"s": SourceRef("sid")}), Limits(inline_content=300)
+    (call,) = compile_calls(changes, context, limits).calls
+    assert call.containers == 1
+    with (
+        PushClient(
+            "https://api.example.com/push/v1", KEY, transport=httpx.MockTransport(fake), limits=limits
+        ) as client,
+        pytest.raises(StateError) as caught,
+    ):
+        client.send(replace(call, containers=0), ordering_id=1, resources=[wanted], bodies=bodies, context=context)
+    assert (caught.value.problems[0].code, fake.kinds) == ("plan-altered", [])
