@@ -11,8 +11,9 @@ Each folder of `scenarios/` holds `manifests-after/`, where something was applie
     needs: [pyarrow]          modules without which the scenario is skipped
     generate: {path: bytes}   files that are made, not kept
 
-A folder may have a `reconciler.yaml` of its own. `documents.json`, where there is one, holds the requests of the public documentation. After every
-scenario planning again finds nothing, and the remote holds the desired state and nothing else.
+A folder may have a `reconciler.yaml` of its own. `documents.json`, where there is one, holds the requests
+of the public documentation. After every scenario planning again finds nothing, and the remote holds the
+desired state and nothing else.
 Write goldens with `pytest --update-golden`, and read the difference.
 """
 
@@ -125,7 +126,8 @@ def test_scenario(name: str, folder: Folder, remote: Remote, request: pytest.Fix
     if refused:
         golden.check("calls.json", "[]\n")
         return
-    folder.ok("apply", "--auto-approve", *expected.flags, *(expected.then or ()))
+    # One call at a time: those that may go side by side would arrive in any order.
+    folder.ok("apply", "--auto-approve", "--parallelism", "1", *expected.flags, *(expected.then or ()))
     golden.check("calls.json", _pretty([_described(entry) for entry in _numbered(remote.requests(sent))]))
     assert_settled(folder, remote)
 

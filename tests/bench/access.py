@@ -7,7 +7,6 @@ the whole of its size; each size in a process of its own. What counts is how the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 import resource
 import subprocess

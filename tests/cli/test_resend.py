@@ -38,7 +38,9 @@ def uris(remote: Remote) -> list[str]:
 def calls(remote: Remote, since: int) -> list[str]:
     """Return method and last part of each call that changes something, of those after number `since`."""
     kept = [entry for entry in remote.requests(since) if not entry["path"].endswith(("/status", "/files"))]
-    return [f"{entry['method']} {entry['path'].rpartition('/')[2]}" for entry in kept if "_storage" not in entry["path"]]
+    return [
+        f"{entry['method']} {entry['path'].rpartition('/')[2]}" for entry in kept if "_storage" not in entry["path"]
+    ]
 
 
 def test_everything_of_the_source_is_sent_although_nothing_changed(folder: Folder, remote: Remote) -> None:
