@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reconciler.model.states import Resource
 from reconciler.permissions.facts import How, facts_of
-from reconciler.permissions.readings import Readings, is_person
+from reconciler.permissions.readings import Readings
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,15 +44,12 @@ class Person:
 
 
 class Directory:
-    """The identities of all providers, as pushed.
-
-    `names` says how a key was written; of several ways, the first by the alphabet.
-    """
+    """The identities of all providers, as pushed."""
 
     def __init__(self, resources: Iterable[Resource], readings: Readings) -> None:
         """Read groups, virtual groups, users and aliases; items among the resources are passed over."""
         self.readings = readings
-        self.names: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._steps: dict[str, set[Step]] = {}
         self._resolved: set[str] = set()
         self._members: set[str] = set()
@@ -76,7 +73,7 @@ class Directory:
 
     def _named(self, identity: str) -> str:
         key = self.key(identity)
-        self.names[key] = min(identity, self.names.get(key, identity))
+        self._names[key] = min(identity, self._names.get(key, identity))
         return key
 
     def key(self, identity: str) -> str:
@@ -120,6 +117,6 @@ class Directory:
         near = self._steps.get(key, set())
         return near | {Step(key, How.PATTERN, pattern)} if pattern else near
 
-    def people(self) -> set[str]:
-        """Return the keys of all identities of people that a pushed identity names."""
-        return {key for key in self.names if is_person(key)}
+    def name(self, key: str) -> str:
+        """Return an identity as it was written; of several ways, the first by the alphabet."""
+        return self._names.get(key, key)

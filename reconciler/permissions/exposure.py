@@ -114,16 +114,30 @@ class _Moves:
     arrived: dict[int, set[str]] = field(default_factory=dict)
 
 
-def expose(relation: Relation, edits: Iterable[Edit], *, examples: int = 5) -> Exposure:
+def expose(
+    relation: Relation,
+    edits: Iterable[Edit],
+    *,
+    items: Iterable[tuple[str, bytes | None]] = (),
+    examples: int = 5,
+) -> Exposure:
     """Take `relation` to the state after `edits`, and return what that does; `examples` bounds each shift's.
 
-    Each edit's `before` must be what the relation holds. Groups, aliases and items may come in any order.
+    Each edit's `before` must be what the relation holds. Groups, aliases and items may come in any order. Many
+    items come as rows instead: the address of each and the digest of its model afterwards, None for an item that
+    goes; the relation must have been given those models (`Relation.lacks`).
     """
-    everything = list(edits)
-    items = [edit for edit in everything if edit.address.startswith("item/")]
-    identities = [edit for edit in everything if not edit.address.startswith("item/")]
+    identities = []
+    destinations: dict[str, int | None] = {}
+    for edit in edits:
+        if edit.address.startswith("item/"):
+            destinations[edit.address] = relation.class_for(edit.after) if edit.after else None
+        else:
+            identities.append(edit)
+    for address, model in items:
+        source = address.split("/", 2)[1]
+        destinations[address] = None if model is None else relation.class_at(source, model)
     change = _IdentityChange(relation, identities)
-    destinations = {edit.address: relation.class_for(edit.after) if edit.after else None for edit in items}
     relation.settle()
     change.look(before=True)
     before = {number: relation.audience_of(number) for number in relation.classes_naming(change.touched)}
@@ -167,7 +181,7 @@ def _seen(relation: Relation, audience: Audience, count: Counting) -> int:
     return count(audience.among(relation.graph.people))
 
 
-def _move(relation: Relation, destinations: Mapping[Address, int | None]) -> _Moves:
+def _move(relation: Relation, destinations: Mapping[str, int | None]) -> _Moves:
     moves = _Moves()
     for address, number in destinations.items():
         origin = relation.class_of(address)
@@ -190,7 +204,7 @@ def _shift(
     counts: tuple[Counting, Counting],
     examples: int,
 ) -> Shift | None:
-    """Return what a route did to the items that took it, None when nobody gained or lost anything."""
+    """Return what a route did to the items that took it, None for items that stayed and are seen as before."""
     origin, end = route
     was = NOBODY if origin is None else before[origin]
     now = NOBODY if end is None else relation.audience_of(end)
@@ -202,20 +216,21 @@ def _shift(
         if not gained and not lost and was.anonymous == now.anonymous:
             return None
         addresses: Iterable[str] = relation.items_in(end).keys() - arrived if arrived else relation.items_in(end)
-        number = len(relation.items_in(end)) - len(arrived)
+        count = len(relation.items_in(end)) - len(arrived)
     else:
         kind = Kind.CREATED if origin is None else Kind.DELETED if end is None else Kind.EDITED
         addresses = moves.addresses[route]
-        number = len(moves.addresses[route])
-    if not number:
+        count = len(moves.addresses[route])
+    if not count:
         return None
     first = heapq.nsmallest(examples, addresses)
     count_before, count_after = counts
-    named = {who for number in {origin, end} - {None} for who in relation.named_in(number)}  # type: ignore[arg-type]
+    classes = [number for number in route if number is not None]
+    named = {who for number in classes for who in relation.named_in(number)}
     return Shift(
         kind=kind,
-        source=first[0].split("/", 2)[1] if first else "",
-        items=number,
+        source=relation.source_of(classes[0]),
+        items=count,
         examples=tuple(first),
         gained=gained,
         lost=lost,

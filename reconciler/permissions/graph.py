@@ -120,6 +120,38 @@ class Graph:
             return True
         return self.readings.members_resolve and self._members[number] > 0
 
+    def written(self, numbers: Iterable[int]) -> list[str]:
+        """Return every way in which these identities are written, in order."""
+        wanted = set(numbers)
+        return sorted(text for text, number in self._written.items() if number in wanted)
+
+    def cycles(self) -> list[list[str]]:
+        """Return the groups that are in themselves, by way of one another, each such set in order."""
+        found = []
+        seen: set[int] = set()
+        for group in self._children:
+            if group in seen or is_person(self._keys[group]):
+                continue
+            above = self.above(self._parents.get(group, ()))
+            if group in above:
+                ring = {other for other in above if group in self.above((other,)) and not is_person(self._keys[other])}
+                seen |= ring
+                found.append(sorted(map(self.name, ring)))
+        return sorted(found)
+
+    def copy(self) -> Graph:
+        """Return a graph of its own that says the same, with the same numbers."""
+        other = Graph(self.readings)
+        other.people, other.firsts = self.people.copy(), self.firsts.copy()
+        other._numbers, other._written = dict(self._numbers), dict(self._written)
+        other._names, other._keys = list(self._names), list(self._keys)
+        for name in ("_children", "_parents", "_links"):
+            setattr(other, name, {number: list(near) for number, near in getattr(self, name).items()})
+        other._mates, other._below = dict(self._mates), dict(self._below)
+        other._resolved, other._members = self._resolved.copy(), self._members.copy()
+        other._anonymous, other.grown = self._anonymous, set(self.grown)
+        return other
+
     # Changing
 
     def numbers_of(self, facts: Iterable[Facts]) -> Numbers:

@@ -5,7 +5,7 @@ Names are those of the emulator's open questions where they ask the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reconciler.model.identity import Identity, parse_identity
@@ -35,6 +35,19 @@ class Readings:
     than their letters; as the project calls it."""
     case_sensitive: frozenset[str] = field(default_factory=frozenset)
     """push-api.md 2.4: the providers that tell upper from lower case."""
+
+    def widest(self) -> Readings:
+        """Return the reading under which nobody sees less than under any other of the same providers.
+
+        Who must not see something must not see it under this one: no guess then hides an exposure.
+        """
+        return replace(
+            self,
+            partial_level="inconclusive",
+            unresolved_deny_hides_item=False,
+            unresolved_allow="named",
+            deny_beats_anonymous=False,
+        )
 
     def key(self, identity: str) -> str:
         """Return the one spelling of a canonical identity, so that equal keys are the same identity."""

@@ -8,6 +8,7 @@ them (`permissions.exposure`).
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import orjson
 from pyroaring import BitMap
 
 from reconciler.model.canonical import NO_SHARED, digest
+from reconciler.model.identity import alias_address
 from reconciler.model.permission import PermissionModel
 from reconciler.model.states import Resource
 from reconciler.permissions.evaluate import Unresolved, Visibility, unresolved
@@ -103,7 +105,7 @@ class Relation:
             source = address.split("/", 2)[1]
             number = classes.get((source, model))
             if number is None:
-                number = classes[source, model] = self._class(source, model)
+                number = classes[source, model] = self.class_at(source, model)
             self.place(address, number)
 
     def wanted(self) -> dict[bytes, str]:
@@ -114,6 +116,11 @@ class Relation:
             for (_, model), items in zip(self._classes, self._items, strict=True)
             if model in missing and items
         }
+
+    def lacks(self, model: bytes) -> bool:
+        """Return whether no model of this digest was given yet."""
+        number = self._model_numbers.get(model)
+        return number is None or self._lacks(number)
 
     def _lacks(self, model: int) -> bool:
         return model != NO_MODEL and self._levels[model] is None
@@ -148,7 +155,38 @@ class Relation:
             self._docs.append(b"")
         return number
 
-    def _class(self, source: str, model: bytes) -> int:
+    def know(self, resources: Iterable[Resource]) -> None:
+        """Learn the names in resources that are not there, so that copies agree on the numbers of people."""
+        for resource in resources:
+            if resource.address.startswith("item/"):
+                self.class_for(resource)
+            else:
+                self.graph.numbers_of([facts_of(resource)])
+        self.settle()
+
+    def copy(self) -> Relation:
+        """Return a relation of its own that says the same; bitmaps of people mean the same in both.
+
+        They go on doing so for people whom both knew, or were made to `know`, at this moment.
+        """
+        other = Relation(self.readings, self._visibility)
+        other.graph = self.graph.copy()
+        other._model_numbers, other._docs, other._levels = (
+            dict(self._model_numbers),
+            list(self._docs),
+            list(self._levels),
+        )
+        other._naming = {who: list(models) for who, models in self._naming.items()}
+        other._classes_of_model = {model: list(numbers) for model, numbers in self._classes_of_model.items()}
+        other._class_numbers, other._classes = dict(self._class_numbers), list(self._classes)
+        other._items, other._class_of = [dict(items) for items in self._items], dict(self._class_of)
+        other._audiences = dict(self._audiences)
+        return other
+
+    # Classes of items, for `permissions.exposure`
+
+    def class_at(self, source: str, model: bytes) -> int:
+        """Return the class of a source and a model's digest, empty so far if there is none."""
         key = (source, self._model(model))
         number = self._class_numbers.get(key)
         if number is None:
@@ -158,14 +196,10 @@ class Relation:
             self._classes_of_model.setdefault(key[1], []).append(number)
         return number
 
-    # Classes of items, for `permissions.exposure`
-
     def class_for(self, item: Resource) -> int:
         """Return the class that an item belongs in, whether or not it is there."""
-        key = digest(item.shared) if item.shared else NO_SHARED
-        number = self._class(item.address.scope, key)
         self.add_models((item.shared,))
-        return number
+        return self.class_at(item.address.scope, digest(item.shared) if item.shared else NO_SHARED)
 
     def class_of(self, address: str) -> int | None:
         """Return the class of an item, None when there is no such item."""
@@ -183,6 +217,10 @@ class Relation:
         else:
             self._class_of[address] = number
             self._items[number][address] = None
+
+    def source_of(self, number: int) -> str:
+        """Return the source of a class."""
+        return self._classes[number][0]
 
     def items_in(self, number: int) -> Mapping[str, None]:
         """Return the addresses of the items of a class."""
@@ -313,14 +351,28 @@ class Relation:
         """Return who sees an item. Raises KeyError when there is none of that address."""
         return self.audience_of(self._class_of[address])
 
-    def viewers(self, address: str) -> list[str]:
-        """Return everybody known who sees an item, as canonical identities in order: aliases each by themselves."""
-        return self.names(self.audience(address).among(self.graph.people))
+    def viewers(self, address: str, provider: str | None = None) -> list[str]:
+        """Return everybody known who sees an item, as canonical identities in order: aliases each by themselves.
+
+        With a provider, only its users.
+        """
+        names = self.names(self.audience(address).among(self.graph.people))
+        return names if provider is None else [name for name in names if name.startswith(f"user/{provider}/")]
+
+    def witnesses(self, identity: str, address: str) -> list[str]:
+        """Return the addresses under which to look for whatever has a say in whether somebody sees an item.
+
+        A `Directory` of the resources that are found there decides as one of all resources would, so that a
+        question costs what its answer takes. Not every address has a resource.
+        """
+        named = self.graph.above(self.named_in(self._class_of[address]))
+        names = self.graph.written(named | self.held_by(identity))
+        return sorted({*names, *map(alias_address, names)})
 
     def names(self, people: BitMap, limit: int | None = None) -> list[str]:
-        """Return people as canonical identities in order; with a limit, only so many, those known first."""
-        chosen = people if limit is None else people[:limit]
-        return sorted(map(self.graph.name, chosen))
+        """Return people as canonical identities in order; with a limit, the first so many."""
+        names = map(self.graph.name, people)
+        return sorted(names) if limit is None else heapq.nsmallest(limit, names)
 
     def sees(self, identity: str | None, address: str) -> bool:
         """Return whether somebody who logs in as `identity` (None: does not) sees an item, known or not."""
@@ -345,22 +397,32 @@ class Relation:
         counts = {source: 0 for source, _ in sorted(self._classes)}
         for number, items in enumerate(self._items):
             if items and self._sees(held, number):
-                counts[self._classes[number][0]] += len(items)
+                counts[self.source_of(number)] += len(items)
         return counts
 
     def count(self, people: BitMap) -> int:
         """Return how many persons these are: aliases of one another count once. Takes all aliases of each."""
         return people.intersection_cardinality(self.graph.firsts)
 
+    def each_class(self) -> Iterator[tuple[str, Mapping[str, None], Audience]]:
+        """Yield the items of which the same people see all: their source, their addresses, and who sees them."""
+        for number, items in enumerate(self._items):
+            if items:
+                yield self.source_of(number), items, self.audience_of(number)
+
     def pairs(self) -> int:
         """Return the number of pairs of a person and an item that the person sees; evaluates everything."""
         everyone, total = self.count(self.graph.people), 0
-        for number, items in enumerate(self._items):
-            if items:
-                audience = self.audience_of(number)
-                others = self.count(audience.others)
-                total += len(items) * (everyone - others if audience.anonymous else others)
+        for _, items, audience in self.each_class():
+            others = self.count(audience.others)
+            total += len(items) * (everyone - others if audience.anonymous else others)
         return total
+
+    def people_of(self, identities: Iterable[str]) -> BitMap:
+        """Return everybody known who has one of these identities: the people in a group, the aliases of a user."""
+        numbers = [number for who in identities if (number := self.graph.find(who)) is not None]
+        everybody, people = self._reach(numbers)
+        return self.graph.people if everybody else people
 
     def model(self, address: str) -> PermissionModel | None:
         """Return the permission model of an item, None for an item without one."""

@@ -28,6 +28,18 @@ FIRST_LEVEL = 0.7
 """The share of groups with nothing but users in them; the rest is nested above, in ever fewer."""
 
 
+LINES = {
+    "loaded": "load",
+    "evaluated": "evaluate everything",
+    "whole": "the whole relation",
+    "what": "what one person sees",
+    "20 s": "a change of 20 groups",
+    "1% s": "a change of 1% of groups",
+    "10% s": "a change of 10% of groups",
+    "items s": "another model for 1% of items",
+}
+
+
 class Organization:
     """A generated organization, the same for the same size; everything about it comes as a stream."""
 
@@ -65,9 +77,8 @@ class Organization:
     def group(self, address: str, members: list[str]) -> Resource:
         return Resource(Address(address), canonical_json({"members": members}))
 
-    def identities(self) -> Iterator[Resource]:
-        """Yield the groups, and an alias for everybody."""
-        yield from self.group_docs()
+    def alias_docs(self) -> Iterator[Resource]:
+        """Yield an alias into the email provider for everybody."""
         for number in range(self.users):
             name = f"user{number:06}@example.com"
             doc = canonical_json({"mappings": [f"user/{EMAIL_PROVIDER}/{name}"]})
@@ -108,7 +119,7 @@ def measure(part: float) -> None:
     began = time.perf_counter()
     relation = Relation(Readings(), {})
     relation.add_identities(groups)
-    relation.add_identities(alias for alias in world.identities() if alias.address.startswith("alias/"))
+    relation.add_identities(world.alias_docs())
     identities = time.perf_counter() - began
     relation.add_items(world.item_rows(digests))
     relation.add_models(docs)
@@ -121,19 +132,31 @@ def measure(part: float) -> None:
     began = time.perf_counter()
     seen = relation.counts_seen_by(f"user/{EMAIL_PROVIDER}/user000001@example.com")
     figures |= {"what": time.perf_counter() - began, "seen": sum(seen.values())}
+    figures["memory"] = _peak()
     chosen = random.Random(5)
-    for name, share in (("one", 1 / len(groups)), ("1%", 0.01), ("10%", 0.1)):
-        picked = chosen.sample(groups, max(1, round(len(groups) * share)))
+    for name, number in (("20", 20), ("1%", len(groups) // 100), ("10%", len(groups) // 10)):
+        picked = chosen.sample(groups, number)
         change = [Edit(group.address, group, _changed(world, group)) for group in picked]
         began = time.perf_counter()
         exposure = expose(relation, change)
         figures[f"{name} s"] = time.perf_counter() - began
         figures[f"{name} pairs"] = exposure.pairs_gained + exposure.pairs_lost
-        figures[f"{name} classes"] = len(exposure.shifts)
+        figures[f"{name} models"] = len(exposure.shifts)
         expose(relation, [Edit(edit.address, edit.after, edit.before) for edit in change])
+    rows = list(world.item_rows(digests))[::100]
+    began = time.perf_counter()
+    exposure = expose(relation, [], items=[(address, digests[-1]) for address, _ in rows])
+    figures["items s"] = time.perf_counter() - began
+    figures["items pairs"] = exposure.pairs_gained + exposure.pairs_lost
+    figures["items models"] = len(exposure.shifts)
+    expose(relation, [], items=rows)
     assert relation.pairs() == pairs
-    figures["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["memory after"] = _peak()
     print(orjson.dumps(figures).decode())
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _changed(world: Organization, group: Resource) -> Resource:
@@ -163,15 +186,18 @@ def report(parts: list[float]) -> None:
         figures = orjson.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         print(
             f"  {int(ITEMS * part):9,} items, {int(MODELS * part):6,} models, {int(USERS * part):7,} users,"
-            f" {int(GROUPS * part):6,} groups: {figures['pairs']:,} pairs   {figures['memory']:.0f} MB"
+            f" {int(GROUPS * part):6,} groups: {figures['pairs']:,} pairs   {figures['memory']:.0f} MB,"
+            f" with changes {figures['memory after']:.0f} MB"
         )
-        for name in ("loaded", "evaluated", "whole", "what", "one s", "1% s", "10% s"):
-            growth = f"{figures[name] / before[name]:6.2f} x the one before" if before else ""
-            extra = ""
+        for name in ("loaded", "evaluated", "whole", "what", "20 s", "1% s", "10% s", "items s"):
+            title, extra = LINES[name], ""
             if name.endswith(" s"):
-                share = name.removesuffix(" s")
-                extra = f"   {figures[f'{share} pairs']:,} pairs in {figures[f'{share} classes']:,} shifts"
-            print(f"    {name.removesuffix(' s'):10} {figures[name]:8.3f} s   {growth}{extra}")
+                pairs, models = (figures[name.replace(" s", kind)] for kind in (" pairs", " models"))
+                extra = (
+                    f"   {pairs:11,} pairs change, {models:6,} models   {figures[name] / models * 1000:.2f} ms a model"
+                )
+            growth = f"{figures[name] / before[name]:6.2f} x the one before" if before else " " * 23
+            print(f"    {title:30} {figures[name]:8.3f} s   {growth}{extra}")
         before = figures
 
 

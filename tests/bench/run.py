@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import access
 from tests.bench.corpus import write_project
 
 RECONCILER = [sys.executable, "-m", "reconciler.cli.main"]
@@ -260,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a tenth of the large project")
-    parser.add_argument("--only", choices=["start", "large", "ten", "job", "growth"])
+    parser.add_argument("--only", choices=["start", "large", "ten", "job", "growth", "access"])
     options = parser.parse_args()
     scale = 10 if options.small else 1
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as name:
@@ -275,6 +276,8 @@ def main() -> None:
             whole_job(folder, items=10_000 // scale, large=100 // scale, groups=5_000 // scale)
         if options.only in (None, "growth"):
             growth(folder, max(2, options.rounds // 2))
+    if options.only in (None, "access"):
+        access.report([0.01, 0.1] if options.small else [0.01, 0.1, 1])
 
 
 if __name__ == "__main__":

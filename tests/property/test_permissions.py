@@ -163,6 +163,39 @@ def test_the_fast_evaluation_is_the_definition(world: World, readings: Readings)
     assert relation.pairs() == count([pair for pair in answer.pairs if pair[0] in everybody], answer.directory)
 
 
+@given(WORLDS, READINGS, st.sampled_from([*PEOPLE, "user/corp/new", f"user/{EMAIL}/new@x.org"]))
+def test_a_verdict_needs_the_witnesses_only(world: World, readings: Readings, who: str) -> None:
+    relation, everything = related(world, readings), Directory(world.values(), readings)
+    for address in world:
+        if address.startswith("item/") and (model := relation.model(address)):
+            some_of_it = [world[at] for at in relation.witnesses(who, address) if at in world]
+            directory = Directory(some_of_it, readings)
+            verdict = decide(model, directory.person(who), directory)
+            assert verdict == decide(model, everything.person(who), everything)
+
+
+@given(WORLDS, WORLDS)
+def test_copies_live_their_own_lives_and_mean_the_same_people(before: World, after: World) -> None:
+    relation = related(before, Readings())
+    relation.know(after.values())
+    kept = relation.copy()
+    pairs = kept.pairs()
+    edits = [Edit(Address(at), before.get(at), after.get(at)) for at in sorted(before.keys() | after.keys())]
+    expose(relation, edits)
+
+    assert kept.pairs() == pairs
+    assert relation.graph.people == kept.graph.people
+    for number in relation.graph.people:
+        assert relation.graph.name(number) == kept.graph.name(number)
+    for address in before:
+        if address.startswith("item/"):
+            assert kept.viewers(address) == sorted(
+                map(kept.graph.name, kept.audience(address).among(kept.graph.people))
+            )
+            fresh = {kept.readings.key(name) for name in related(before, Readings()).viewers(address)}
+            assert fresh <= {kept.readings.key(name) for name in kept.viewers(address)}
+
+
 @settings(max_examples=150)
 @given(WORLDS, st.data(), READINGS)
 def test_what_a_change_does_is_the_difference(before: World, data: st.DataObject, readings: Readings) -> None:
@@ -280,6 +313,12 @@ def test_the_order_of_sets_entries_and_resources_means_nothing(
     assert allowed(model, one) == allowed(other, two)
     for who in PEOPLE:
         assert dict(one.person(who).steps) == dict(two.person(who).steps)
+
+
+@given(WORLDS, MODELS, READINGS)
+def test_no_reading_shows_more_than_the_widest(world: World, model: PermissionModel, readings: Readings) -> None:
+    widest = Directory(world.values(), readings.widest())
+    assert allowed(model, Directory(world.values(), readings)) <= allowed(model, widest)
 
 
 @given(WORLDS, MODELS, READINGS)

@@ -145,7 +145,7 @@ def test_the_emulator_sees_it_the_same_way(partial: Any, hides: bool) -> None:
     )
     with remote_with(Doubts(partial_level=partial, unresolved_deny_hides_item=hides)) as (remote, client):
 
-        @settings(max_examples=25)
+        @settings(max_examples=50)
         @given(worlds())
         def agrees(world: list[Resource]) -> None:
             remote.reset()

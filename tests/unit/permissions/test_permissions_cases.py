@@ -519,6 +519,28 @@ def test_patterns_show_in_chains() -> None:
     assert shown(why((), one(pattern("*@*")), u("a")))[0][3] == ["a everybody is in *@*"]
 
 
+def test_chains_can_be_told_as_written() -> None:
+    directory = Directory([group("AlphaTeam", u("Carol"))], STANDARD)
+    chain = directory.person(u("carol")).chain(directory.key(g("alphateam")))
+
+    assert [(directory.name(step.start), step.how.value, directory.name(step.end)) for step in chain] == [
+        (u("Carol"), "member of", g("AlphaTeam"))
+    ]
+    assert directory.name(u("new")) == u("new")
+
+
+def test_nesting_may_be_deeper_than_any_stack() -> None:
+    depth = 5000
+    groups = [group(f"g{number}", g(f"g{number + 1}")) for number in range(depth)]
+    identities = [*groups, group(f"g{depth}", A, g("g0"))]
+    directory, relation = Directory(identities, STANDARD), Relation(STANDARD, {})
+    item = Resource(Address("item/handbook/x:1"), b"{}", canonical_json(one(g("g1")).to_doc()))
+    relation.load([item, *identities])
+
+    assert len(directory.person(A).chain(g("g1"))) == depth
+    assert relation.viewers(item.address) == [A]
+
+
 def test_unresolved_identities_are_reported_with_their_place() -> None:
     model = levels([allow(A, GHOST, deny=[g("Ghost")])], [allow(B), allow(A, deny=[GHOST])])
     directory = Directory(PEOPLE, Readings())

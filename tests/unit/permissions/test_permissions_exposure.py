@@ -125,6 +125,24 @@ def test_items_with_another_model_are_told_apart_by_where_they_come_from() -> No
     assert relation.class_of("item/handbook/x:4") is None
 
 
+def test_many_items_change_by_rows() -> None:
+    relation = related(*BEFORE)
+    doc = item("x:1", allowed=[BOARD, ANN]).shared
+    assert relation.lacks(digest(doc))
+    relation.add_models([doc])
+    assert not relation.lacks(digest(doc)) and not relation.lacks(NO_SHARED)
+
+    rows = [(f"item/handbook/n:{number}", digest(doc)) for number in range(100)]
+    exposure = expose(relation, [], items=[*rows, ("item/handbook/x:1", digest(doc)), ("item/handbook/x:4", None)])
+
+    assert sorted((shift.kind.value, shift.items, *told(relation, shift)[2:]) for shift in exposure.shifts) == [
+        ("created", 100, [ANN, EVE], []),
+        ("deleted", 1, [], [EVE]),
+        ("edited", 1, [EVE], []),
+    ]
+    assert (exposure.pairs_gained, exposure.pairs_lost) == (201, 1)
+
+
 def test_becoming_public_shows_even_where_everybody_known_saw_it() -> None:
     before = (user("ann"), group("Alpha", ANN), item("x:1", allowed=[ALPHA]))
     public = Resource(
@@ -193,3 +211,43 @@ def test_items_come_as_rows_and_models_when_asked_for() -> None:
     assert (relation.wanted(), relation.pairs()) == ({}, 1000)
     assert relation.counts_seen_by(ANN) == {"handbook": 1000}
     assert relation.viewers("item/handbook/none") == []
+
+
+def test_cycles_are_told_and_nesting_is_none() -> None:
+    relation = related(
+        group("Alpha", BOARD, ANN), group("Board", STAFF), group("Staff", ALPHA), group("Self", "group/corp/Self")
+    )
+    relation.add_identities([group("Outer", ALPHA)])
+
+    assert relation.graph.cycles() == [[ALPHA, BOARD, STAFF], ["group/corp/Self"]]
+
+
+def test_viewers_can_be_those_of_one_provider() -> None:
+    relation = related(*BEFORE, alias("bob", MAIL))
+
+    assert relation.viewers("item/handbook/x:2") == [MAIL, ANN, BOB]
+    assert relation.viewers("item/handbook/x:2", "corp") == [ANN, BOB]
+
+
+def test_people_can_be_asked_for_by_group() -> None:
+    relation = related(*BEFORE, alias("bob", MAIL))
+
+    assert relation.names(relation.people_of([STAFF])) == [MAIL, ANN, BOB]
+    assert relation.names(relation.people_of(["user/corp/BOB", "group/corp/None"])) == [MAIL, BOB]
+    assert relation.people_of([f"group/{EMAIL_PROVIDER}/*@*"]) == relation.graph.people
+    assert relation.names(relation.people_of([STAFF]), 2) == [MAIL, ANN]
+
+
+def test_items_that_the_same_people_see_come_together() -> None:
+    relation = related(*BEFORE, item("x:1", source="blog", allowed=[STAFF]))
+    found = [
+        (source, sorted(items), relation.names(audience.among(relation.graph.people)))
+        for source, items, audience in relation.each_class()
+    ]
+
+    assert sorted(found) == [
+        ("blog", ["item/blog/x:1"], [ANN, BOB, CAROL, EVE]),
+        ("handbook", ["item/handbook/x:1"], [ANN]),
+        ("handbook", ["item/handbook/x:2", "item/handbook/x:3"], [ANN, BOB]),
+        ("handbook", ["item/handbook/x:4"], [EVE]),
+    ]
