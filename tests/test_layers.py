@@ -31,13 +31,13 @@ LAYERS: dict[str, frozenset[str]] = {
         "pushapi": "calls model problems version",
         "applying": "calls model planning problems state",
         "verifying": "calls model planning problems pushapi state",
-        "rendering": "applying calls model planning problems verifying version",
+        "rendering": "applying calls model permissions planning problems verifying version",
         "planfile": "calls model planning problems rendering version",
         "schemas": "manifest rendering state",
         # Shares no code with what it is tested against.
         "emulator": "",
-        "cli": "applying bodies calls emulator manifest model planfile planning problems pushapi rendering schemas "
-        "settings state verifying version",
+        "cli": "applying bodies calls emulator manifest model permissions planfile planning problems pushapi rendering "
+        "schemas settings state verifying version",
     }.items()
 }
 

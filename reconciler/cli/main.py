@@ -30,6 +30,7 @@ COMMANDS = {
     "destroy": "Delete everything that the state records; an apply of nothing.",
     "verify": "Ask the remote whether it took what was accepted.",
     "show": "Show a saved plan.",
+    "access": "Say who sees what, and why.",
     "state": "Look at the recorded state.",
     "schema": "Print the JSON Schema of manifests, a plan, the state or a report.",
     "emulator": "Serve the embedded emulator of the Push API.",

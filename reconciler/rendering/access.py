@@ -1,0 +1,181 @@
+"""Answers to who sees what and why, as JSON documents and as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.model.identity import parse_identity
+from reconciler.permissions.evaluate import Ground, Outcome, Unresolved, Verdict
+from reconciler.permissions.expand import Step
+from reconciler.rendering.values import count, visible
+
+
+@dataclass(frozen=True, slots=True)
+class Viewers:
+    """Who sees an item: canonical identities, and the entries of its model that nobody declared."""
+
+    uri: str
+    source: str
+    anonymous: bool
+    viewers: Sequence[str]
+    unresolved: Sequence[Unresolved]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What somebody sees: items per source with how many the source has, and their addresses if asked for."""
+
+    identity: str
+    counts: dict[str, int]
+    totals: dict[str, int]
+    items: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why somebody does or does not see an item."""
+
+    identity: str
+    uri: str
+    shared: bool
+    verdict: Verdict
+
+
+def short(identity: str) -> str:
+    """Return a canonical identity as `type:name`."""
+    return parse_identity(identity).short
+
+
+def viewers_document(found: Viewers) -> dict[str, Any]:
+    """Return the answer of `access who` as JSON values."""
+    return {
+        "uri": found.uri,
+        "source": found.source,
+        "anonymous": found.anonymous,
+        "viewers": sorted({short(viewer) for viewer in found.viewers}),
+        "unresolved": [
+            {
+                "identity": short(entry.identity),
+                "denied": entry.denied,
+                "level": entry.level,
+                "set": entry.set,
+                "hides": entry.hides,
+            }
+            for entry in found.unresolved
+        ],
+    }
+
+
+def viewers_lines(found: Viewers) -> Iterator[str]:
+    """Yield the answer of `access who` as text."""
+    document = viewers_document(found)
+    if found.anonymous:
+        yield f"{visible(found.uri)} is seen by everybody, also by those who did not log in."
+    else:
+        yield f"{visible(found.uri)} is seen by {count(len(document['viewers']), 'user')}"
+    for viewer in document["viewers"]:
+        yield f"  {visible(viewer)}"
+    for entry in found.unresolved:
+        effect = "so nobody sees the item" if entry.hides else "so it keeps nobody out" if entry.denied else ""
+        effect = effect or "so it lets nobody in"
+        yield f"  unresolved: {visible(short(entry.identity))} is declared nowhere, {effect}"
+
+
+def seen_document(found: Seen) -> dict[str, Any]:
+    """Return the answer of `access what` as JSON values."""
+    document: dict[str, Any] = {
+        "identity": short(found.identity),
+        "sources": [
+            {"source": source, "items": number, "of": found.totals[source]} for source, number in found.counts.items()
+        ],
+    }
+    if found.items is not None:
+        document["items"] = list(found.items)
+    return document
+
+
+def seen_lines(found: Seen) -> Iterator[str]:
+    """Yield the answer of `access what` as text."""
+    total = sum(found.counts.values())
+    yield f"{visible(short(found.identity))} sees {count(total, 'item')} of {sum(found.totals.values()):,}"
+    for source, number in found.counts.items():
+        yield f"  {number:>7,} of {found.totals[source]:,} in {source}"
+    for item in found.items or ():
+        yield f"  {visible(item)}"
+
+
+def reason_document(found: Reason) -> dict[str, Any]:
+    """Return the answer of `access why` as JSON values; `chain` is that of the first set that decided."""
+    verdict = found.verdict
+    deciding = next((ground for ground in verdict.grounds if ground.entry), None)
+    return {
+        "identity": short(found.identity),
+        "uri": found.uri,
+        "allowed": verdict.allowed,
+        "decided_by": {
+            "outcome": verdict.outcome.value,
+            "visibility": "shared" if found.shared else None,
+            "level": verdict.level,
+            "name": verdict.name,
+            "sets": [_ground_document(ground) for ground in verdict.grounds],
+        },
+        "chain": _chain(deciding.chain if deciding else ()),
+    }
+
+
+def _ground_document(ground: Ground) -> dict[str, Any]:
+    return {
+        "set": ground.set,
+        "name": ground.name,
+        "says": ground.says,
+        "entry": short(ground.entry) if ground.entry else None,
+        "chain": _chain(ground.chain),
+    }
+
+
+def _chain(steps: Sequence[Step]) -> list[dict[str, str]]:
+    return [{"from": step.start, "how": step.how.value, "to": step.end} for step in steps]
+
+
+def reason_lines(found: Reason) -> Iterator[str]:
+    """Yield the answer of `access why` as a small tree."""
+    verdict = found.verdict
+    does = "sees" if verdict.allowed else "does not see"
+    yield f"{visible(short(found.identity))} {does} {visible(found.uri)}"
+    if found.shared:
+        yield "`-- the source is shared: everybody sees its items"
+        return
+    if verdict.level is None:
+        yield "`-- no level says anything about them, so nobody lets them in"
+        return
+    name = f' "{visible(verdict.name)}"' if verdict.name else ""
+    yield f"`-- level {verdict.level}{name} decides: {_DECISIONS[verdict.outcome]}"
+    for ground in verdict.grounds:
+        yield f"    |-- set {ground.set}{_named(ground)} {_said(ground)}"
+        for step in ground.chain:
+            yield f"    |     {visible(_key(step.start))} {step.how.value} {visible(_key(step.end))}"
+
+
+_DECISIONS = {
+    Outcome.ALLOWED: "all of its sets let them in",
+    Outcome.DENIED: "it keeps them out",
+    Outcome.HIDDEN: "nobody sees the item while an identity that it denies is not known",
+    Outcome.UNSPECIFIED: "it says nothing of them",
+}
+
+
+def _named(ground: Ground) -> str:
+    return f' "{visible(ground.name)}"' if ground.name else ""
+
+
+def _said(ground: Ground) -> str:
+    if ground.entry:
+        return f"{ground.says} {visible(_key(ground.entry))}"
+    return "is open to everybody" if ground.says == "anonymous" else "does not mention them"
+
+
+def _key(identity: str) -> str:
+    found = parse_identity(identity)
+    return f"{found.short} ({found.provider})"

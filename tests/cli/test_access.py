@@ -1,0 +1,127 @@
+"""`access who`, `what` and `why`: of manifests and of the state, as text and as JSON, and asked for nonsense."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.builders import EMAIL, Folder, Remote
+
+MANIFEST = f"""
+defaults: {{source: handbook, provider: corp}}
+permissions:
+  alpha-not-bob: {{allowed: [group:AlphaTeam], denied: [user:bob@example.com]}}
+  board-first:
+    levels:
+      - [{{allowed: [group:Board]}}]
+      - [{{allowed: [group:AlphaTeam]}}, {{allowed: [group:Cleared]}}]
+items:
+  - {{uri: "file:///alpha", permissions: alpha-not-bob}}
+  - {{uri: "file:///board", permissions: board-first}}
+  - {{uri: "file:///open", permissions: {{anonymous: true}}}}
+  - {{uri: "file:///ghost", permissions: {{allowed: [group:AlphaTeam], denied: [user:ghost@example.com]}}}}
+  - {{uri: "http://post", source: blog, title: Post}}
+  - {{uri: "file:///alpha", source: blog, title: The same uri elsewhere}}
+groups:
+  - {{name: AlphaTeam, members: [user:alice@example.com, user:bob@example.com, group:Inner]}}
+  - {{name: Inner, members: [user:carol@example.com]}}
+  - {{name: Board, members: [user:dora@example.com]}}
+  - {{name: Cleared, members: [user:carol@example.com]}}
+aliases:
+  - of: user:alice@example.com
+    is: [{{provider: "{EMAIL}", identity: user:alice@mail.example}}]
+"""
+
+
+@pytest.fixture
+def told(folder: Folder) -> Folder:
+    folder.write("all.yaml", MANIFEST)
+    return folder
+
+
+def test_who_sees_an_item(told: Folder) -> None:
+    ran = told.ok("access", "who", "file:///alpha", "--source", "handbook", "--format", "json")
+    assert ran.json == {
+        "uri": "file:///alpha",
+        "source": "handbook",
+        "anonymous": False,
+        "viewers": ["user:alice@example.com", "user:carol@example.com"],
+        "unresolved": [],
+    }
+    text = told.ok("access", "who", "file:///board").out
+    assert text == "file:///board is seen by 2 users\n  user:carol@example.com\n  user:dora@example.com\n"
+
+
+def test_who_sees_what_is_open(told: Folder) -> None:
+    assert told.ok("access", "who", "file:///open", "--format", "json").json["anonymous"] is True
+    assert "seen by everybody" in told.ok("access", "who", "http://post").out
+
+
+def test_whom_nobody_declared_hides_the_item_and_is_told(told: Folder) -> None:
+    found = told.ok("access", "who", "file:///ghost", "--format", "json").json
+    assert found["viewers"] == []
+    assert found["unresolved"] == [
+        {"identity": "user:ghost@example.com", "denied": True, "level": 1, "set": 1, "hides": True}
+    ]
+    assert "is declared nowhere, so nobody sees the item" in told.ok("access", "who", "file:///ghost").out
+
+
+def test_what_somebody_sees(told: Folder) -> None:
+    found = told.ok("access", "what", "user:carol@example.com", "--list", "--format", "json").json
+    assert found["sources"] == [{"source": "blog", "items": 2, "of": 2}, {"source": "handbook", "items": 3, "of": 4}]
+    assert found["items"][2:] == [f"item/handbook/file:///{name}" for name in ("alpha", "board", "open")]
+    assert "user:bob@example.com sees 3 items of 6" in told.ok("access", "what", "user:bob@example.com").out
+
+
+def test_why_somebody_sees_an_item_by_alias_and_group(told: Folder) -> None:
+    asked = ("access", "why", "user:alice@mail.example", "file:///alpha", "--source", "handbook", "--provider", EMAIL)
+    found = told.ok(*asked, "--format", "json").json
+    assert found["allowed"] is True
+    assert (found["decided_by"]["level"], found["decided_by"]["outcome"]) == (1, "allowed")
+    assert found["chain"] == [
+        {"from": f"user/{EMAIL}/alice@mail.example", "how": "alias", "to": "user/corp/alice@example.com"},
+        {"from": "user/corp/alice@example.com", "how": "member of", "to": "group/corp/AlphaTeam"},
+    ]
+    text = told.ok(*asked).out
+    assert text.startswith(
+        "user:alice@mail.example sees file:///alpha\n`-- level 1 decides: all of its sets let them in"
+    )
+    assert "user:alice@example.com (corp) member of group:AlphaTeam (corp)" in text
+
+
+def test_why_somebody_does_not(told: Folder) -> None:
+    denied = told.ok("access", "why", "user:bob@example.com", "item/handbook/file:///alpha").out
+    assert "level 1 decides: it keeps them out" in denied and "set 1 denies user:bob@example.com (corp)" in denied
+    nobody = told.ok("access", "why", "user:alice@example.com", "file:///board", "--format", "json").json
+    assert (nobody["allowed"], nobody["decided_by"]["level"], nobody["chain"]) == (False, None, [])
+    assert "no level says anything" in told.ok("access", "why", "user:alice@example.com", "file:///board").out
+    assert "the source is shared" in told.ok("access", "why", "user:nobody@example.com", "http://post").out
+
+
+def test_the_state_answers_for_what_was_accepted(told: Folder, remote: Remote) -> None:
+    told.at(remote)
+    assert "unknown-item" in told.ok("access", "who", "file:///board", "--of", "recorded", code=2).err
+    told.ok("apply", "--auto-approve")
+    told.write("all.yaml", MANIFEST.replace("members: [user:dora@example.com]", "members: [user:eve@example.com]"))
+    since = remote.total
+
+    def viewers(*options: str) -> list[str]:
+        found: list[str] = told.ok("access", "who", "file:///board", "--format", "json", *options).json["viewers"]
+        return found
+
+    assert viewers("--of", "recorded") == ["user:carol@example.com", "user:dora@example.com"]
+    assert viewers() == ["user:carol@example.com", "user:eve@example.com"]
+    assert remote.total == since
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("who", "file:///alhpa"), "unknown-item", 'there is no item "file:///alhpa"'),
+        (("who", "file:///alpha"), "several-items", "an item of several sources: blog, handbook"),
+        (("what", "alice"), "bad-identity", '"alice" is no identity'),
+        (("why", "person:alice", "file:///board"), "bad-identity", '"person:alice" is no identity'),
+    ],
+)
+def test_what_cannot_be_answered_is_told(told: Folder, arguments: tuple[str, ...], code: str, says: str) -> None:
+    ran = told.ok("access", *arguments, code=2)
+    assert f"error[{code}]: " in ran.err and says in ran.err
