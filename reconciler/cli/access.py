@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+EXAMPLES = 5  # items that are named of those that change alike
 _KNOWN = 50  # names that a suggestion is looked for among
 
 
@@ -161,6 +162,30 @@ def why(
         verdict = decide_item(world.relation.model(address), visibility, known.person(person), known)
         found = Reason(person, address.split("/", 2)[2], visibility == "shared", _spelled(verdict, known))
     _tell(output, reason_document(found), reason_lines(found))
+    return 0
+
+
+@command.command("diff", short_help="Say who gains and who loses sight of what by the next apply.")
+@format_option("text", "json")
+@project_options
+def diff(directory: str | None, environment: str | None, output: str) -> int:
+    """Say who gains and who loses sight of what, between the state and the manifests, and what it comes from.
+
+    It counts people times items: a line in a group may outweigh a thousand changed bodies.
+
+    Example:
+
+    \b
+        reconciler access diff --format json
+    """
+    from reconciler.cli.worlds import expose_change, world_of
+    from reconciler.rendering.exposure import exposure_document, exposure_lines
+
+    with _opened(directory, environment) as session:
+        before = world_of(session, "recorded")
+        found = expose_change(before, world_of(session, "desired"), examples=EXAMPLES)
+    names = before.relation.names
+    _tell(output, exposure_document(found, names), exposure_lines(found, names))
     return 0
 
 

@@ -13,6 +13,7 @@ from reconciler.problems import ManifestError, errors_in
 
 if TYPE_CHECKING:
     from reconciler.model.states import Resource
+    from reconciler.permissions.exposure import Exposure
     from reconciler.permissions.readings import Readings
     from reconciler.permissions.relation import Relation
 
@@ -24,10 +25,13 @@ _DIGEST = 32  # a fingerprint is the digest of the own document and, from here o
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The access relation of one state, and a way to look at the resources it was made of."""
+    """The access relation of one state, and a way to look at the resources it was made of.
+
+    `addresses` gives the fingerprint of each.
+    """
 
     relation: Relation
-    addresses: Iterable[str]
+    addresses: Mapping[str, bytes]
     resources: Callable[[Iterable[str]], Mapping[str, Resource]]
 
     def items_at(self, uri: str) -> list[str]:
@@ -52,6 +56,27 @@ def world_of(session: Session, side: Side) -> World:
     if errors_in(loaded.problems):
         raise ManifestError(*loaded.problems)
     return _world(session.project, loaded.desired.fingerprints, loaded.resources)
+
+
+def expose_change(before: World, after: World, *, examples: int) -> Exposure:
+    """Return what becoming `after` does to who sees what in `before`, whose relation is `after`'s from then on."""
+    from reconciler.model.address import Address
+    from reconciler.permissions.exposure import Edit, expose
+
+    old, new = before.addresses, after.addresses
+    changed = [address for address in {*old, *new} if old.get(address) != new.get(address)]
+    identities = sorted(address for address in changed if not address.startswith(_ITEM))
+    was, will = before.resources(identities), after.resources(identities)
+    edits = [Edit(Address(address), was.get(address), will.get(address)) for address in identities]
+    moves = [
+        (address, new[address][_DIGEST:] if address in new else None)
+        for address in sorted(changed)
+        if address.startswith(_ITEM) and old.get(address, b"")[_DIGEST:] != new.get(address, b"")[_DIGEST:]
+    ]
+    relation = before.relation
+    missing = {digest: address for address, digest in moves if digest is not None and relation.lacks(digest)}
+    relation.add_models(item.shared for item in after.resources(missing.values()).values())
+    return expose(relation, edits, items=moves, examples=examples)
 
 
 def readings_of(project: Project) -> Readings:

@@ -125,3 +125,56 @@ def test_the_state_answers_for_what_was_accepted(told: Folder, remote: Remote) -
 def test_what_cannot_be_answered_is_told(told: Folder, arguments: tuple[str, ...], code: str, says: str) -> None:
     ran = told.ok("access", *arguments, code=2)
     assert f"error[{code}]: " in ran.err and says in ran.err
+
+
+def test_who_gains_and_loses_by_the_next_apply(told: Folder, remote: Remote) -> None:
+    told.at(remote)
+    told.ok("apply", "--auto-approve")
+    assert told.ok("access", "diff").out == "Nobody gains or loses sight of anything.\n"
+    after = MANIFEST.replace(
+        "members: [user:carol@example.com]}", "members: [user:carol@example.com, user:zoe@x.example]}", 1
+    )
+    told.write("all.yaml", after.replace("members: [user:dora@example.com]", "members: []"))
+    since = remote.total
+
+    text = told.ok("access", "diff").out
+    found = told.ok("access", "diff", "--format", "json").json
+
+    assert remote.total == since
+    assert text.startswith(
+        "1 user will see 1 item they do not see now (1 in pairs); 1 user will no longer see 1 item (1 in pairs).\n"
+    )
+    assert "because of group/corp/Inner: now user:zoe@x.example member of group:Inner" in text
+    assert found["totals"] == {
+        "pairs_gained": 1,
+        "pairs_lost": 1,
+        "people_gained": 1,
+        "people_lost": 1,
+        "items_gained": 1,
+        "items_lost": 1,
+    }
+    assert [(entry["examples"], entry["identities"], entry["because"]) for entry in found["gained"]] == [
+        (["item/handbook/file:///alpha"], ["user/corp/zoe@x.example"], ["group/corp/Inner"])
+    ]
+    assert [(entry["examples"], entry["identities"]) for entry in found["lost"]] == [
+        (["item/handbook/file:///board"], ["user/corp/dora@example.com"])
+    ]
+
+
+def test_what_becomes_public_and_what_nobody_sees_any_more_has_a_name(told: Folder, remote: Remote) -> None:
+    told.at(remote)
+    told.ok("apply", "--auto-approve")
+    after = MANIFEST.replace(
+        '"file:///alpha", permissions: alpha-not-bob', '"file:///alpha", permissions: {anonymous: true}'
+    )
+    told.write(
+        "all.yaml",
+        after.replace('"file:///board", permissions: board-first', '"file:///board", permissions: {allowed: []}'),
+    )
+
+    found = told.ok("access", "diff", "--format", "json").json["hazards"]
+
+    assert {entry["name"]: entry["examples"] for entry in found} == {
+        "item-public": ["item/handbook/file:///alpha"],
+        "item-unseen": ["item/handbook/file:///board"],
+    }
