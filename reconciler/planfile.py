@@ -20,6 +20,7 @@ from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatu
 from reconciler.calls.quotas import UNLIMITED, Allowance
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
+from reconciler.model.identity import parse_identity
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import BodyRef, Hazard, Plan
@@ -30,6 +31,10 @@ _METHODS = frozenset({"PUT", "POST", "DELETE"})
 _CALL_PATH = re.compile(r"(?!//)[A-Za-z0-9._~%/-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
+
+_SHIFTS = frozenset({"created", "deleted", "edited", "affected"})
+_EXPOSURES = frozenset({"item-public", "item-unseen"})
+_TOTALS = ("pairs_gained", "pairs_lost", "people_gained", "people_lost", "items_gained", "items_lost")
 
 _REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
 
@@ -148,6 +153,7 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
         bodies=tuple(_body(entry) for entry in document["bodies"]),
         manifest_digest=_text(document["manifests"]["digest"]),
         selection=tuple(_text(entry) for entry in document["selection"]),
+        access=_exposure(document["access"]),
     )
     stages = tuple(
         Stage(name, tuple(_call(entry) for entry in entries))
@@ -163,6 +169,45 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
     statuses = tuple(_status(entry) for entry in document.get("statuses", ()))
     compiled = Compiled(stages, state_only, statuses, _allowance(document.get("quota") or {}))
     return SavedPlan(plan, compiled, digest, _text(document["tool_version"]))
+
+
+def _exposure(entry: dict[str, Any]) -> bytes:
+    """Return what is told of access as it was written, held to the shape that rendering needs."""
+    if "totals" not in entry:
+        return b""
+    for side in ("gained", "lost"):
+        for shift in entry[side]:
+            _items_told(shift)
+            if _text(shift["kind"]) not in _SHIFTS:
+                raise ValueError(f"items are not {shift['kind']!r}")
+            _number(shift["people"])
+            for identity in _texts(shift["identities"]):
+                parse_identity(identity)
+            _texts(shift["because"])
+    for hazard in entry["hazards"]:
+        _items_told(hazard)
+        if _text(hazard["name"]) not in _EXPOSURES:
+            raise ValueError(f"nothing is called {hazard['name']!r}")
+    for said in entry["causes"].values():
+        _texts(said["gone"])
+        _texts(said["new"])
+    for total in _TOTALS:
+        _number(entry["totals"][total])
+    kept = ("gained", "lost", "totals", "causes", "hazards")
+    return canonical_json({key: entry[key] for key in kept})
+
+
+def _items_told(entry: dict[str, Any]) -> None:
+    _text(entry["source"])
+    _number(entry["items"])
+    for address in _texts(entry["examples"]):
+        _address(address)
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list):
+        raise TypeError("a list expected")
+    return [_text(value) for value in values]
 
 
 def _allowance(entry: dict[str, Any]) -> Allowance:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,12 +14,9 @@ from reconciler.problems import Problem, UsageError, did_you_mean
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
     from reconciler.cli.worlds import World
-    from reconciler.permissions.evaluate import Verdict
-    from reconciler.permissions.expand import Directory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-EXAMPLES = 5  # items that are named of those that change alike
 _KNOWN = 50  # names that a suggestion is looked for among
 
 
@@ -146,21 +142,15 @@ def why(
     \b
         reconciler access why user:bob@example.com file://folder/mytext.txt
     """
-    from reconciler.permissions.evaluate import decide_item
-    from reconciler.permissions.expand import Directory
-    from reconciler.rendering.access import Reason, reason_document, reason_lines
+    from reconciler.cli.worlds import reason_of
+    from reconciler.rendering.access import reason_document, reason_lines
 
     with _opened(directory, environment) as session:
         world = _world(session, side)
         address = _item(world, uri, source)
         name = address.split("/", 2)[1]
         person = _identity(session, identity, provider, name)
-        declared = session.project.source(name)
-        visibility = declared.visibility if declared else "secured"
-        witnesses = set(world.relation.witnesses(person, address)).intersection(world.addresses)
-        known = Directory(world.resources(sorted(witnesses)).values(), world.relation.readings)
-        verdict = decide_item(world.relation.model(address), visibility, known.person(person), known)
-        found = Reason(person, address.split("/", 2)[2], visibility == "shared", _spelled(verdict, known))
+        found = reason_of(session.project, world, person, address, world.relation.readings)
     _tell(output, reason_document(found), reason_lines(found))
     return 0
 
@@ -179,13 +169,14 @@ def diff(directory: str | None, environment: str | None, output: str) -> int:
         reconciler access diff --format json
     """
     from reconciler.cli.worlds import expose_change, world_of
-    from reconciler.rendering.exposure import exposure_document, exposure_lines
+    from reconciler.rendering.exposure import exposure_lines
+    from reconciler.rendering.exposuredoc import EXAMPLES, exposure_document
 
     with _opened(directory, environment) as session:
         before = world_of(session, "recorded")
         found = expose_change(before, world_of(session, "desired"), examples=EXAMPLES)
-    names = before.relation.names
-    _tell(output, exposure_document(found, names), exposure_lines(found, names))
+    document = exposure_document(found, before.relation.names)
+    _tell(output, document, exposure_lines(document))
     return 0
 
 
@@ -245,18 +236,6 @@ def _identity(session: Session, text: str, provider: str | None, source: str | N
     declared = session.project.source(source) if source else None
     chosen = provider or (declared.provider if declared else None) or (names[0] if len(names) == 1 else EMAIL_PROVIDER)
     return str(Identity(kind, chosen, name))
-
-
-def _spelled(verdict: Verdict, known: Directory) -> Verdict:
-    """Return the verdict with the identities of its chains as they were written."""
-    grounds = (
-        replace(
-            ground,
-            chain=tuple(replace(step, start=known.name(step.start), end=known.name(step.end)) for step in ground.chain),
-        )
-        for ground in verdict.grounds
-    )
-    return replace(verdict, grounds=tuple(grounds))
 
 
 def _tell(output: str, document: dict[str, Any], lines: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": "Ask the remote whether it took what was accepted.",
     "show": "Show a saved plan.",
     "access": "Say who sees what, and why.",
+    "test": "Run the access tests of the manifests.",
     "state": "Look at the recorded state.",
     "schema": "Print the JSON Schema of manifests, a plan, the state or a report.",
     "emulator": "Serve the embedded emulator of the Push API.",

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 # A plan of more changes than this is not kept for next time.
 KEPT_CHANGES = 20_000
 
+# Identities that a plan names of those who gain or lose sight of the same items; `access diff` names all.
+IDENTITIES_NAMED = 20
+
+# Above so many changed identities a plan does not work out who gains and loses: each is looked for behind each change
+# of sight, and a first load would take longer to explain than to apply.
+IDENTITIES_EVALUATED = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -127,6 +134,7 @@ def _fresh_plan(
             bodies=lambda addresses: _bodies(loaded, addresses),
             manifest_digest=loaded.desired.digest() if digest else "",
         )
+        plan = _with_access(session, plan, recorded.fingerprints)
     everything = chain(loaded.desired.fingerprints, recorded.fingerprints)
     return _compiled(session, plan, wish, batching, everything, loaded), loaded.key, recorded.glance
 
@@ -186,7 +194,26 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
             wish=wish,
             bodies=lambda _addresses: (),
         )
+        plan = _with_access(session, plan, recorded.fingerprints)
     return _compiled(session, plan, wish, batching, recorded.fingerprints, None)
+
+
+def _with_access(session: Session, plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
+    """Return the plan with who gains and who loses sight of what, if any of its changes can alter that."""
+    from reconciler.rendering.outline import touches_access
+
+    edits = [change for change in plan.changes if touches_access(change)]
+    identities = sum(not change.address.startswith("item/") for change in edits)
+    if not edits or identities > IDENTITIES_EVALUATED:
+        return plan
+    from reconciler.cli.worlds import recorded_world
+    from reconciler.model.canonical import canonical_json
+    from reconciler.permissions.exposure import Edit, expose
+    from reconciler.rendering.exposuredoc import exposure_document
+
+    relation = recorded_world(session, recorded).relation
+    found = expose(relation, [Edit(change.address, change.before, change.after) for change in edits])
+    return replace(plan, access=canonical_json(exposure_document(found, relation.names, most=IDENTITIES_NAMED)))
 
 
 def _glance(store: SqliteStore) -> _Glance:

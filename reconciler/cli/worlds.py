@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from reconciler.cli.session import Session
@@ -12,10 +12,14 @@ from reconciler.model.address import Kind
 from reconciler.problems import ManifestError, errors_in
 
 if TYPE_CHECKING:
+    from reconciler.manifest.load import Loaded
     from reconciler.model.states import Resource
+    from reconciler.permissions.evaluate import Verdict
+    from reconciler.permissions.expand import Directory
     from reconciler.permissions.exposure import Exposure
     from reconciler.permissions.readings import Readings
     from reconciler.permissions.relation import Relation
+    from reconciler.rendering.access import Reason
 
 Side = Literal["desired", "recorded"]
 
@@ -43,10 +47,12 @@ class World:
 def world_of(session: Session, side: Side) -> World:
     """Return the world of the manifests or of the state. Raises ManifestError or StateError."""
     if side == "recorded":
-        from reconciler.cli.makeplan import recorded_resources
+        return recorded_world(session, session.store.fingerprints())
+    return desired_world(session, loaded_manifests(session))
 
-        store = session.store
-        return _world(session.project, store.fingerprints(), lambda addresses: recorded_resources(store, addresses))
+
+def loaded_manifests(session: Session) -> Loaded:
+    """Return the manifests, read. Raises ManifestError when they have errors."""
     from reconciler.manifest.load import load_manifests
 
     recorded = session.store.fingerprints()
@@ -55,7 +61,19 @@ def world_of(session: Session, side: Side) -> World:
     )
     if errors_in(loaded.problems):
         raise ManifestError(*loaded.problems)
+    return loaded
+
+
+def desired_world(session: Session, loaded: Loaded) -> World:
+    """Return the world of manifests that are read."""
     return _world(session.project, loaded.desired.fingerprints, loaded.resources)
+
+
+def recorded_world(session: Session, fingerprints: Mapping[str, bytes]) -> World:
+    """Return the world of the state, whose fingerprints are at hand."""
+    from reconciler.cli.makeplan import recorded_resources
+
+    return _world(session.project, fingerprints, lambda addresses: recorded_resources(session.store, addresses))
 
 
 def expose_change(before: World, after: World, *, examples: int) -> Exposure:
@@ -77,6 +95,38 @@ def expose_change(before: World, after: World, *, examples: int) -> Exposure:
     missing = {digest: address for address, digest in moves if digest is not None and relation.lacks(digest)}
     relation.add_models(item.shared for item in after.resources(missing.values()).values())
     return expose(relation, edits, items=moves, examples=examples)
+
+
+def reason_of(project: Project, world: World, person: str | None, address: str, readings: Readings) -> Reason:
+    """Return why somebody (None: who did not log in) does or does not see an item, as these readings have it.
+
+    Looks at what has a say in it and no more; identities come out as they were written.
+    """
+    from reconciler.permissions.evaluate import decide_item
+    from reconciler.permissions.expand import Directory
+    from reconciler.rendering.access import Reason
+
+    _, name, uri = address.split("/", 2)
+    declared = project.source(name)
+    visibility = declared.visibility if declared else "secured"
+    identity = readings.everybody if person is None else person
+    witnesses = set(world.relation.witnesses(identity, address)).intersection(world.addresses)
+    known = Directory(world.resources(sorted(witnesses)).values(), readings)
+    who = known.anonymous() if person is None else known.person(person)
+    verdict = decide_item(world.relation.model(address), visibility, who, known)
+    return Reason(identity, uri, visibility == "shared", _spelled(verdict, known))
+
+
+def _spelled(verdict: Verdict, known: Directory) -> Verdict:
+    """Return the verdict with the identities of its chains as they were written."""
+    grounds = (
+        replace(
+            ground,
+            chain=tuple(replace(step, start=known.name(step.start), end=known.name(step.end)) for step in ground.chain),
+        )
+        for ground in verdict.grounds
+    )
+    return replace(verdict, grounds=tuple(grounds))
 
 
 def readings_of(project: Project) -> Readings:

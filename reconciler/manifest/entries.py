@@ -410,8 +410,11 @@ class _FileReader(FileBase):
     def _access_tests(self, part: Part) -> None:
         for index, value in enumerate(part.values()):
             value = self._substituted(part, index, value, ())
-            if self._validated(part, index, value, "AccessTestSpec") is not None:
-                self.record.access_tests.append(orjson.dumps(value))
+            spec = self._validated(part, index, value, "AccessTestSpec")
+            if spec is not None:
+                test = self.scope.access_test(spec)
+                if not self._place(part, index):
+                    self.record.access_tests.append(test.to_json())
             self.record.counts.append(0)
 
     def _moved(self, part: Part) -> None:

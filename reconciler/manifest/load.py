@@ -21,13 +21,15 @@ from reconciler.manifest.entries import Reader
 from reconciler.manifest.files import read_text
 from reconciler.manifest.manyfiles import Done, Job, run_jobs
 from reconciler.manifest.metatypes import MetadataUse, uses_of
+from reconciler.manifest.parts import parts_of
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.manifest.record import Emitted, FileRecord
 from reconciler.manifest.survey import Survey, Surveyed, context_of, key_of, survey
+from reconciler.model.accesstest import AccessTest
 from reconciler.model.address import Address
 from reconciler.model.states import Resource
-from reconciler.problems import ManifestError, Problem
+from reconciler.problems import ManifestError, Position, Problem
 
 if TYPE_CHECKING:
     from reconciler.manifest.crossfile import Example
@@ -70,6 +72,25 @@ class Loaded:
 
         assert self._reader is not None
         return examples_of(uses, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
+
+    def access_tests(self) -> list[tuple[str, int, AccessTest]]:
+        """Return every access test with its file and its number there, from 0, in order of files."""
+        return [
+            (file, number, AccessTest.from_json(text))
+            for file, record in zip(self.files, self._records, strict=True)
+            for number, text in enumerate(record.access_tests)
+        ]
+
+    def place_of_test(self, file: str, number: int) -> Position:
+        """Return where an access test stands; its file is read again."""
+        text = read_text(self.folder, file)
+        parts = [part for part in parts_of(text, file)[0] if part.name == "accessTests"]
+        for part in parts:
+            entries = part.entries or 0
+            if number < entries:
+                return part.locate(number, ())
+            number -= entries
+        return Position(file, 1, 1)
 
     def _read_again(self, missing: set[str]) -> None:
         assert self._reader is not None

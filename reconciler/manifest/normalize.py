@@ -20,6 +20,7 @@ from msgspec import Struct
 from reconciler.manifest import messages
 from reconciler.manifest.metatypes import SCALARS, Shape, TypeWatch
 from reconciler.manifest.project import Project, Source
+from reconciler.model.accesstest import AccessTest
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, canonical_json
 from reconciler.model.identity import INFO_MARK, Identity, alias_address, identity_type
@@ -215,6 +216,25 @@ class Scope:
                     out.append(identity)
         self.mentioned.update(out)
         return out if len(out) < 2 else sorted(set(out))
+
+    def access_test(self, spec: Any) -> AccessTest:
+        """Return an access test with canonical identities; what is wrong is noted."""
+        many = isinstance(spec.who, list)
+        who = () if spec.who is None else spec.who if many else (spec.who,)
+        only = spec.only_visible_to
+        return AccessTest(
+            self._tested(who, lambda index: ("who", index) if many else ("who",)),
+            tuple(spec.can_view or ()),
+            tuple(spec.cannot_view or ()),
+            tuple(spec.items or ()),
+            None if only is None else self._tested(only, lambda index: ("onlyVisibleTo", index)),
+            {key.casefold(): value for key, value in (spec.where or {}).items()},
+        )
+
+    def _tested(self, refs: Iterable[Any], path: Callable[[int], Path]) -> tuple[str, ...]:
+        # Not `identities`: a pattern is no reference, and whoever is in no group any more is still tested.
+        found = (self.identity(ref, path(index)) for index, ref in enumerate(refs))
+        return tuple(identity for identity in found if identity is not None)
 
     # -- permissions ---------------------------------------------------------------------------
 

@@ -229,6 +229,14 @@ class AccessTestSpec(Spec):
     only_visible_to: list[IdentityRef] | None = Field(default=None, alias="onlyVisibleTo")
     where: dict[str, MetadataValue] | None = None
 
+    @model_validator(mode="after")
+    def _says_something(self) -> AccessTestSpec:
+        only, views = self.only_visible_to is not None, bool(self.can_view or self.cannot_view)
+        narrowed = bool(self.items or (only and self.where))
+        if not (only or views) or only != narrowed or views != bool(self.who):
+            raise ValueError("give who with canView or cannotView, or items or where with onlyVisibleTo")
+        return self
+
 
 class MovedSpec(Spec):
     """An item that is now called otherwise, so that the plan shows a rename."""

@@ -45,7 +45,8 @@ class Plan:
 
     `changes` are sorted by address and hold no no-ops, which are only counted. `bodies` are the
     bodies that the changes need, sorted by digest. `manifest_digest` names the manifests (empty for
-    `destroy`), `selection` the addresses or patterns that the plan was narrowed to.
+    `destroy`), `selection` the addresses or patterns that the plan was narrowed to. `access` is who gains and who
+    loses sight of what, as canonical JSON (`rendering.exposuredoc`), empty when no change can alter that.
     """
 
     environment: str
@@ -58,6 +59,7 @@ class Plan:
     bodies: tuple[BodyRef, ...] = ()
     manifest_digest: str = ""
     selection: tuple[str, ...] = ()
+    access: bytes = b""
 
     def count(self, action: Action) -> int:
         """Return how many changes do `action`."""

@@ -1,121 +1,81 @@
-"""Who gains and who loses sight of what, as a JSON document and as lines of text."""
+"""Who gains and who loses sight of what, from its JSON document (`rendering.exposuredoc`) to lines of text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from pyroaring import BitMap
-
 from reconciler.model.identity import parse_identity
-from reconciler.permissions.exposure import Exposure, Kind, Relations, Shift
 from reconciler.rendering.values import count, visible
 
-NAMES = 5  # people that are named in text; JSON names all
+NAMES = 5  # people, causes and items that are named; JSON names more
+RELATIONS = 2
 
-Names = Callable[[BitMap, int | None], list[str]]
-"""People as canonical identities in order, at most so many (`permissions.relation.Relation.names`)."""
-
-_HOW = {
-    "created": "new",
-    "deleted": "deleted",
-    "edited": "with other permissions",
-    "affected": "as they are",
+_KINDS = {"created": "new", "deleted": "deleted", "edited": "other permissions", "affected": "unchanged"}
+_HAZARDS = {
+    "item-public": "everybody will see {}, also those who did not log in",
+    "item-unseen": "nobody will see {} any more",
 }
 
 
-def exposure_document(found: Exposure, names: Names) -> dict[str, Any]:
-    """Return the exposure as JSON values: what is gained, what is lost, totals, and named hazards."""
-    return {
-        "gained": [_side(shift, shift.gained, shift.people_gained, names) for shift in found.shifts if shift.gained],
-        "lost": [_side(shift, shift.lost, shift.people_lost, names) for shift in found.shifts if shift.lost],
-        "totals": {
-            "pairs_gained": found.pairs_gained,
-            "pairs_lost": found.pairs_lost,
-            "people_gained": found.people_gained,
-            "people_lost": found.people_lost,
-            "items_gained": found.items_gained,
-            "items_lost": found.items_lost,
-        },
-        "causes": {
-            str(address): {"gone": [_told(entry) for entry in said.gone], "new": [_told(entry) for entry in said.new]}
-            for address, said in sorted(found.relations.items())
-            if said.gone or said.new
-        },
-        "hazards": [{"name": name, **_where(shift)} for shift in found.shifts if (name := _hazard(shift))],
-    }
-
-
-def exposure_lines(found: Exposure, names: Names) -> Iterator[str]:
-    """Yield the exposure as text: totals first, then what weighs most."""
-    if not found.shifts:
+def exposure_lines(document: dict[str, Any], *, entries: int | None = None) -> Iterator[str]:
+    """Yield the exposure as text: totals, hazards, then what weighs most; `entries` bounds those of either side."""
+    if not document["gained"] and not document["lost"] and not document["hazards"]:
         yield "Nobody gains or loses sight of anything."
         return
-    yield (
-        f"{count(found.people_gained, 'user')} will see {count(found.items_gained, 'item')} they do not see now "
-        f"({found.pairs_gained:,} in pairs); {count(found.people_lost, 'user')} will no longer see "
-        f"{count(found.items_lost, 'item')} ({found.pairs_lost:,} in pairs)."
-    )
-    for shift in found.shifts:
-        yield ""
-        yield f"{count(shift.items, 'item')} in {visible(shift.source)}, {_HOW[shift.kind.value]}"
-        hazard = _hazard(shift)
-        if hazard:
-            yield f"  ! {_HAZARDS[hazard]}"
-        for sign, people, number in (("+", shift.gained, shift.people_gained), ("-", shift.lost, shift.people_lost)):
-            if people:
-                yield f"  {sign} {count(number, 'user')}: {_named(people, number, names)}"
-        for part in shift.parts:
-            yield f"    because of {visible(part.address)}{_because(found.relations.get(part.address))}"
-        more = f" and {shift.items - len(shift.examples):,} more" if shift.items > len(shift.examples) else ""
-        yield f"    {', '.join(visible(example.split('/', 2)[2]) for example in shift.examples)}{more}"
+    totals = document["totals"]
+    said = [_total(totals, side, verb) for side, verb in (("gained", "gain"), ("lost", "lose"))]
+    said = [text for text in said if text]
+    if said:
+        yield "; ".join(said) + "."
+    for hazard in document["hazards"]:
+        yield f"! {_HAZARDS[hazard['name']].format(_items(hazard))}: {_uris(hazard)}"
+    for sign, side in (("+", "gained"), ("-", "lost")):
+        listed = document[side]
+        for entry in listed[:entries]:
+            yield from _entry(entry, sign, document["causes"])
+        if entries is not None and len(listed) > entries:
+            yield f"{sign} and {len(listed) - entries:,} more"
 
 
-_HAZARDS = {
-    "item-public": "everybody will see them, also those who did not log in",
-    "item-unseen": "nobody will see them any more",
-}
-
-
-def _hazard(shift: Shift) -> str:
-    """Return the name of what must not happen unnoticed, or nothing."""
-    if shift.kind is Kind.CREATED:
+def _total(totals: dict[str, int], side: str, verb: str) -> str:
+    people, items, pairs = (totals[f"{what}_{side}"] for what in ("people", "items", "pairs"))
+    if not people:
         return ""
-    if shift.is_public and not shift.was_public:
-        return "item-public"
-    gone = shift.kind is Kind.DELETED
-    unseen = not shift.seen_after and not shift.is_public and (shift.seen_before > 0 or shift.was_public)
-    return "item-unseen" if unseen and not gone else ""
+    who = count(people, f"user {verb}s", f"users {verb}")
+    return f"{who} sight of {count(items, 'item')} ({pairs:,} in pairs of both)"
 
 
-def _where(shift: Shift) -> dict[str, Any]:
-    return {"source": shift.source, "items": shift.items, "examples": list(shift.examples)}
+def _entry(entry: dict[str, Any], sign: str, causes: dict[str, Any]) -> Iterator[str]:
+    yield f"{sign} {_people(entry)}: {_items(entry)} ({_KINDS[entry['kind']]}): {_uris(entry)}"
+    for address in entry["because"][:NAMES]:
+        yield f"    because of {visible(address)}{_because(causes.get(address))}"
+    if len(entry["because"]) > NAMES:
+        yield f"    and of {len(entry['because']) - NAMES:,} more"
 
 
-def _side(shift: Shift, people: BitMap, number: int, names: Names) -> dict[str, Any]:
-    return {
-        "kind": shift.kind.value,
-        **_where(shift),
-        "people": number,
-        "identities": names(people, None),
-        "because": [part.address for part in shift.parts if people & (part.gained | part.lost)],
-    }
+def _items(entry: dict[str, Any]) -> str:
+    return f"{count(entry['items'], 'item')} in {visible(entry['source'])}"
 
 
-def _named(people: BitMap, number: int, names: Names) -> str:
+def _uris(entry: dict[str, Any]) -> str:
+    shown = entry["examples"][:NAMES]
+    more = f" and {entry['items'] - len(shown):,} more" if entry["items"] > len(shown) else ""
+    return ", ".join(visible(address.split("/", 2)[2]) for address in shown) + more
+
+
+def _people(entry: dict[str, Any]) -> str:
     """Return some of the people; somebody who is called alike by several providers is named once."""
-    shown = sorted({visible(parse_identity(name).short) for name in names(people, NAMES * 2)})[: min(NAMES, number)]
-    rest = number - len(shown)
+    names = sorted({visible(parse_identity(name).short) for name in entry["identities"][: NAMES * 2]})
+    shown = names[: min(NAMES, entry["people"])]
+    rest = entry["people"] - len(shown)
     return ", ".join(shown) + (f" and {count(rest, 'user')} more" if rest > 0 else "")
 
 
-def _because(said: Relations | None) -> str:
+def _because(said: dict[str, list[str]] | None) -> str:
     if said is None:
         return ""
-    parts = [f"no longer {_told(entry)}" for entry in said.gone[:2]] + [f"now {_told(entry)}" for entry in said.new[:2]]
+    parts = [f"no longer {told}" for told in said["gone"][:RELATIONS]] + [
+        f"now {told}" for told in said["new"][:RELATIONS]
+    ]
     return f": {visible('; '.join(parts))}" if parts else ""
-
-
-def _told(relation: tuple[str, str, str]) -> str:
-    start, how, end = relation
-    return f"{parse_identity(start).short} {how} {parse_identity(end).short}"

@@ -72,7 +72,8 @@ def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
     yield "calls", [canonical_json(call) for call in _calls(compiled.stages)]
     yield "statuses", [canonical_json(_status(status)) for status in compiled.statuses]
     yield "quota", canonical_json(_quota(compiled))
-    yield "access", canonical_json({"evaluated": False, "touched": touched})
+    exposure = orjson.loads(plan.access) if plan.access else {}
+    yield "access", canonical_json({"evaluated": bool(exposure) or not touched, "touched": touched, **exposure})
     yield "hazards", [canonical_json(_hazard(hazard)) for hazard in plan.hazards]
     yield "problems", [canonical_json(problem_document(problem)) for problem in plan.problems]
     yield "tool_version", canonical_json(__version__)

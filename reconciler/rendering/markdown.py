@@ -71,6 +71,7 @@ def render_markdown(outline: Outline) -> str:
     parts = [
         _head(outline),
         _tally(outline),
+        _access(outline),
         _hazards(outline.hazards),
         _problems(outline),
         _names(outline),
@@ -92,6 +93,13 @@ def _head(outline: Outline) -> Iterator[str]:
         facts.append("only " + ", ".join(code(entry) for entry in outline.selection))
     yield ""
     yield ", ".join(facts) + "."
+
+
+def _access(outline: Outline) -> Iterator[str]:
+    if outline.access:
+        yield "#### Access"
+        yield ""
+        yield from fenced(list(outline.access), "text")
 
 
 def _tally(outline: Outline) -> Iterator[str]:

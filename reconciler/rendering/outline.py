@@ -16,12 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import orjson
+
 from reconciler.calls.call import Compiled
 from reconciler.model.address import Address, Kind
 from reconciler.planning.change import Action, Change, FieldChange, field_changes
 from reconciler.planning.plan import Hazard, Plan
 from reconciler.problems import Problem
 from reconciler.rendering.calls import CallsSummary, summarise_calls
+from reconciler.rendering.exposure import exposure_lines
 from reconciler.rendering.fields import ACCESS_FIELDS, FieldRow, Reader, field_rows
 from reconciler.rendering.values import window
 
@@ -29,6 +32,7 @@ KIND_ORDER = (Kind.ITEM, Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
 ACTION_ORDER = (Action.CREATE, Action.UPDATE, Action.DELETE)
 
 FOLD_ABOVE = 20
+ACCESS_LISTED = 10  # of those who gain and of those who lose
 PROBLEMS_LISTED = 20
 EXAMPLES = 3
 DIFF_LINES = 60
@@ -131,6 +135,8 @@ class Outline:
     state_only: int
     hidden_problems: tuple[tuple[str, int], ...] = ()
     """How many more problems there are of a code, by code."""
+    access: tuple[str, ...] = ()
+    """Who gains and who loses sight of what, as lines."""
 
     @property
     def is_empty(self) -> bool:
@@ -176,7 +182,17 @@ def outline(
         groups=() if detail is Detail.NONE else tuple(maker.group(*entry) for entry in buckets.items()),
         calls=summarise_calls(compiled, plan.changes, listed=detail is not Detail.NONE),
         state_only=len(compiled.state_only),
+        access=_access(plan, detail),
     )
+
+
+def _access(plan: Plan, detail: Detail) -> tuple[str, ...]:
+    if detail is Detail.NONE:
+        return ()
+    if not plan.access:
+        touching = sum(map(touches_access, plan.changes))
+        return (f"Not worked out for {touching:,} changes that can alter it: `access diff` does.",) if touching else ()
+    return tuple(exposure_lines(orjson.loads(plan.access), entries=None if detail is Detail.FULL else ACCESS_LISTED))
 
 
 def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) -> bool:

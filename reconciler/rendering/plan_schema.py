@@ -138,6 +138,48 @@ class QuotaDocument(_Model):
     items_per_day: int | None
 
 
+class ShiftDocument(_Model):
+    """Items of one source that the same people gain or lose sight of."""
+
+    kind: Literal["created", "deleted", "edited", "affected"]
+    source: str
+    items: int = Field(ge=0)
+    examples: list[str]
+    people: int = Field(ge=0)
+    """Persons; aliases of one another count once."""
+    identities: list[str]
+    """The first of them, by each of their identities."""
+    because: list[str]
+    """Addresses of the changed identities behind it; none when the items changed themselves."""
+
+
+class ExposureTotalsDocument(_Model):
+    """Pairs of a person and an item, persons, and items."""
+
+    pairs_gained: int = Field(ge=0)
+    pairs_lost: int = Field(ge=0)
+    people_gained: int = Field(ge=0)
+    people_lost: int = Field(ge=0)
+    items_gained: int = Field(ge=0)
+    items_lost: int = Field(ge=0)
+
+
+class CauseDocument(_Model):
+    """What a changed identity says no longer, and says now."""
+
+    gone: list[str]
+    new: list[str]
+
+
+class ExposureHazardDocument(_Model):
+    """Items that become public, or that nobody will see any more."""
+
+    name: Literal["item-public", "item-unseen"]
+    source: str
+    items: int = Field(ge=0)
+    examples: list[str]
+
+
 class AccessDocument(_Model):
     """Who sees what, before and after."""
 
@@ -145,6 +187,13 @@ class AccessDocument(_Model):
     """Whether who gains and who loses sight of what was worked out."""
     touched: list[str]
     """Addresses whose change can alter who sees what."""
+    gained: list[ShiftDocument] = []
+    """Items that people will see and do not see now, what weighs most first."""
+    lost: list[ShiftDocument] = []
+    totals: ExposureTotalsDocument | None = None
+    causes: dict[str, CauseDocument] = {}
+    """What the changed identities named under `because` say no longer and say now."""
+    hazards: list[ExposureHazardDocument] = []
 
 
 class HazardDocument(_Model):

@@ -169,6 +169,7 @@ class _Text:
         yield ""
         for part in (
             self._tally(outline),
+            self._access(outline),
             self._hazards(outline.hazards),
             self._problems(outline),
             self._names(outline),
@@ -186,6 +187,13 @@ class _Text:
 
     def _sign(self, sign: str) -> str:
         return self._paint(sign, _SIGN_STYLES[sign])
+
+    def _access(self, outline: Outline) -> Iterator[str]:
+        if outline.access:
+            yield self._paint("Access", "bold")
+        for line in outline.access:
+            indent = len(line) - len(line.lstrip())
+            yield from self._prose(f"  {' ' * indent}", line.lstrip(), f"      {' ' * indent}")
 
     def _tally(self, outline: Outline) -> Iterator[str]:
         if outline.is_empty:

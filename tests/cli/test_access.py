@@ -142,7 +142,7 @@ def test_who_gains_and_loses_by_the_next_apply(told: Folder, remote: Remote) -> 
 
     assert remote.total == since
     assert text.startswith(
-        "1 user will see 1 item they do not see now (1 in pairs); 1 user will no longer see 1 item (1 in pairs).\n"
+        "1 user gains sight of 1 item (1 in pairs of both); 1 user loses sight of 1 item (1 in pairs of both).\n"
     )
     assert "because of group/corp/Inner: now user:zoe@x.example member of group:Inner" in text
     assert found["totals"] == {
@@ -178,3 +178,32 @@ def test_what_becomes_public_and_what_nobody_sees_any_more_has_a_name(told: Fold
         "item-public": ["item/handbook/file:///alpha"],
         "item-unseen": ["item/handbook/file:///board"],
     }
+
+
+def test_a_plan_says_it_first_and_keeps_it_when_saved(told: Folder, remote: Remote) -> None:
+    told.at(remote)
+    told.ok("apply", "--auto-approve")
+    told.write("all.yaml", MANIFEST.replace("members: [user:dora@example.com]", "members: []"))
+    since = remote.total
+
+    text = told.ok("plan", "--out", "plan.json").out
+    found = told.ok("plan", "--format", "json").json["access"]
+
+    assert remote.total == since
+    assert "Access\n  1 user loses sight of 1 item (1 in pairs of both).\n" in text
+    assert "- user:dora@example.com: 1 item in handbook (unchanged): file:///board\n" in text
+    assert text.index("Access\n") < text.index("Calls\n")
+    assert (found["evaluated"], found["totals"]["people_lost"], found["gained"]) == (True, 1, [])
+    assert "loses sight of 1 item" in told.ok("show", "plan.json").out
+    assert "loses sight of 1 item" in told.ok("show", "plan.json", "--format", "markdown").out
+    assert told.ok("plan").out == text, "the plan that was kept says the same"
+
+
+def test_a_plan_that_alters_nobodys_sight_says_nothing_of_it(told: Folder, remote: Remote) -> None:
+    told.at(remote)
+    told.ok("apply", "--auto-approve")
+    told.write("all.yaml", MANIFEST.replace("title: Post", "title: Another post"))
+
+    assert "Access" not in told.ok("plan").out
+    access = told.ok("plan", "--format", "json").json["access"]
+    assert access == {"evaluated": True, "touched": []}
