@@ -69,10 +69,10 @@ def _run(session: Session, loaded: Loaded, world: World, checks: Checks) -> list
     from reconciler.rendering.access_tests import Ran
 
     ran = []
-    for file, number, test in loaded.access_tests():
+    for position, test in loaded.access_tests():
         result = checks.run(test)
         reasons = [_reason(session, world, finding) for finding in result.findings]
-        ran.append(Ran(loaded.place_of_test(file, number), result, reasons))
+        ran.append(Ran(position, result, reasons))
     return ran
 
 

@@ -21,7 +21,7 @@ from reconciler.manifest.entries import Reader
 from reconciler.manifest.files import read_text
 from reconciler.manifest.manyfiles import Done, Job, run_jobs
 from reconciler.manifest.metatypes import MetadataUse, uses_of
-from reconciler.manifest.parts import parts_of
+from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.manifest.record import Emitted, FileRecord
@@ -73,24 +73,25 @@ class Loaded:
         assert self._reader is not None
         return examples_of(uses, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
 
-    def access_tests(self) -> list[tuple[str, int, AccessTest]]:
-        """Return every access test with its file and its number there, from 0, in order of files."""
-        return [
-            (file, number, AccessTest.from_json(text))
-            for file, record in zip(self.files, self._records, strict=True)
-            for number, text in enumerate(record.access_tests)
-        ]
+    def access_tests(self) -> list[tuple[Position, AccessTest]]:
+        """Return every access test and where it stands, in order of files; their files are read again, once each."""
+        found: list[tuple[Position, AccessTest]] = []
+        for file, record in zip(self.files, self._records, strict=True):
+            tests = [AccessTest.from_json(text) for text in record.access_tests]
+            places = self._places(file) if tests else []
+            if len(places) != len(tests):
+                raise ManifestError(_changed_meanwhile())
+            found += zip(places, tests, strict=True)
+        return found
 
-    def place_of_test(self, file: str, number: int) -> Position:
-        """Return where an access test stands; its file is read again."""
+    def _places(self, file: str) -> list[Position]:
+        """Return where the access tests of a file stand."""
         text = read_text(self.folder, file)
-        parts = [part for part in parts_of(text, file)[0] if part.name == "accessTests"]
-        for part in parts:
-            entries = part.entries or 0
-            if number < entries:
-                return part.locate(number, ())
-            number -= entries
-        return Position(file, 1, 1)
+        parts, _ = parts_of(text, file)
+        try:
+            return _places_in(parts)
+        except PieceError:
+            return _places_in(whole_parts(text, file)[0])
 
     def _read_again(self, missing: set[str]) -> None:
         assert self._reader is not None
@@ -200,6 +201,12 @@ def _save(cache: ManifestCache, surveyed: Survey, done: Sequence[Done], outdated
     fresh = [entry for entry in fresh if entry.path not in outdated]
     cache.save([(entry.path, entry.row) for entry in fresh if entry.row.packed], (*surveyed.gone, *outdated))
     cache.touch([(entry.path, entry.row) for entry in fresh if not entry.row.packed])
+
+
+def _places_in(parts: Sequence[Part]) -> list[Position]:
+    return [
+        part.locate(number, ()) for part in parts if part.name == "accessTests" for number in range(part.entries or 0)
+    ]
 
 
 def _entries_of(record: FileRecord, addresses: set[str]) -> set[int]:

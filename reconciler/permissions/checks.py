@@ -113,7 +113,7 @@ class Checks:
     """Runs tests against one state.
 
     `addresses` are those of all of its resources, which `resources` returns: items where a test has a `where`,
-    the others where one has an `onlyVisibleTo`.
+    the others where one speaks of groups.
     """
 
     def __init__(
@@ -144,9 +144,11 @@ class Checks:
             self._must_not_see(number, items, people, result)
         if test.only_visible_to is not None:
             allowed = [name for identity in test.only_visible_to for name in self._named_like(identity)]
-            self._tested_people |= self._wide.people_of(allowed)
+            may = {found for name in allowed if (found := self._wide.graph.find(name)) is not None}
+            allowed_people = self._wide.people_of(allowed)
+            self._tested_people |= allowed_people
             for number, items in self._matching(test.items or ("**",), result):
-                self._only_visible(number, items, allowed, result)
+                self._only_visible(number, items, allowed_people, may, result)
         return result
 
     def coverage(self) -> Coverage:
@@ -172,15 +174,17 @@ class Checks:
 
     def _one(self, identity: str) -> tuple[BitMap, list[str | None]]:
         """Return the people of one of `who`: the known ones, and logins."""
-        relation, readings = self._strict, self._strict.readings
-        key = readings.key(identity)
-        if key == readings.everybody:
-            return relation.graph.people, [None]
+        relation, key = self._strict, self._strict.readings.key(identity)
         if "*" not in key and is_person(key):
             # By its name: it may be known to nobody, and it is how the test speaks of the person.
             return BitMap(), [identity]
-        stranger = _stranger(key, readings)
-        return relation.people_of(self._named_like(identity)), [stranger] if stranger else []
+        names = self._named_like(identity)
+        groups = {found for name in names if (found := relation.graph.find(name)) is not None}
+        logins = [login for login in (None, *self._strangers()) if not groups.isdisjoint(relation.held_by(login))]
+        stranger = _stranger(key, relation.readings)
+        if stranger and stranger not in logins:
+            logins.append(stranger)
+        return relation.people_of(names), logins
 
     def _named_like(self, identity: str) -> list[str]:
         """Return the identities that one with `*` in its name stands for; a pattern of the remote is a name itself."""
@@ -201,12 +205,12 @@ class Checks:
     def _strangers(self) -> list[str]:
         """Return somebody of whom nothing is known for every domain that a pattern covers, in order."""
         if self._known_strangers is None:
-            readings, wide = self._strict.readings, self._wide
+            relation, readings = self._strict, self._strict.readings
             facts = map(facts_of, self._resources(self._others).values())
             named = {identity for fact in facts for start, end, _ in fact.belongs for identity in (start, end)}
-            for _, items, _ in wide.each_class():
-                model = wide.model(next(iter(items)))
-                named.update(model.identities() if model else ())
+            classes = {relation.class_of(address) for address in self._items}
+            numbers = {who for number in classes if number is not None for who in relation.named_in(number)}
+            named.update(map(relation.graph.name, numbers))
             found = {_stranger(readings.key(identity), readings) for identity in named}
             self._known_strangers = sorted(stranger for stranger in found if stranger)
         return self._known_strangers
@@ -246,12 +250,11 @@ class Checks:
         named = [login for login in people.named if self._wide.sees(login, items[0])]
         self._note(Kind.SEEN, items, _People(known, tuple(named)), result)
 
-    def _only_visible(self, number: int, items: Sequence[str], allowed: Sequence[str], result: Result) -> None:
+    def _only_visible(self, number: int, items: Sequence[str], allowed: BitMap, may: set[int], result: Result) -> None:
         wide = self._wide
-        may = {found for identity in allowed if (found := wide.graph.find(identity)) is not None}
         if not may.isdisjoint(wide.graph.anonymous):
             return
-        known = wide.audience_of(number).among(wide.graph.people) - wide.people_of(allowed)
+        known = wide.audience_of(number).among(wide.graph.people) - allowed
         # Whom nobody declared sees what is open to everybody, and what is open to a domain.
         logins: list[str | None] = [None, *self._strangers()] if not wide.sees(None, items[0]) else [None]
         seeing = [login for login in logins if wide.sees(login, items[0]) and may.isdisjoint(wide.held_by(login))]

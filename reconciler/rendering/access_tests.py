@@ -20,7 +20,15 @@ from reconciler.rendering.values import count, shown_value, visible
 FORMAT_VERSION = "1.0"
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_UNITS = {Kind.SEEN: "pair", Kind.UNSEEN: "pair", Kind.NO_ITEM: "pattern", Kind.NOBODY: "pattern"}
+_MORE = {
+    Kind.SEEN: ("more pair of somebody and an item that they see", "more pairs of somebody and an item that they see"),
+    Kind.UNSEEN: (
+        "more pair of somebody and an item that they do not see",
+        "more pairs of somebody and an item that they do not see",
+    ),
+    Kind.NO_ITEM: ("more pattern without items", "more patterns without items"),
+    Kind.NOBODY: ("more pattern without people", "more patterns without people"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,7 @@ def title(test: AccessTest) -> str:
     if test.only_visible_to is not None:
         allowed = ", ".join(map(short, test.only_visible_to)) or "nobody"
         parts.append(f"{_listed(test.items or ('**',))} only visible to {allowed}")
-    where = "".join(f" where {_where(test)}" if test.where else "")
-    return visible("; ".join(parts) + where)
+    return visible("; ".join(parts) + _where(test))
 
 
 def _listed(patterns: Iterable[str]) -> str:
@@ -51,23 +58,22 @@ def _listed(patterns: Iterable[str]) -> str:
 
 
 def _where(test: AccessTest) -> str:
-    return ", ".join(f"{key} is {shown_value(value)}" for key, value in sorted(test.where.items()))
+    said = ", ".join(f"{key} is {shown_value(value)}" for key, value in sorted(test.where.items()))
+    return f" where {said}" if said else ""
 
 
 def finding_text(finding: Finding, test: AccessTest) -> str:
     """Return what a finding says, in one line."""
     if finding.kind is Kind.NO_ITEM:
-        where = f" has {_where(test)}" if test.where else ""
-        return visible(
-            f"no item that matches {finding.subject}{where}" if where else f"no item matches {finding.subject}"
-        ) + (": it tests nothing")
+        return f"no item matches {visible(finding.subject + _where(test))}: it tests nothing"
     if finding.kind is Kind.NOBODY:
         return f"there is nobody in {visible(short(finding.subject))}: it tests nothing"
     uri = visible(finding.subject.split("/", 2)[2])
     source = visible(finding.subject.split("/", 2)[1])
+    if not finding.certain:
+        return f"{_person(finding)} may see {uri} of {source}: the documents leave open whether they do"
     does = "sees" if finding.kind is Kind.SEEN else "does not see"
-    doubt = "" if finding.certain else ", unless a denied or allowed identity that nobody declared keeps them out"
-    return f"{_person(finding)} {does} {uri} of {source}{doubt}"
+    return f"{_person(finding)} {does} {uri} of {source}"
 
 
 def _person(finding: Finding) -> str:
@@ -105,11 +111,10 @@ def _failure_lines(test: Ran) -> Iterator[str]:
         if reason is not None:
             # The first line of the tree says again who sees what.
             yield from list(reason_lines(reason))[1:]
-    for kind, number in result.counts.items():
+    for kind, number in sorted(result.counts.items()):
         rest = number - sum(finding.kind is kind for finding in result.findings)
         if rest:
-            what = f"{_UNITS[kind]} of a person and an item" if _UNITS[kind] == "pair" else _UNITS[kind]
-            yield f"and {rest:,} more {kind.value}: each a {what}"
+            yield f"and {count(rest, *_MORE[kind])}"
 
 
 def tests_document(ran: Sequence[Ran], coverage: Coverage) -> dict[str, Any]:

@@ -186,7 +186,8 @@ def test_a_plan_says_it_first_and_keeps_it_when_saved(told: Folder, remote: Remo
     told.write("all.yaml", MANIFEST.replace("members: [user:dora@example.com]", "members: []"))
     since = remote.total
 
-    text = told.ok("plan", "--out", "plan.json").out
+    saved = str(told.root / "plan.json")
+    text = told.ok("plan", "--out", saved).out
     found = told.ok("plan", "--format", "json").json["access"]
 
     assert remote.total == since
@@ -194,8 +195,8 @@ def test_a_plan_says_it_first_and_keeps_it_when_saved(told: Folder, remote: Remo
     assert "- user:dora@example.com: 1 item in handbook (unchanged): file:///board\n" in text
     assert text.index("Access\n") < text.index("Calls\n")
     assert (found["evaluated"], found["totals"]["people_lost"], found["gained"]) == (True, 1, [])
-    assert "loses sight of 1 item" in told.ok("show", "plan.json").out
-    assert "loses sight of 1 item" in told.ok("show", "plan.json", "--format", "markdown").out
+    assert "loses sight of 1 item" in told.ok("show", saved).out
+    assert "loses sight of 1 item" in told.ok("show", saved, "--format", "markdown").out
     assert told.ok("plan").out == text, "the plan that was kept says the same"
 
 
