@@ -62,9 +62,9 @@ items:
   - {uri: "https://x/large.txt", body: {file: large.txt}, fileExtension: .txt}
 """,
     )
-    folder.ok("plan", "--out", "saved.plan")
+    folder.ok("plan", "--out", str(folder.root / "saved.plan"))
     since = remote.total
-    folder.ok("apply", "saved.plan", "--auto-approve")
+    folder.ok("apply", str(folder.root / "saved.plan"), "--auto-approve")
 
     # Two containers for the large ones, and one for the batch that names them.
     steps = [(entry["method"], entry["path"].rpartition("/")[2]) for entry in remote.requests(since)]
