@@ -114,7 +114,7 @@ _HELP = {
     "SourceOverride.kind": "What kind of source it is here.",
     "SourceSpec.id": "What the organization calls it.",
     "UserSpec.name": "What identities call it.",
-    "*.accessTests": "Who must and must not see what, checked on every plan.",
+    "*.accessTests": "Who must and must not see what, checked by `reconciler test`.",
     "*.aliases": "What identities of one provider are called by another.",
     "*.cascadesTo": "Ids of the providers that its aliases may name.",
     "*.defaults": "What the entries of this file need not repeat.",
