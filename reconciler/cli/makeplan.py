@@ -17,6 +17,7 @@ from reconciler.cli.session import Session, check_target
 from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
 from reconciler.model.states import Resource, StateBase, Target
+from reconciler.planning.change import touches_access
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.problems import ManifestError, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
@@ -200,8 +201,6 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
 
 def _with_access(session: Session, plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
     """Return the plan with who gains and who loses sight of what, if any of its changes can alter that."""
-    from reconciler.rendering.outline import touches_access
-
     edits = [change for change in plan.changes if touches_access(change)]
     identities = sum(not change.address.startswith("item/") for change in edits)
     if not edits or identities > IDENTITIES_EVALUATED:

@@ -5,13 +5,19 @@ Fields are worked out only when somebody looks: a plan of a hundred thousand cre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from reconciler.model.address import Address, Kind
 from reconciler.model.states import Resource
+
+IDENTITY_LISTS = frozenset({"members", "mappings", "wellKnowns"})
+"""The fields that list identities."""
+
+ACCESS_FIELDS = IDENTITY_LISTS | {"permissions"}
+"""The fields that decide who sees what."""
 
 
 class Action(StrEnum):
@@ -62,6 +68,27 @@ def field_changes(change: Change) -> tuple[FieldChange, ...]:
         FieldChange(path, before.get(path), after.get(path))
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
+    )
+
+
+def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) -> bool:
+    """Whether a change can alter who sees what.
+
+    It does when an item or a group comes or goes, and when permissions, members, mappings or
+    well-knowns differ. `fields` are the change's own, when the caller has them.
+    """
+    if change.action is not Action.UPDATE:
+        if change.address.kind is not Kind.USER:
+            return True
+        resource = change.after or change.before
+        return bool(resource and resource.shared)
+    if fields is not None:
+        return any(entry.path[0] in ACCESS_FIELDS for entry in fields)
+    before, after = change.before, change.after
+    if before is None or after is None or before.shared != after.shared:
+        return True
+    return change.address.kind is not Kind.ITEM and any(
+        entry.path[0] in ACCESS_FIELDS for entry in field_changes(change)
     )
 
 

@@ -9,11 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.planning.change import FieldChange
+from reconciler.planning.change import IDENTITY_LISTS, FieldChange
 from reconciler.rendering.values import CAP, is_body, shown_bodies, shown_identity, shown_value, window, window_pair
-
-IDENTITY_LISTS = frozenset({"members", "mappings", "wellKnowns"})
-ACCESS_FIELDS = IDENTITY_LISTS | {"permissions"}
 
 _Set = dict[str, Any]
 

@@ -18,10 +18,9 @@ from reconciler import __version__
 from reconciler.calls.call import Call, Compiled, Covered, SourceStatus, Stage
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource
-from reconciler.planning.change import Action, Change, FieldChange, field_changes
+from reconciler.planning.change import Action, Change, FieldChange, field_changes, touches_access
 from reconciler.planning.plan import BodyRef, Hazard, Plan
 from reconciler.problems import Problem
-from reconciler.rendering.outline import touches_access
 
 FORMAT_VERSION = "1.0"
 

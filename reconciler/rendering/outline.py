@@ -20,12 +20,12 @@ import orjson
 
 from reconciler.calls.call import Compiled
 from reconciler.model.address import Address, Kind
-from reconciler.planning.change import Action, Change, FieldChange, field_changes
+from reconciler.planning.change import ACCESS_FIELDS, Action, Change, FieldChange, field_changes, touches_access
 from reconciler.planning.plan import Hazard, Plan
 from reconciler.problems import Problem
 from reconciler.rendering.calls import CallsSummary, summarise_calls
 from reconciler.rendering.exposure import exposure_lines
-from reconciler.rendering.fields import ACCESS_FIELDS, FieldRow, Reader, field_rows
+from reconciler.rendering.fields import FieldRow, Reader, field_rows
 from reconciler.rendering.values import window
 
 KIND_ORDER = (Kind.ITEM, Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
@@ -193,27 +193,6 @@ def _access(plan: Plan, detail: Detail) -> tuple[str, ...]:
         touching = sum(map(touches_access, plan.changes))
         return (f"Not worked out for {touching:,} changes that can alter it: `access diff` does.",) if touching else ()
     return tuple(exposure_lines(orjson.loads(plan.access), entries=None if detail is Detail.FULL else ACCESS_LISTED))
-
-
-def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) -> bool:
-    """Whether a change can alter who sees what.
-
-    It does when an item or a group comes or goes, and when permissions, members, mappings or
-    well-knowns differ. `fields` are the change's own, when the caller has them.
-    """
-    if change.action is not Action.UPDATE:
-        if change.address.kind is not Kind.USER:
-            return True
-        resource = change.after or change.before
-        return bool(resource and resource.shared)
-    if fields is not None:
-        return any(entry.path[0] in ACCESS_FIELDS for entry in fields)
-    before, after = change.before, change.after
-    if before is None or after is None or before.shared != after.shared:
-        return True
-    return change.address.kind is not Kind.ITEM and any(
-        entry.path[0] in ACCESS_FIELDS for entry in field_changes(change)
-    )
 
 
 _Key = tuple[Action, Kind, str]

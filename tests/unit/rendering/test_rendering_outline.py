@@ -9,11 +9,11 @@ from rendered_plans import OPEN, WIDER, change, model
 
 from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
 from reconciler.model.address import Address, Kind
-from reconciler.planning.change import Change
+from reconciler.planning.change import Change, touches_access
 from reconciler.problems import Problem
 from reconciler.rendering.fields import FieldRow
 from reconciler.rendering.markdown import render_markdown
-from reconciler.rendering.outline import Detail, outline, touches_access
+from reconciler.rendering.outline import Detail, outline
 from reconciler.rendering.text import render_plan, summary_line
 
 
