@@ -296,22 +296,15 @@ def _unusable(data: Path | None, reason: str) -> UsageError:
     )
 
 
-def _is_loopback(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _notes(host: str, key: str, data: Path | None) -> Iterator[str]:
     """Yield what to know of a server that is about to say where it is; `key` is the one made here."""
     if key:
         yield f"API key: {key} (made for this run; set {API_KEY_VARIABLE} to choose one)"
     if data is None:
         yield "what is pushed is gone when it stops; --data DIR keeps it"
-    if not _is_loopback(host):
+    from reconciler.pushapi.hosts import is_loopback
+
+    if not is_loopback(host):
         yield (
             f'warning: "{host}" can be reached from other machines, and the emulator\'s page and control endpoints '
             "take no key"

@@ -70,18 +70,8 @@ def _load(session: Session) -> Loaded:
 
 def _read(session: Session, sources: Iterable[str]) -> Fields:
     from reconciler.cli.remote import connect
-    from reconciler.pushapi.reader import Reader
 
-    with (
-        connect(session) as remote,
-        Reader(
-            remote.hosts,
-            session.target.organization,
-            remote.api_key.reveal(),
-            network=remote.network,
-            policy=remote.policy,
-        ) as reader,
-    ):
+    with connect(session) as remote, remote.reader(session.target.organization) as reader:
         return read_organization(session, reader, sources)
 
 
@@ -142,7 +132,6 @@ def make_fields(session: Session, fields: Mapping[str, FieldType]) -> None:
         return
     from reconciler.cli.remote import connect
     from reconciler.pushapi.fields import create_fields
-    from reconciler.pushapi.reader import Reader
 
     with connect(session) as remote:
         organization, key = session.target.organization, remote.api_key.reveal()
@@ -152,7 +141,7 @@ def make_fields(session: Session, fields: Mapping[str, FieldType]) -> None:
             )
         except RemoteError as error:
             # Somebody else may have been faster, or only the answer was lost.
-            with Reader(remote.hosts, organization, key, network=remote.network, policy=remote.policy) as reader:
+            with remote.reader(organization) as reader:
                 known = read_fields(reader.fields())
             missing = {name: kind for name, kind in fields.items() if name not in known}
             if missing:

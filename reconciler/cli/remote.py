@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reconciler.pushapi.hosts import Hosts
     from reconciler.pushapi.network import Network
     from reconciler.pushapi.pace import Pace
+    from reconciler.pushapi.reader import Reader
     from reconciler.pushapi.retry import RetryPolicy
 
 EMULATOR = "emulator"
@@ -37,6 +38,13 @@ class Remote:
     network: Network
     policy: RetryPolicy
     pace: Pace
+
+    def reader(self, organization: str, policy: RetryPolicy | None = None) -> Reader:
+        """Return the read side of an organization, which the caller closes; `policy` in place of the remote's."""
+        from reconciler.pushapi.reader import Reader
+
+        key = self.api_key.reveal()
+        return Reader(self.hosts, organization, key, network=self.network, policy=policy or self.policy)
 
 
 @contextmanager

@@ -79,7 +79,6 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
     from reconciler.calls.context import WireContext
     from reconciler.cli.fieldcheck import organization_for_verify
     from reconciler.cli.remote import connect
-    from reconciler.pushapi.reader import Reader
     from reconciler.pushapi.retry import RetryPolicy
     from reconciler.verifying.events import Clock
     from reconciler.verifying.look import Look
@@ -93,13 +92,7 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
     sources = {address.split("/", 2)[1] for address in scope.rows if address.startswith("item/")}
     with (
         connect(session) as remote,
-        Reader(
-            remote.hosts,
-            scope.target.organization,
-            remote.api_key.reveal(),
-            network=remote.network,
-            policy=policy,
-        ) as reader,
+        remote.reader(scope.target.organization, policy) as reader,
         Look(reader) as look,
     ):
         fields, note = organization_for_verify(session, reader, sources)
