@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.session import Session, check_target
 from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
+from reconciler.model.address import Kind
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import touches_access
 from reconciler.planning.plan import BodyRef, Plan
@@ -201,17 +202,22 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
 
 def _with_access(session: Session, plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
     """Return the plan with who gains and who loses sight of what, if any of its changes can alter that."""
-    edits = [change for change in plan.changes if touches_access(change)]
-    identities = sum(not change.address.startswith("item/") for change in edits)
-    if not edits or identities > IDENTITIES_EVALUATED:
+    touching = [change for change in plan.changes if touches_access(change)]
+    identities = [change.address for change in touching if change.address.kind is not Kind.ITEM]
+    if not touching or len(identities) > IDENTITIES_EVALUATED:
         return plan
     from reconciler.cli.worlds import recorded_world
     from reconciler.model.canonical import canonical_json
     from reconciler.permissions.exposure import Edit, expose
     from reconciler.rendering.exposuredoc import exposure_document
 
-    relation = recorded_world(session, recorded).relation
-    found = expose(relation, [Edit(change.address, change.before, change.after) for change in edits])
+    world = recorded_world(session, recorded)
+    relation = world.relation
+    # As recorded, not as the change has it: an alias that goes is given its identity's present well-knowns there.
+    was = world.resources(identities)
+    found = expose(
+        relation, [Edit(change.address, was.get(change.address, change.before), change.after) for change in touching]
+    )
     return replace(plan, access=canonical_json(exposure_document(found, relation.names, most=IDENTITIES_NAMED)))
 
 

@@ -208,3 +208,38 @@ def test_a_plan_that_alters_nobodys_sight_says_nothing_of_it(told: Folder, remot
     assert "Access" not in told.ok("plan").out
     access = told.ok("plan", "--format", "json").json["access"]
     assert access == {"evaluated": True, "touched": []}
+
+
+WELL_KNOWN = """
+defaults: {{source: handbook, provider: corp}}
+items:
+  - {{uri: "file:///old", permissions: {{allowed: [group:Old]}}}}
+  - {{uri: "file:///new", permissions: {{allowed: [group:New]}}}}
+groups:
+  - {{name: Old, members: []}}
+  - {{name: New, members: []}}
+users:
+  - {{name: alice@example.com, wellKnowns: [group:{group}]}}
+"""
+ALIAS = f"""
+aliases:
+  - of: user:alice@example.com
+    is: [{{provider: "{EMAIL}", identity: user:alice@mail.example}}]
+"""
+
+
+def test_an_alias_that_goes_takes_along_what_was_recorded_with_it(folder: Folder, remote: Remote) -> None:
+    folder.at(remote)
+    folder.write("all.yaml", WELL_KNOWN.format(group="Old") + ALIAS)
+    folder.ok("apply", "--auto-approve")
+    folder.write("all.yaml", WELL_KNOWN.format(group="New") + ALIAS)
+    folder.ok("apply", "--auto-approve", "--target", "user/corp/alice@example.com")
+    folder.write("all.yaml", WELL_KNOWN.format(group="New"))
+
+    planned = folder.ok("plan", "--format", "json").json["access"]
+    asked = folder.ok("access", "diff", "--format", "json").json
+
+    # The user's own well-knowns stay: only those that were recorded with the alias go with it.
+    assert planned["causes"]["alias/corp/user:alice@example.com"]["gone"][1].endswith("well-known group:Old")
+    for key in ("gained", "lost", "totals", "causes", "hazards"):
+        assert planned[key] == asked[key], key
