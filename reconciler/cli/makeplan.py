@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from reconciler.cli.planaccess import with_access
 from reconciler.cli.session import Session, check_target
 from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
-from reconciler.model.address import Kind
 from reconciler.model.states import Resource, StateBase, Target
-from reconciler.planning.change import touches_access
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.problems import ManifestError, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
 
 # A plan of more changes than this is not kept for next time.
 KEPT_CHANGES = 20_000
-
-# Identities that a plan names of those who gain or lose sight of the same items; `access diff` names all.
-IDENTITIES_NAMED = 20
-
-# Above so many changed identities a plan does not work out who gains and loses: each is looked for behind each change
-# of sight, and a first load would take longer to explain than to apply.
-IDENTITIES_EVALUATED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +128,7 @@ def _fresh_plan(
             bodies=lambda addresses: _bodies(loaded, addresses),
             manifest_digest=loaded.desired.digest() if digest else "",
         )
-        plan = _with_access(session, plan, recorded.fingerprints)
+        plan = with_access(session, plan, recorded.fingerprints)
     everything = chain(loaded.desired.fingerprints, recorded.fingerprints)
     return _compiled(session, plan, wish, batching, everything, loaded), loaded.key, recorded.glance
 
@@ -196,29 +188,8 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
             wish=wish,
             bodies=lambda _addresses: (),
         )
-        plan = _with_access(session, plan, recorded.fingerprints)
+        plan = with_access(session, plan, recorded.fingerprints)
     return _compiled(session, plan, wish, batching, recorded.fingerprints, None)
-
-
-def _with_access(session: Session, plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
-    """Return the plan with who gains and who loses sight of what, if any of its changes can alter that."""
-    touching = [change for change in plan.changes if touches_access(change)]
-    identities = [change.address for change in touching if change.address.kind is not Kind.ITEM]
-    if not touching or len(identities) > IDENTITIES_EVALUATED:
-        return plan
-    from reconciler.cli.worlds import recorded_world
-    from reconciler.model.canonical import canonical_json
-    from reconciler.permissions.exposure import Edit, expose
-    from reconciler.rendering.exposuredoc import exposure_document
-
-    world = recorded_world(session, recorded)
-    relation = world.relation
-    # As recorded, not as the change has it: an alias that goes is given its identity's present well-knowns there.
-    was = world.resources(identities)
-    found = expose(
-        relation, [Edit(change.address, was.get(change.address, change.before), change.after) for change in touching]
-    )
-    return replace(plan, access=canonical_json(exposure_document(found, relation.names, most=IDENTITIES_NAMED)))
 
 
 def _glance(store: SqliteStore) -> _Glance:
