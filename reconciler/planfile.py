@@ -16,14 +16,27 @@ from urllib.parse import unquote
 import orjson
 
 from reconciler import __version__
-from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
+from reconciler.calls.call import (
+    Call,
+    CallKind,
+    Compiled,
+    Covered,
+    IdentityEffect,
+    Order,
+    SourceStatus,
+    Stage,
+    Transient,
+    Verb,
+)
 from reconciler.calls.quotas import UNLIMITED, Allowance
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
+from reconciler.model.grant import MODELS
 from reconciler.model.identity import parse_identity
+from reconciler.model.instant import instant_text, parse_instant
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action, Change
-from reconciler.planning.plan import BodyRef, Hazard, Plan
+from reconciler.planning.plan import AccessTests, BodyRef, Expiring, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan
 
@@ -33,7 +46,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
 
 _SHIFTS = frozenset({"created", "deleted", "edited", "affected"})
-_EXPOSURES = frozenset({"item-public", "item-unseen"})
+_EXPOSURE = ("complete", "gained", "lost", "more", "totals", "causes", "hazards")
 _TOTALS = ("pairs_gained", "pairs_lost", "people_gained", "people_lost", "items_gained", "items_lost")
 
 _REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
@@ -154,6 +167,11 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
         manifest_digest=_text(document["manifests"]["digest"]),
         selection=tuple(_text(entry) for entry in document["selection"]),
         access=_exposure(document["access"]),
+        tests=_tests(document["access"].get("tests", {})),
+        as_of=_instant(document["as_of"]) if "as_of" in document else "",
+        holds_until=_instant(document["holds_until"]) if document.get("holds_until") is not None else "",
+        expiring=tuple(_expiring(entry) for entry in document["access"].get("expiring", ())),
+        rollback=tuple(_texts(document.get("rollback", []))),
     )
     stages = tuple(
         Stage(name, tuple(_call(entry) for entry in entries))
@@ -167,8 +185,39 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
     state_only = tuple(_address(entry) for entry in document["state_only"])
     # A plan of before there were statuses tells none.
     statuses = tuple(_status(entry) for entry in document.get("statuses", ()))
-    compiled = Compiled(stages, state_only, statuses, _allowance(document.get("quota") or {}))
+    # Nor did plans always say when identity changes take effect.
+    effects = tuple(_effect(entry) for entry in document["access"].get("effective", ()))
+    allowed = _allowance(document.get("quota") or {})
+    tightened = tuple(_tightened(entry) for entry in document.get("tightened", ()))
+    order = _order(document["access"].get("order", {}))
+    compiled = Compiled(stages, state_only, statuses, allowed, tightened, order, effects)
+    tight = {covered.address for call in compiled.calls for covered in call.covers if covered.verb is Verb.TIGHTEN}
+    if tight != {resource.address for resource in tightened}:
+        raise ValueError("what is tightened is not what the calls say")
     return SavedPlan(plan, compiled, digest, _text(document["tool_version"]))
+
+
+def _tightened(entry: dict[str, Any]) -> Resource:
+    resource = _resource(_address(entry["address"]), entry)
+    assert resource is not None
+    return resource
+
+
+def _order(entry: dict[str, Any]) -> Order:
+    transients = tuple(
+        Transient(
+            since=_number(each["since"]),
+            until=_number(each["until"]),
+            source=_text(each["source"]),
+            items=_number(each["items"]),
+            examples=tuple(map(_address, _texts(each["examples"]))),
+            people=_number(each["people"]),
+            identities=tuple(_texts(each["identities"])),
+            public=_flag(each["public"]),
+        )
+        for each in entry.get("transients", ())
+    )
+    return Order(_flag(entry.get("checked", False)), _number(entry.get("extra_calls", 0)), transients)
 
 
 def _exposure(entry: dict[str, Any]) -> bytes:
@@ -184,17 +233,58 @@ def _exposure(entry: dict[str, Any]) -> bytes:
             for identity in _texts(shift["identities"]):
                 parse_identity(identity)
             _texts(shift["because"])
+            # A plan of before these were told says nothing of them.
+            _texts(shift.get("domains", []))
+            _flag(shift.get("public", False))
+            _number(shift.get("more_causes", 0))
     for hazard in entry["hazards"]:
         _items_told(hazard)
-        if _text(hazard["name"]) not in _EXPOSURES:
-            raise ValueError(f"nothing is called {hazard['name']!r}")
+        _text(hazard["name"])
+        _text(hazard.get("subject", ""))
+        _number(hazard.get("people", 0))
+        _flag(hazard.get("allowed", False))
     for said in entry["causes"].values():
         _texts(said["gone"])
         _texts(said["new"])
     for total in _TOTALS:
         _number(entry["totals"][total])
-    kept = ("gained", "lost", "totals", "causes", "hazards")
-    return canonical_json({key: entry[key] for key in kept})
+    _flag(entry.get("complete", True))
+    for side in ("gained", "lost"):
+        _number(entry.get("more", {}).get(side, 0))
+    return canonical_json({key: entry[key] for key in _EXPOSURE if key in entry})
+
+
+def _effect(entry: dict[str, Any]) -> IdentityEffect:
+    every = entry["refresh_every"]
+    if every is not None and not _number(every):
+        raise ValueError("nothing is refreshed every 0 seconds")
+    return IdentityEffect(_text(entry["provider"]), _number(entry["calls"]), _number(entry["changes"]), every)
+
+
+def _expiring(entry: dict[str, Any]) -> Expiring:
+    address, state = _text(entry["address"]), entry["state"]
+    if state not in ("lapsed-live", "lapses"):
+        raise ValueError(f"no grant is {state!r}")
+    if not address.startswith(MODELS):
+        _address(address)
+    parse_identity(_text(entry["entry"]))
+    return Expiring(
+        address, entry["entry"], _instant(entry["expires"]), _text(entry["file"]), _number(entry["line"]), state
+    )
+
+
+def _instant(value: Any) -> str:
+    if instant_text(parse_instant(_text(value))) != value:
+        raise ValueError(f"{value!r} is no instant as plans write it")
+    return _text(value)
+
+
+def _tests(entry: dict[str, Any]) -> AccessTests:
+    # A plan of before tests ran in plans tells of none.
+    tests = AccessTests(_number(entry.get("run", 0)), _number(entry.get("failed", 0)))
+    if tests.failed > tests.run:
+        raise ValueError("more access tests fail than ran")
+    return tests
 
 
 def _items_told(entry: dict[str, Any]) -> None:
@@ -330,6 +420,8 @@ def _hazard(entry: dict[str, Any]) -> Hazard:
         count=_number(entry["count"]),
         addresses=tuple(_text(address) for address in entry["addresses"]),
         allowed=_flag(entry["allowed"]),
+        people=_number(entry.get("people", 0)),
+        liftable=_flag(entry.get("liftable", True)),
     )
 
 

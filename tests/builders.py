@@ -49,7 +49,7 @@ providers:
   corp: {{id: {PROVIDER_ID}, cascadesTo: ["{EMAIL}"]}}
 environments:
   local: {{target: emulator, organization: {ORGANIZATION}}}
-guardrails: {{deletes: 100%}}
+guardrails: {{deletes: 100%, widenedAccess: allow}}
 """
 
 OPTIONS = EmulatorOptions(

@@ -33,6 +33,8 @@ STEPS: tuple[tuple[str, tuple[str, ...], frozenset[int]], ...] = (
 
 FURTHER = (
     ("reconciler plan --detail full", "nothing is pending now; change a file in manifests/ and plan again"),
+    ("reconciler access why user:bob@example.com file://folder/mytext.txt", "what keeps bob out, whoever lets him in"),
+    ("reconciler access what user:carol@example.com --list", "what carol sees, her account of the wiki included"),
     ("reconciler state list", "what the state records"),
     ("reconciler plan --out plan.json && reconciler show plan.json", "save a plan, look at it, then: apply plan.json"),
     (f"reconciler emulator --project --data {DATA}", "serve what was pushed: items, permissions, who sees what"),

@@ -10,7 +10,19 @@ import pytest
 
 from tests.builders import Folder, child_environment
 
-HEAVY = ("pydantic", "httpx", "deepdiff", "ruamel", "rich", "starlette", "uvicorn", "pyarrow", "sqlite3", "orjson")
+HEAVY = (
+    "pydantic",
+    "httpx",
+    "deepdiff",
+    "jinja2",
+    "ruamel",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "pyarrow",
+    "sqlite3",
+    "orjson",
+)
 CODE = """
 import sys
 from reconciler.cli.main import run
@@ -49,7 +61,7 @@ def test_a_plan_speaks_to_nobody_and_serves_nothing(tmp_path: Path) -> None:
     """The first plan meets pydantic; one with nothing to read again does not."""
     folder = Folder(tmp_path / "project")
     folder.write("a.yaml", "defaults: {source: blog}\nitems:\n  - {uri: 'https://example.com/a', title: A}\n")
-    never = {"httpx", "starlette", "uvicorn", "rich", "deepdiff", "ruamel", "pyarrow"}
+    never = {"httpx", "starlette", "uvicorn", "rich", "deepdiff", "jinja2", "ruamel", "pyarrow"}
 
     assert imported("-C", str(folder.root), "plan") & never == set()
     # A file that was written in the same instant as it was read is read once more (the racy rule).

@@ -24,8 +24,9 @@ LAYERS: dict[str, frozenset[str]] = {
         "manifest": "model problems version",
         "settings": "manifest problems",
         "permissions": "model problems",
-        "planning": "model problems",
-        "calls": "model planning problems",
+        "lints": "model permissions problems",
+        "planning": "model permissions problems",
+        "calls": "model permissions planning problems",
         "state": "model problems",
         "bodies": "manifest problems",
         "pushapi": "calls model problems version",
@@ -36,8 +37,8 @@ LAYERS: dict[str, frozenset[str]] = {
         "schemas": "manifest rendering state",
         # Shares no code with what it is tested against.
         "emulator": "",
-        "cli": "applying bodies calls emulator manifest model permissions planfile planning problems pushapi rendering "
-        "schemas settings state verifying version",
+        "cli": "applying bodies calls emulator lints manifest model permissions planfile planning problems pushapi "
+        "rendering schemas settings state verifying version",
     }.items()
 }
 
@@ -66,6 +67,7 @@ SHELL = {
     "pushapi/payload.py": "spools bodies that are too large for memory",
     "pushapi/reader.py": "reads from the remote",
     "pushapi/session.py": "sends, and waits between attempts",
+    "rendering/html.py": "reads its templates, which are part of the package",
     "rendering/progress.py": "draws on a terminal; what it draws is made of values",
     "state/holder.py": "says who holds a lock",
     "state/sqlite.py": "the local state file",

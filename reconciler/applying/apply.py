@@ -32,8 +32,9 @@ from reconciler.applying.events import (
 )
 from reconciler.applying.failing import hits_everyone, outcome_of
 from reconciler.applying.ordering import OrderingIds
+from reconciler.applying.refreshing import Refresher, Refreshing
 from reconciler.applying.schedule import Schedule
-from reconciler.calls.call import OLDER_THAN, REMOVALS, STREAMS, Call, SourceStatus, Stage
+from reconciler.calls.call import OLDER_THAN, REMOVALS, STREAMS, Call, Covered, SourceStatus, Stage, Verb
 from reconciler.calls.compile import payload_resources
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
@@ -106,7 +107,8 @@ class Run:
     `above` is the highest ordering id that was ever used for what will be sent: a clock that is behind
     must not give a lower one, which the remote would accept and then drop (push-api.md 5.4).
     `statuses` are what sources are told before the first call; `left_open` are those that an earlier
-    run left active, told to be idle when this one ends.
+    run left active, told to be idle when this one ends. `tightened` are what calls put for the time being.
+    `unrefreshed` are providers of which earlier runs changed something that nobody has seen take effect.
     """
 
     info: RunInfo
@@ -117,6 +119,8 @@ class Run:
     above: int = 0
     statuses: tuple[SourceStatus, ...] = ()
     left_open: tuple[SourceStatus, ...] = ()
+    tightened: tuple[Resource, ...] = ()
+    unrefreshed: tuple[str, ...] = ()
 
 
 def check_base(plan: Plan, store: StateReader) -> None:
@@ -152,6 +156,7 @@ def run_calls(
     clock: Clock,
     stop: Callable[[], bool],
     tell: Teller | None = None,
+    refresh: Refresher | None = None,
     remote_time: Callable[[], int | None] | None = None,
     parallelism: int = 1,
     pauses: queue.SimpleQueue[Paused] | None = None,
@@ -163,10 +168,11 @@ def run_calls(
     call would meet stops the run. `stop` is asked before each call: those in flight are always
     finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. `remote_time` (epoch
     milliseconds, None when nobody can tell) is asked before something is removed by age, unless a source that
-    was told its activity has said it. Into `pauses` the sender may put what its threads wait for. The caller
+    was told its activity has said it. `refresh` is asked once for each provider whose identities may have changed,
+    after the last call and however the run ends. Into `pauses` the sender may put what its threads wait for. The caller
     holds the lock and has checked the plan against the state.
     """
-    return _Running(run, writer, send, clock, stop, tell, remote_time, parallelism, pauses).events()
+    return _Running(run, writer, send, clock, stop, tell, refresh, remote_time, parallelism, pauses).events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +205,7 @@ class _Running:
         clock: Clock,
         stop: Callable[[], bool],
         tell: Teller | None,
+        refresh: Refresher | None,
         remote_time: Callable[[], int | None] | None,
         parallelism: int,
         pauses: queue.SimpleQueue[Paused] | None,
@@ -209,6 +216,7 @@ class _Running:
         self._clock = clock
         self._stop = stop
         self._tell = tell
+        self._refreshing = Refreshing(refresh, run.unrefreshed)
         self._remote_time = remote_time
         self._parallelism = parallelism
         self._total = sum(len(stage.calls) for stage in run.stages)
@@ -226,6 +234,7 @@ class _Running:
         self._result = "failed"
         self._changes: Mapping[Address, Change] = {}
         self._payloads: Mapping[Address, Resource | None] = {}
+        self._tightened = {resource.address: resource for resource in run.tightened}
 
     def events(self) -> Generator[Event, None, None]:
         """Run it all."""
@@ -236,10 +245,11 @@ class _Running:
         try:
             self._changes = {change.address: change for change in run.plan.changes}
             self._payloads = payload_resources(run.plan.changes)
-            effect = _effect_of(run.state_only, self._changes)
+            effect = _effect_of([Covered(address, Verb.PUT) for address in run.state_only], self._changes, {})
             self._writer.record_state_only(effect, at=self._clock.now())
             yield from self._open_activities()
             yield from self._stages(schedules)
+            yield from self._refreshing.events()
             yield from self._close_activities()
         except BaseException as error:
             self._break_off(at_once=isinstance(error, KeyboardInterrupt | SystemExit))
@@ -278,13 +288,18 @@ class _Running:
                 self._compare_clocks(self._remote_time())
             if problem := self._ids.too_high(call, ordering_id, where):
                 return self._failed(call, schedule, problem, Outcome.REFUSED, everyone=False)
-        resources = [self._payloads[covered.address] for covered in call.covers]
+        resources = [self._payload(covered) for covered in call.covers]
         ticket = self._writer.intent(_intent(call, ordering_id, resources, self._clock.now()))
         flight = _Flight(call, ticket, self._clock.seconds())
         self._flights[call.number] = flight
         # A daemon: asked twice to stop, the process must not wait for an answer that may take minutes.
         threading.Thread(target=self._fly, args=(flight, ordering_id, resources, where), daemon=True).start()
         return CallStarted(call)
+
+    def _payload(self, covered: Covered) -> Resource | None:
+        if covered.verb is Verb.TIGHTEN:
+            return self._tightened[covered.address]
+        return self._payloads[covered.address]
 
     def _ordering_id(self, call: Call) -> int:
         """Return the number that a call carries.
@@ -365,14 +380,18 @@ class _Running:
         del self._flights[flight.call.number]
         at = self._clock.now()
         if sent is not None:
-            effect = _effect_of([covered.address for covered in flight.call.covers], self._changes)
+            effect = _effect_of(flight.call.covers, self._changes, self._tightened)
             chosen = sent.ordering_id if flight.call.kind in STREAMS else None
             if chosen is not None and chosen > LARGEST_ORDERING_ID:
                 chosen = None
+            self._refreshing.accepted(flight.call)
             self._writer.settle(flight.ticket, Outcome.ACCEPTED, at=at, effect=effect, ordering_id=chosen)
         elif isinstance(error, ReconcilerError):
+            if outcome_of(error) is Outcome.UNKNOWN:
+                self._refreshing.doubtful(flight.call)
             self._writer.settle(flight.ticket, outcome_of(error), at=at, detail=str(error))
         else:
+            self._refreshing.doubtful(flight.call)
             # Cut off in mid-air: nobody knows whether it arrived, so that is what is written down.
             self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=at, detail=_CUT_OFF)
 
@@ -391,6 +410,8 @@ class _Running:
             with suppress(StateError):
                 self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=self._clock.now(), detail=_CUT_OFF)
         if not at_once:
+            for _ in self._refreshing.events():
+                pass
             with suppress(StateError):
                 for _ in self._close_activities():
                     pass
@@ -439,7 +460,9 @@ class _Running:
         failed = len(self._failures) - unknown
         rest = self._total - self._done - failed - unknown
         seconds = self._clock.seconds() - self._began
-        return RunFinished(self._done, failed, unknown, rest, seconds, tuple(self._failures))
+        return RunFinished(
+            self._done, failed, unknown, rest, seconds, tuple(self._failures), self._refreshing.outcome()
+        )
 
 
 _CUT_OFF = "the run was cut off"
@@ -450,13 +473,18 @@ def _others(entries: Sequence[SourceStatus], known: Sequence[SourceStatus]) -> t
     return tuple(entry for entry in entries if entry.path not in paths)
 
 
-def _effect_of(addresses: Sequence[Address], changes: Mapping[Address, Change]) -> Effect:
+def _effect_of(
+    covers: Sequence[Covered], changes: Mapping[Address, Change], tightened: Mapping[Address, Resource]
+) -> Effect:
     upserts = []
     deletes = []
-    for address in addresses:
-        change = changes[address]
+    for covered in covers:
+        if covered.verb is Verb.TIGHTEN:
+            upserts.append(tightened[covered.address])
+            continue
+        change = changes[covered.address]
         if change.action is Action.DELETE or change.after is None:
-            deletes.append(address)
+            deletes.append(covered.address)
         else:
             upserts.append(change.after)
     return Effect(tuple(upserts), tuple(deletes))

@@ -12,6 +12,7 @@ from reconciler.calls.call import Call
 from reconciler.problems import Problem
 
 FailureOutcome: TypeAlias = Literal["refused", "unknown", "stopped"]
+RefreshOutcome: TypeAlias = Literal["not-asked", "triggered", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,33 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class RefreshTriggered:
+    """The remote was asked to refresh a provider's security cache and agreed (push-api.md 2.6)."""
+
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccepted:
+    """How many calls that change a provider's identities were accepted, and how many identities and aliases those
+    change.
+
+    They take effect when the provider's security cache is refreshed (push-api.md 5.1); `refresh` says whether it was
+    asked to. Both counts are 0 where it was asked for the sake of an earlier run.
+    """
+
+    provider: str
+    calls: int
+    changes: int
+    refresh: RefreshOutcome = "not-asked"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run is over; each of its calls is counted once. `failures` are the failed and unknown ones as they came."""
+    """A run is over; each of its calls is counted once.
+
+    `failures` are the failed and unknown ones as they came, `identities` what was accepted of each provider.
+    """
 
     done: int
     failed: int
@@ -110,6 +136,7 @@ class RunFinished:
     not_started: int
     seconds: float
     failures: tuple[CallFailed, ...] = ()
+    identities: tuple[ProviderAccepted, ...] = ()
 
 
 Event: TypeAlias = (
@@ -123,5 +150,6 @@ Event: TypeAlias = (
     | CallAccepted
     | CallFailed
     | Stopping
+    | RefreshTriggered
     | RunFinished
 )

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from reconciler.calls.quotas import UNLIMITED, Allowance, Estimate, Usage, estimate
 from reconciler.model.address import Address, Kind
+from reconciler.model.states import Resource
 
 
 class CallKind(StrEnum):
@@ -31,6 +32,17 @@ BATCHES = frozenset({CallKind.ITEM_BATCH, CallKind.IDENTITY_BATCH, CallKind.STRE
 STREAMS = frozenset({CallKind.STREAM_LOAD, CallKind.STREAM_UPDATE})
 """The kinds that take no ordering id of ours and answer with one of their own (push-api.md 2.5)."""
 
+IDENTITY_CALLS = frozenset(
+    {
+        CallKind.IDENTITY_PUT,
+        CallKind.IDENTITY_DELETE,
+        CallKind.MAPPING_PUT,
+        CallKind.IDENTITY_BATCH,
+        CallKind.IDENTITY_OLDER_THAN,
+    }
+)
+"""The kinds that change identities of a provider: they hold once its security cache is refreshed (push-api.md 5.1)."""
+
 OLDER_THAN = frozenset({CallKind.ITEM_OLDER_THAN, CallKind.IDENTITY_OLDER_THAN})
 """The kinds that remove whatever was last pushed under a lower ordering id than theirs (push-api.md 5.4)."""
 
@@ -49,7 +61,13 @@ class Verb(StrEnum):
     """Of an item: it goes together with every item whose uri begins with its own and a slash (push-api.md 2.1)."""
     SWEPT = "swept"
     """Deleted by what the same call does to others: nothing is written of this one."""
+    TIGHTEN = "tighten"
+    """Put for the time being so that fewer see it, until a later call of the same plan puts it as it is to be
+    (`calls.safely`)."""
 
+
+WHOLE = frozenset({Verb.PUT, Verb.TIGHTEN})
+"""The verbs that put a resource whole."""
 
 REMOVALS = frozenset({Verb.DELETE, Verb.DELETE_TREE, Verb.SWEPT})
 """The verbs after which the resource is gone."""
@@ -142,16 +160,81 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Transient:
+    """Items that people see for some time of a run who could not see them before and may not see them after.
+
+    It begins when call `since` is accepted (0: from the start) and ends with call `until`. `items` counts those
+    of `source`, `people` those who see them; `examples` and `identities` are the first of each. `public` says
+    that whoever did not log in sees them as well.
+    """
+
+    since: int
+    until: int
+    source: str
+    items: int
+    examples: tuple[str, ...]
+    people: int
+    identities: tuple[str, ...]
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What keeping every moment of a run safe took (`calls.safely`).
+
+    `checked` says whether that was looked at, `extra_calls` how many more calls the API counts than the fewest
+    would be, `transients` what no order of these calls avoids.
+    """
+
+    checked: bool = False
+    extra_calls: int = 0
+    transients: tuple[Transient, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Changes that are settled before any change of the next wave begins.
+
+    `tightened` are resources to put for the time being. With `together`, what can be one call is one, so that
+    nothing can be seen between its parts.
+    """
+
+    addresses: frozenset[str] = frozenset()
+    tightened: tuple[Resource, ...] = ()
+    together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityEffect:
+    """Identities of one provider that calls change, which comes to hold at the provider's next refresh.
+
+    `changes` counts the identities and aliases, `refresh_every` are the seconds between two refreshes, None when the
+    project does not say.
+    """
+
+    provider: str
+    calls: int
+    changes: int
+    refresh_every: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """The calls of a plan by stage, the addresses that change in the state alone, sorted, and what sources are told.
 
-    `allowed` is what the remote takes of calls and items a day and at once.
+    `allowed` is what the remote takes of calls and items a day and at once. `tightened` are the resources that calls
+    put for the time being (`Verb.TIGHTEN`), sorted by address, `order` what making the order safe took.
+
+    `effects` say of each provider whose identities change when that takes effect.
     """
 
     stages: tuple[Stage, ...] = ()
     state_only: tuple[Address, ...] = ()
     statuses: tuple[SourceStatus, ...] = ()
     allowed: Allowance = UNLIMITED
+    tightened: tuple[Resource, ...] = ()
+    order: Order = Order()
+    effects: tuple[IdentityEffect, ...] = ()
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -21,18 +21,18 @@ Readings of what the documents leave open:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
-from reconciler.calls.call import Call, CallKind, Compiled, SourceStatus, Stage, Verb
+from reconciler.calls.call import WHOLE, Call, CallKind, Compiled, SourceStatus, Stage, Verb, Wave
 from reconciler.calls.context import WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.calls.order import deletions_in_order, edges_between, identities_in_order, items_in_order
 from reconciler.calls.packing import Edges, Group, Load, pack, total_cost
 from reconciler.calls.removal import Standing, swept_by_uri
-from reconciler.calls.units import Unit, alters_wire, payload_resources, unit_of
+from reconciler.calls.units import Unit, alters_wire, payload_resources, tightening_unit, unit_of
 from reconciler.calls.wire import Wire
 from reconciler.model.address import Address, Kind
 from reconciler.planning.change import Change
@@ -53,6 +53,7 @@ _FRAME = 64
 _AFTER_MINUTES = "15"
 _SINGLE = {
     Verb.PUT: ("PUT", CallKind.IDENTITY_PUT),
+    Verb.TIGHTEN: ("PUT", CallKind.IDENTITY_PUT),
     Verb.DELETE: ("DELETE", CallKind.IDENTITY_DELETE),
     Verb.WITHDRAW: ("PUT", CallKind.IDENTITY_PUT),
 }
@@ -97,6 +98,7 @@ def compile_calls(
     standing: Callable[[], Iterable[str]] | None = None,
     narrowed: bool = False,
     resent: Collection[str] = (),
+    waves: Sequence[Wave] = (),
 ) -> Compiled:
     """Return the fewest calls that settle `changes`, at most one change for each address.
 
@@ -105,6 +107,8 @@ def compile_calls(
     messages. `standing` gives the addresses that are recorded or desired and do not change; without
     it nothing is taken to be gone that no change speaks of. `narrowed` says that the plan left out
     changes that somebody did not select, `resent` names the sources of which everything is sent anew.
+    `waves` are settled one after the other, each in all of the stages; a change that none of them names belongs
+    to the last one. Then whatever is removed is named, one by one.
 
     Raises ManifestError with every change that no call can carry: `body-too-large` above a container,
     `catalog-item-too-large`, `too-many-permissions`, `reserved-metadata-key`, `unknown-source` or
@@ -114,26 +118,66 @@ def compile_calls(
     # What only the state records is not sent either, so it must not be swept away.
     stays = None if standing is None else lambda: chain(standing(), state_only)
     fed = frozenset(scope for stage, scope in staged if stage == IDENTITIES)
-    build = _Build(Wire(context, limits), limits, batching, stays, fed)
+    whole = _Build(Wire(context, limits), limits, batching, stays, fed)
+    phases = [(staged, whole)]
+    if waves:
+        parts = _in_waves(staged, waves, Wire(context, limits))
+        phases = [
+            (part, _Build(Wire(context, limits), limits, batching, None, fed, together=wave.together))
+            for part, wave in zip(parts, waves, strict=True)
+        ]
     stages: list[Stage] = []
     number = 0
-    for name in STAGES:
-        calls: list[Call] = []
-        for scope in sorted(scope for stage, scope in staged if stage == name):
-            first = number + 1
-            for draft in build.drafts(name, scope, staged[name, scope]):
-                number += 1
-                calls.append(draft.numbered(number, scope, first))
-        if name == OLD_ITEMS:
-            emptied = {call.scope for stage in stages for call in stage.calls if call.kind is CallKind.ITEM_OLDER_THAN}
-            for scope in sorted(source for source in resent if (ITEMS, source) in staged and source not in emptied):
-                for draft in build.older(scope):
+    for part, build in phases:
+        last = part is phases[-1][0]
+        for name in STAGES:
+            calls: list[Call] = []
+            for scope in sorted(scope for stage, scope in part if stage == name):
+                for call in build.calls(name, scope, part[name, scope], number + 1):
+                    calls.append(_chained(call, calls) if name != ITEMS else call)
                     number += 1
-                    calls.append(draft.numbered(number, scope, number))
-        if calls:
-            stages.append(Stage(name, tuple(calls)))
+            if name == OLD_ITEMS and last:
+                emptied = {call.scope for stage in stages for call in stage.calls if _empties(call)}
+                for scope in sorted(source for source in resent if (ITEMS, source) in staged and source not in emptied):
+                    for draft in whole.older(scope):
+                        number += 1
+                        calls.append(draft.numbered(number, scope, number))
+            if calls:
+                stages.append(Stage(name, tuple(calls)))
     sources = {scope: units for (stage, scope), units in sorted(staged.items()) if stage == ITEMS}
-    return Compiled(tuple(stages), tuple(state_only), tuple(build.statuses(sources, narrowed=narrowed)))
+    statuses = tuple(whole.statuses(sources, narrowed=narrowed))
+    tightened = {resource.address: resource for wave in waves for resource in wave.tightened}
+    return Compiled(
+        tuple(stages), tuple(state_only), statuses, tightened=tuple(tightened[address] for address in sorted(tightened))
+    )
+
+
+def _empties(call: Call) -> bool:
+    return call.kind is CallKind.ITEM_OLDER_THAN
+
+
+def _chained(call: Call, before: Sequence[Call]) -> Call:
+    """Return a call of identities that waits for the one before it, of whatever provider that is.
+
+    Who belongs to what decides who sees what, at every moment.
+    """
+    return replace(call, after=(before[-1].number,)) if before else call
+
+
+def _in_waves(
+    staged: Mapping[tuple[str, str], list[Unit]], waves: Sequence[Wave], wire: Wire
+) -> list[dict[tuple[str, str], list[Unit]]]:
+    """Return the units of each wave by stage and scope."""
+    home = {address: number for number, wave in enumerate(waves) for address in wave.addresses}
+    parts: list[dict[tuple[str, str], list[Unit]]] = [defaultdict(list) for _ in waves]
+    for place, units in staged.items():
+        for unit in units:
+            parts[home.get(unit.address, len(waves) - 1)][place].append(unit)
+    for wave, part in zip(waves, parts, strict=True):
+        for resource in wave.tightened:
+            unit = tightening_unit(resource, wire)
+            part[_stage_of(unit), unit.address.scope].append(unit)
+    return [dict(part) for part in parts]
 
 
 def _staged(
@@ -164,7 +208,7 @@ def _staged(
 def _stage_of(unit: Unit) -> str:
     if unit.kind is Kind.ITEM:
         return ITEMS
-    if unit.verb is Verb.PUT:
+    if unit.verb in WHOLE:
         return IDENTITIES
     return ALIAS_DELETES if unit.kind is Kind.ALIAS else IDENTITY_DELETES
 
@@ -214,16 +258,23 @@ class _Build:
         batching: Batching,
         standing: Callable[[], Iterable[str]] | None,
         fed: frozenset[str],
+        *,
+        together: bool = False,
     ) -> None:
         self._wire = wire
         self._limits = limits
         self._batching = batching
         self._ask = standing
         self._fed = fed
+        self._together = together
         self._standing: Standing | None = None
 
-    def drafts(self, stage: str, scope: str, units: list[Unit]) -> list[_Draft]:
-        """Return the calls that settle these units, in order."""
+    def calls(self, stage: str, scope: str, units: list[Unit], first: int) -> Iterator[Call]:
+        """Yield the calls that settle these units, numbered from `first` on."""
+        for number, draft in enumerate(self._drafts(stage, scope, units), first):
+            yield draft.numbered(number, scope, first)
+
+    def _drafts(self, stage: str, scope: str, units: list[Unit]) -> list[_Draft]:
         if stage == ITEMS:
             if self._wire.context.source(scope).catalog:
                 return self._catalog(scope, units)
@@ -237,9 +288,7 @@ class _Build:
                 return [_Draft(CallKind.IDENTITY_OLDER_THAN, "DELETE", path, _swept(ordered))]
         else:
             ordered = units
-        drafts = self._batched(ordered, self._identity_batch, self._single_identity)
-        # One after the other: who belongs to what decides who sees what, at every moment.
-        return [_after(draft, (index - 1,) if index else ()) for index, draft in enumerate(drafts)]
+        return self._batched(ordered, self._identity_batch, self._single_identity)
 
     def older(self, source: str) -> list[_Draft]:
         """Return the call that removes what a source that was sent anew still holds of old, if it may be made."""
@@ -332,6 +381,8 @@ class _Build:
         alone = [unit.size <= self._limits.single_body for unit in ordered]
         if self._batching == "never":
             return tuple(Group((index,), batch=not fits) for index, fits in enumerate(alone))
+        if self._together and len(ordered) > 1:
+            alone = [False] * len(alone)
         load = Load(
             [unit.size for unit in ordered],
             alone,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from reconciler.calls.call import Verb
+from reconciler.calls.call import WHOLE, Verb
 from reconciler.calls.units import Unit, members_of, parents_of
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 
@@ -14,8 +14,8 @@ _KIND_ORDER = {Kind.GROUP: 0, Kind.VIRTUAL_GROUP: 0, Kind.USER: 1, Kind.ALIAS: 2
 def items_in_order(units: Iterable[Unit]) -> list[Unit]:
     """Return items so that what is put comes first, parents before children, and deletions the other way round."""
     listed = list(units)
-    puts = [unit for unit in listed if unit.verb in (Verb.PUT, Verb.PATCH)]
-    deletes = [unit for unit in listed if unit.verb not in (Verb.PUT, Verb.PATCH)]
+    puts = [unit for unit in listed if unit.verb in WHOLE or unit.verb is Verb.PATCH]
+    deletes = [unit for unit in listed if unit.verb not in WHOLE and unit.verb is not Verb.PATCH]
     return _dependent_last(puts, parents_of) + _dependent_last(deletes, parents_of)[::-1]
 
 
@@ -38,7 +38,7 @@ def edges_between(ordered: Sequence[Unit]) -> list[tuple[int, int]]:
     edges = []
     for index, unit in enumerate(ordered):
         names: Iterable[str] = ()
-        if unit.verb is Verb.PUT:
+        if unit.verb in WHOLE:
             names = parents_of(unit) if unit.kind is Kind.ITEM else members_of(unit)
         for name in names:
             needed = position.get(Address(name))

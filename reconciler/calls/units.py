@@ -67,6 +67,13 @@ def unit_of(change: Change, resource: Resource | None, wire: Wire) -> Unit:
     )
 
 
+def tightening_unit(resource: Resource, wire: Wire) -> Unit:
+    """Return the unit that puts a resource for the time being."""
+    address = resource.address
+    entry = wire.batch_entry(Covered(address, Verb.TIGHTEN), resource)
+    return Unit(address, Verb.TIGHTEN, resource, address.kind, entry.size + 1, entry.container_size)
+
+
 def payload_resources(changes: Iterable[Change]) -> dict[Address, Resource | None]:
     """Return, for each address, the resource from which a call's payload is built.
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import orjson
 
-from reconciler.calls.call import Covered, Verb
+from reconciler.calls.call import WHOLE, Covered, Verb
 from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.model.address import Address, Kind
@@ -122,7 +122,7 @@ def section_of(address: Address, verb: Verb) -> Section | None:
     if kind is Kind.ITEM:
         if verb is Verb.PATCH:
             return Section.PARTIAL_UPDATE
-        return Section.ADD_OR_UPDATE if verb is Verb.PUT else Section.DELETE
+        return Section.ADD_OR_UPDATE if verb in WHOLE else Section.DELETE
     if kind is Kind.ALIAS:
         return Section.MAPPINGS
     return Section.DELETED if verb is Verb.DELETE else Section.MEMBERS
@@ -157,7 +157,7 @@ class Wire:
         address, verb = covered.address, covered.verb
         if address.kind is not Kind.ITEM:
             return self.single_entry(address, verb, resource)
-        if verb is Verb.PUT:
+        if verb in WHOLE:
             return self._item(_needed(address, resource), documented_id=address.name)
         if verb is Verb.PATCH:
             return self._patch(address.name, covered.fields, _needed(address, resource))
@@ -169,7 +169,7 @@ class Wire:
     def single_entry(self, address: Address, verb: Verb, resource: Resource | None) -> Entry:
         """Return the body of a single call; an item's documentId is in the query, not in the body."""
         if address.kind is Kind.ITEM:
-            return self._item(_needed(address, resource)) if verb is Verb.PUT else Entry(b"")
+            return self._item(_needed(address, resource)) if verb in WHOLE else Entry(b"")
         if address.kind is Kind.ALIAS:
             return Entry(orjson.dumps(self._mapping(address, _needed(address, resource), verb)))
         if verb is Verb.DELETE:
@@ -303,7 +303,7 @@ class Wire:
     def _mapping(self, address: Address, resource: Resource, verb: Verb) -> dict[str, Any]:
         doc: dict[str, Any] = {"identity": _identity_doc(alias_identity(address))}
         # No call deletes an alias: a mapping without entries replaces it (push-api.md 2.3).
-        mappings = orjson.loads(resource.doc).get("mappings", ()) if verb is Verb.PUT else ()
+        mappings = orjson.loads(resource.doc).get("mappings", ()) if verb in WHOLE else ()
         doc["mappings"] = [self._related(text, None) for text in mappings]
         return doc | self._well_knowns(resource)
 

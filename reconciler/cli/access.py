@@ -1,14 +1,16 @@
-"""`reconciler access`: who sees an item, what somebody sees, and why; from manifests or state, never the remote."""
+"""`reconciler access`: who sees an item, what somebody sees, and why; of manifests, of the state or of the remote."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reconciler.cli.options import format_option, project_options
+from reconciler.cli.options import access_out_option, as_of_option, format_option, project_options
 from reconciler.problems import Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,15 +19,16 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DESIRED, RECORDED, REMOTE = "desired", "recorded", "remote"
 _KNOWN = 50  # names that a suggestion is looked for among
 
 
 @click.group("access")
 def command() -> None:
-    """Say who sees what, and why, as the manifests ask for it or as it was accepted.
+    """Say who sees what, and why, as the manifests ask for it, as it was accepted or as the remote has it.
 
     An identity is `user:NAME` of the source's provider, or with `--provider` of another one. What is declared
-    nowhere lets nobody in, and is said.
+    nowhere lets nobody in, and is said. What the remote does not show is said, too.
 
     Example:
 
@@ -40,12 +43,12 @@ def access_options(function: F) -> F:
     of = click.option(
         "--of",
         "side",
-        type=click.Choice(["desired", "recorded"]),
-        default="desired",
+        type=click.Choice([DESIRED, RECORDED, REMOTE]),
+        default=DESIRED,
         show_default=True,
-        help="What the manifests ask for, or what the state records as accepted.",
+        help="What the manifests ask for, what the state records as accepted, or what the remote shows.",
     )
-    return project_options(format_option("text", "json")(of(function)))
+    return project_options(format_option("text", "json")(of(as_of_option(function))))
 
 
 source_option = click.option("--source", metavar="NAME", help="The item's source, where several have its uri.")
@@ -56,7 +59,15 @@ provider_option = click.option("--provider", metavar="NAME", help="The identity'
 @click.argument("uri", metavar="URI")
 @source_option
 @access_options
-def who(uri: str, source: str | None, side: str, output: str, directory: str | None, environment: str | None) -> int:
+def who(
+    uri: str,
+    source: str | None,
+    side: str,
+    output: str,
+    as_of: int | None,
+    directory: str | None,
+    environment: str | None,
+) -> int:
     """Say who sees the item at URI: the users of its source's provider.
 
     Example:
@@ -66,9 +77,15 @@ def who(uri: str, source: str | None, side: str, output: str, directory: str | N
     """
     from reconciler.rendering.access import Viewers, viewers_document, viewers_lines
 
-    with _opened(directory, environment) as session:
-        world = _world(session, side)
-        address = _item(world, uri, source)
+    with _opened(directory, environment, as_of) as session:
+        if side == REMOTE:
+            from reconciler.cli.remoteworld import RemoteWorlds
+
+            with RemoteWorlds(session) as worlds:
+                world, address = worlds.of_item(uri, source)
+        else:
+            world = _world(session, side)
+            address = _item(world, uri, source)
         name = address.split("/", 2)[1]
         declared = session.project.source(name)
         found = Viewers(
@@ -78,7 +95,7 @@ def who(uri: str, source: str | None, side: str, output: str, directory: str | N
             viewers=world.relation.viewers(address, declared.provider if declared else None),
             unresolved=world.relation.unresolved(address),
         )
-    _tell(output, viewers_document(found), viewers_lines(found))
+    _answer(output, viewers_document(found), viewers_lines(found), side, world)
     return 0
 
 
@@ -93,6 +110,7 @@ def what(
     listed: bool,
     side: str,
     output: str,
+    as_of: int | None,
     directory: str | None,
     environment: str | None,
 ) -> int:
@@ -105,9 +123,15 @@ def what(
     """
     from reconciler.rendering.access import Seen, seen_document, seen_lines
 
-    with _opened(directory, environment) as session:
-        world = _world(session, side)
+    with _opened(directory, environment, as_of) as session:
         person = _identity(session, identity, provider)
+        if side == REMOTE:
+            from reconciler.cli.remoteworld import RemoteWorlds
+
+            with RemoteWorlds(session) as worlds:
+                world = worlds.of_person(person)
+        else:
+            world = _world(session, side)
         totals = Counter(address.split("/", 2)[1] for address in world.addresses if address.startswith("item/"))
         found = Seen(
             identity=person,
@@ -115,7 +139,7 @@ def what(
             totals=totals,
             items=sorted(world.relation.seen_by(person)) if listed else None,
         )
-    _tell(output, seen_document(found), seen_lines(found))
+    _answer(output, seen_document(found), seen_lines(found), side, world)
     return 0
 
 
@@ -132,6 +156,7 @@ def why(
     provider: str | None,
     side: str,
     output: str,
+    as_of: int | None,
     directory: str | None,
     environment: str | None,
 ) -> int:
@@ -145,51 +170,119 @@ def why(
     from reconciler.cli.worlds import reason_of
     from reconciler.rendering.access import reason_document, reason_lines
 
-    with _opened(directory, environment) as session:
-        world = _world(session, side)
-        address = _item(world, uri, source)
-        name = address.split("/", 2)[1]
-        person = _identity(session, identity, provider, name)
+    with _opened(directory, environment, as_of) as session:
+        if side == REMOTE:
+            from reconciler.cli.remoteworld import RemoteWorlds
+
+            with RemoteWorlds(session) as worlds:
+                world, address, person = worlds.of_item_and_person(
+                    uri, source, lambda name: _identity(session, identity, provider, name)
+                )
+        else:
+            world = _world(session, side)
+            address = _item(world, uri, source)
+            person = _identity(session, identity, provider, address.split("/", 2)[1])
         found = reason_of(session.project, world, person, address, world.relation.readings)
-    _tell(output, reason_document(found), reason_lines(found))
+    _answer(output, reason_document(found), reason_lines(found), side, world)
     return 0
 
 
-@command.command("diff", short_help="Say who gains and who loses sight of what by the next apply.")
-@format_option("text", "json")
+@command.command("diff", short_help="Say who gains and who loses sight of what by a change.")
+@click.option(
+    "--from",
+    "start",
+    metavar="REVISION",
+    default=RECORDED,
+    help="The git revision to start from; by default what the state records.",
+)
+@click.option(
+    "--to",
+    "end",
+    metavar="REVISION",
+    default=DESIRED,
+    help="The git revision to end with; by default the manifests as they are.",
+)
+@format_option("text", "json", "html")
+@access_out_option
+@as_of_option
 @project_options
-def diff(directory: str | None, environment: str | None, output: str) -> int:
+def diff(
+    start: str,
+    end: str,
+    directory: str | None,
+    environment: str | None,
+    output: str,
+    access_out: Path | None,
+    as_of: int | None,
+) -> int:
     """Say who gains and who loses sight of what, between the state and the manifests, and what it comes from.
 
-    It counts people times items: a line in a group may outweigh a thousand changed bodies.
+    It counts people times items: a line in a group may outweigh a thousand changed bodies. With --from and --to it
+    compares what is committed: a REVISION is a commit, branch or tag of the repository that holds the project;
+    `recorded` and `desired` stand for the state and for the manifests as they are.
 
     Example:
 
     \b
         reconciler access diff --format json
+        reconciler access diff --from main
     """
-    from reconciler.cli.worlds import expose_change, world_of
+    from reconciler.cli.planaccess import exposure_told
+    from reconciler.cli.worlds import comparable, expose_change
     from reconciler.rendering.exposure import exposure_lines
-    from reconciler.rendering.exposuredoc import EXAMPLES, exposure_document
+    from reconciler.rendering.exposuredoc import EXAMPLES
 
-    with _opened(directory, environment) as session:
-        before = world_of(session, "recorded")
-        found = expose_change(before, world_of(session, "desired"), examples=EXAMPLES)
-    document = exposure_document(found, before.relation.names)
-    _tell(output, document, exposure_lines(document))
+    with (
+        _opened(directory, environment, as_of) as session,
+        _side(session, end, None) as (last, last_name),
+        _side(session, start, last) as (first, first_name),
+    ):
+        before, after = comparable(first, last)
+        found = expose_change(before, after, examples=EXAMPLES)
+        document, _ = exposure_told(session.project, found, before.relation, out=access_out)
+    document = {"from": first_name, "to": last_name, **document}
+    if output == "html":
+        from reconciler.cli.output import write
+        from reconciler.rendering.html import render_exposure_html
+
+        write(render_exposure_html(document, before=_told(first_name), after=_told(last_name)))
+        return 0
+    lines: Iterable[str] = exposure_lines(document)
+    if (start, end) != (RECORDED, DESIRED):
+        lines = [f"From {_told(first_name)} to {_told(last_name)}:", *lines]
+    _tell(output, document, lines)
     return 0
 
 
-def _opened(directory: str | None, environment: str | None) -> Session:
+@contextmanager
+def _side(session: Session, name: str, other: World | None) -> Iterator[tuple[World, str]]:
+    """Give one side of a comparison and what it is called; `other` is the other side, if that is known already."""
+    from reconciler.cli.revisions import manifests_at
+    from reconciler.cli.worlds import loaded_world
+
+    if name in (RECORDED, DESIRED):
+        yield _world(session, name), name
+        return
+    with manifests_at(session, name, other.addresses if other else {}) as (revision, project, loaded):
+        yield loaded_world(project, loaded), name if name == revision.commit else f"{name} ({revision.short})"
+
+
+def _told(side: str) -> str:
+    from reconciler.rendering.values import visible
+
+    return {RECORDED: "what was accepted", DESIRED: "what the manifests ask for"}.get(side, visible(side))
+
+
+def _opened(directory: str | None, environment: str | None, as_of: int | None) -> Session:
     from reconciler.cli.session import open_session
 
-    return open_session(directory, environment)
+    return open_session(directory, environment, as_of=as_of)
 
 
 def _world(session: Session, side: str) -> World:
     from reconciler.cli.worlds import world_of
 
-    return world_of(session, "recorded" if side == "recorded" else "desired")
+    return world_of(session, "recorded" if side == RECORDED else "desired")
 
 
 def _item(world: World, uri: str, source: str | None) -> str:
@@ -198,15 +291,9 @@ def _item(world: World, uri: str, source: str | None) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        sources = ", ".join(address.split("/", 2)[1] for address in found)
-        raise UsageError(
-            Problem(
-                "several-items",
-                f'"{uri}" is an item of several sources: {sources}',
-                why="each has permissions of its own.",
-                fix="name one with --source.",
-            )
-        )
+        from reconciler.cli.worlds import several_items
+
+        raise several_items(uri, (address.split("/", 2)[1] for address in found))
     near = [address.split("/", 2)[2] for address in world.addresses if address.startswith("item/")][:_KNOWN]
     raise UsageError(
         Problem(
@@ -236,6 +323,16 @@ def _identity(session: Session, text: str, provider: str | None, source: str | N
     declared = session.project.source(source) if source else None
     chosen = provider or (declared.provider if declared else None) or (names[0] if len(names) == 1 else EMAIL_PROVIDER)
     return str(Identity(kind, chosen, name))
+
+
+def _answer(output: str, document: dict[str, Any], lines: Iterable[str], side: str, world: World) -> None:
+    """Tell an answer, and of the remote what it did not show."""
+    from reconciler.rendering.values import visible
+
+    if side == REMOTE:
+        document = {**document, "incomplete": list(world.incomplete)}
+        lines = [*lines, *(f"incomplete: {visible(what)}" for what in world.incomplete)]
+    _tell(output, document, lines)
 
 
 def _tell(output: str, document: dict[str, Any], lines: Iterable[str]) -> None:

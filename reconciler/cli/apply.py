@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import apply_options, cache_option, format_option, plan_options, project_options
+from reconciler.cli.options import (
+    apply_options,
+    as_of_option,
+    cache_option,
+    format_option,
+    plan_options,
+    project_options,
+    refresh_option,
+)
 
 if TYPE_CHECKING:
     from reconciler.cli.makeplan import Planned
@@ -18,7 +26,9 @@ if TYPE_CHECKING:
 @project_options
 @plan_options
 @apply_options
+@refresh_option
 @format_option("text", "json")
+@as_of_option
 @cache_option
 def command(
     plan_file: Path | None,
@@ -33,7 +43,9 @@ def command(
     no_batch: bool,
     lock_timeout: float,
     parallelism: int,
+    refresh_identities: bool,
     output: str,
+    as_of: int | None,
     no_cache: bool,
 ) -> int:
     """Make the changes: of a saved PLAN, or of a plan made and confirmed now.
@@ -51,16 +63,16 @@ def command(
     from reconciler.planning.wish import Wish
     from reconciler.problems import Problem, UsageError
 
-    if plan_file is not None and (targets or sources or resent or no_batch):
+    if plan_file is not None and (targets or sources or resent or no_batch or as_of is not None):
         raise UsageError(
             Problem(
                 "plan-is-fixed",
-                "--target, --source, --resend and --no-batch have no meaning for a saved plan",
+                "--target, --source, --resend, --no-batch and --as-of have no meaning for a saved plan",
                 why="it is applied exactly as it was reviewed.",
                 fix="give them to `reconciler plan`, or leave them out.",
             )
         )
-    with open_session(directory, environment, use_cache=not no_cache) as session:
+    with open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session:
 
         def make() -> Planned:
             if plan_file is not None:
@@ -75,6 +87,7 @@ def command(
             parallelism=parallelism,
             output=output,
             saved=plan_file is not None,
+            refresh_identities=refresh_identities,
             go_on=None if plan_file is None else partial(go_on_after_saved, plan_file, directory, environment),
         )
         return apply_planned(session, make, terms)

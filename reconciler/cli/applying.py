@@ -8,8 +8,8 @@ import queue
 import sys
 import time
 import uuid
-from collections.abc import Callable, Collection, Generator
-from contextlib import closing, nullcontext, redirect_stdout, suppress
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,6 +21,7 @@ import click
 from reconciler import __version__
 from reconciler.applying.apply import Clock, Run, Teller, check_base, run_calls
 from reconciler.applying.events import Event, Paused, RunFinished
+from reconciler.applying.refreshing import Refresher
 from reconciler.bodies import BodyStore, ProjectBodies
 from reconciler.calls.call import STREAMS, SourceStatus
 from reconciler.cli.bodycheck import check_bodies
@@ -29,7 +30,9 @@ from reconciler.cli.fieldcheck import announce_missing_fields, make_fields
 from reconciler.cli.identify import iso, lock_info, this_command
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.options import is_interactive
+from reconciler.cli.planexpiry import refuse_lapsed
 from reconciler.cli.planning import refuse_hazards
+from reconciler.cli.refreshing import announcement, refresh_alone, refresher, to_refresh, unrefreshed
 from reconciler.cli.session import Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
 from reconciler.planning.plan import Plan
@@ -65,7 +68,8 @@ class Terms:
 
     `output` is the form of the closing report on stdout (`json`), or `text` for the plan there and
     no report. `saved` says that the plan was reviewed as it is, so it is never made anew. `go_on` gives the
-    command that goes on after a stop of a plan; without it, the same one does.
+    command that goes on after a stop of a plan; without it, the same one does. `refresh_identities` asks for
+    the refresh of every provider whose identities change, or changed unseen.
     """
 
     approval: Approval
@@ -75,6 +79,7 @@ class Terms:
     output: str = "text"
     saved: bool = False
     go_on: Callable[[Plan], str] | None = None
+    refresh_identities: bool = False
 
 
 def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -> int:
@@ -98,31 +103,36 @@ def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) 
     errors = errors_in(planned.plan.problems)
     # What stops it is told once, as the error that it is.
     told = replace(planned.plan, problems=tuple(entry for entry in planned.plan.problems if entry not in errors))
-    _show(replace(planned, plan=told), session, terms)
+    waiting = unrefreshed(session) if terms.refresh_identities else ()
+    _show(replace(planned, plan=told), session, terms, waiting)
     if errors:
         raise ManifestError(*errors)
     if not planned.plan.changes:
         _close_left_open(session)
-        _report_nothing(planned, terms)
+        _run_nothing(session, planned, terms, waiting)
         return DONE
     refuse_hazards(planned.plan)
+    refuse_lapsed(planned.plan, time.time())
     _check_quotas(session, planned, terms.allowed)
     _check_base(session, planned.plan, terms.lock_timeout)
     fields = announce_missing_fields(session, planned.plan)
     _approve(terms.approval)
+    refuse_lapsed(planned.plan, time.time())  # somebody may have thought about it for a day
     check_bodies(session, planned, made_at)
     make_fields(session, fields)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
-    return _run(session, planned, terms)
+    return _run(session, planned, terms, waiting)
 
 
-def _show(planned: Planned, session: Session, terms: Terms) -> None:
-    """Show the plan where it is not in the way of the report."""
-    from reconciler.cli.output import show_plan
+def _show(planned: Planned, session: Session, terms: Terms, waiting: Collection[str]) -> None:
+    """Show the plan, and what is asked for beside it, where it is not in the way of the report."""
+    from reconciler.cli.output import show_plan, write
 
     with redirect_stdout(sys.stderr) if terms.output == "json" else nullcontext():
         show_plan(planned, session, output="text", detail=terms.approval.detail)
+        if terms.refresh_identities:
+            write("".join(f"{line}\n" for line in announcement(session, to_refresh(planned.compiled, waiting))))
 
 
 def _check_base(session: Session, plan: Plan, lock_timeout: float) -> None:
@@ -169,7 +179,7 @@ def _approve(approval: Approval) -> None:
 # -- the run ---------------------------------------------------------------------------------------
 
 
-def _run(session: Session, planned: Planned, terms: Terms) -> int:
+def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, ...]) -> int:
     from reconciler.cli.remote import connect
     from reconciler.pushapi.client import PushClient
     from reconciler.rendering.report import Recorder
@@ -195,6 +205,7 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             sleep=stop.sleep,
         ) as client,
         _status_client(remote, partial(_sleep_unless_stopped, stop)) as status_client,
+        _refresher(session, remote, stop, terms) as refresh,
         stop.on_signals(),
     ):
         # Nothing may have moved between the plan and the lock.
@@ -209,9 +220,11 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             new_lineage=lambda: str(uuid.uuid4()),
             above=_highest_ordering_id(session.store, planned),
             statuses=planned.compiled.statuses,
+            tightened=planned.compiled.tightened,
             left_open=_left_open(session.store),
+            unrefreshed=waiting,
         )
-        recorder = Recorder(plan, run.info.id)
+        recorder = Recorder(plan, run.info.id, _schedules(session))
         events = run_calls(
             run,
             writer=writer,
@@ -219,11 +232,13 @@ def _run(session: Session, planned: Planned, terms: Terms) -> int:
             clock=_CLOCK,
             stop=stop.asked,
             tell=_teller(status_client),
+            refresh=refresh,
             remote_time=lambda: _milliseconds(status_client.remote_time()),
             parallelism=terms.parallelism,
             pauses=pauses,
         )
-        finished = _follow(events, recorder, terms.go_on(plan) if terms.go_on else this_command())
+        go_on = terms.go_on(plan) if terms.go_on else this_command()
+        finished = _follow(events, recorder, go_on, _schedules(session))
         done = finished.done == len(planned.compiled.calls)
         if done:
             _tidy(session, plan, store, bodies)
@@ -274,7 +289,9 @@ def _kept(session: Session) -> set[str]:
     return kept
 
 
-def _follow(events: Generator[Event, None, None], recorder: Recorder, go_on: str) -> RunFinished:
+def _follow(
+    events: Generator[Event, None, None], recorder: Recorder, go_on: str, schedules: Mapping[str, int]
+) -> RunFinished:
     """Show the events of a run as they come and return the last one."""
     from reconciler.rendering.progress import BarReporter, LineReporter, render_report
 
@@ -294,15 +311,35 @@ def _follow(events: Generator[Event, None, None], recorder: Recorder, go_on: str
                 events.throw(error)
             raise
     assert finished is not None
-    click.echo(render_report(finished, go_on=go_on), err=True, nl=False)
+    click.echo(render_report(finished, go_on=go_on, refresh_every=schedules), err=True, nl=False)
     return finished
 
 
-def _report_nothing(planned: Planned, terms: Terms) -> None:
-    if terms.output == "json":
-        from reconciler.rendering.report import Recorder
+def _run_nothing(session: Session, planned: Planned, terms: Terms, waiting: Collection[str]) -> None:
+    """Report that no call is to be made, after having refreshed what waits for it."""
+    from reconciler.rendering.progress import LineReporter, render_report
+    from reconciler.rendering.report import Recorder
 
-        _write(Recorder(planned.plan, None))
+    recorder = Recorder(planned.plan, None, _schedules(session))
+    if waiting:
+        from reconciler.cli.remote import connect
+
+        _approve(terms.approval)
+        with connect(session) as remote, LineReporter(sys.stderr) as reporter:
+
+            def handle(event: Event) -> None:
+                reporter.handle(event)
+                recorder.handle(event)
+
+            finished = refresh_alone(session, remote, waiting, handle)
+        recorder.handle(finished)
+        click.echo(render_report(finished, refresh_every=_schedules(session)), err=True, nl=False)
+    if terms.output == "json":
+        _write(recorder)
+
+
+def _schedules(session: Session) -> dict[str, int]:
+    return {entry.name: entry.refresh_every for entry in session.project.providers if entry.refresh_every}
 
 
 def _write(recorder: Recorder) -> None:
@@ -338,6 +375,12 @@ def _sleep_unless_stopped(stop: Stop, seconds: float) -> None:
         time.sleep(seconds)
     else:
         stop.sleep(seconds)
+
+
+def _refresher(session: Session, remote: Remote, stop: Stop, terms: Terms) -> AbstractContextManager[Refresher | None]:
+    if not terms.refresh_identities:
+        return nullcontext()
+    return refresher(session, remote, partial(_sleep_unless_stopped, stop))
 
 
 def _teller(client: PushClient) -> Teller:

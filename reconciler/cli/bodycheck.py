@@ -70,7 +70,13 @@ def _bodies_from_manifests(session: Session, wanted: Collection[str]) -> Iterato
     from reconciler.manifest.load import load_manifests
 
     loaded = load_manifests(
-        session.project, session.folder, session.project_file, recorded={}, cache=session.cache, keep_bodies=True
+        session.project,
+        session.folder,
+        session.project_file,
+        recorded={},
+        cache=session.cache,
+        keep_bodies=True,
+        as_of=session.as_of,
     )
     for entry in loaded.entries(loaded.desired.fingerprints).values():
         if entry.body_sha256 in wanted and entry.body is not None:

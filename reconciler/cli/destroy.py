@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.options import allow_option, apply_options, format_option, project_options
+from reconciler.cli.options import allow_option, apply_options, format_option, project_options, refresh_option
 
 
 @click.command("destroy")
 @project_options
 @allow_option
 @apply_options
+@refresh_option
 @format_option("text", "json")
 def command(
     directory: str | None,
@@ -21,6 +22,7 @@ def command(
     no_batch: bool,
     lock_timeout: float,
     parallelism: int,
+    refresh_identities: bool,
     output: str,
 ) -> int:
     """Delete everything that the state records.
@@ -41,6 +43,7 @@ def command(
             lock_timeout=lock_timeout,
             parallelism=parallelism,
             output=output,
+            refresh_identities=refresh_identities,
         )
         return apply_planned(
             session, lambda: make_destroy_plan(session, wish, batching="never" if no_batch else "auto"), terms

@@ -36,6 +36,7 @@ class Conduct:
     paused: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     fields: Literal["permissive", "strict"] = "permissive"
+    refresh_every: float | None = None
 
 
 def conduct_options(function: F) -> F:
@@ -109,6 +110,13 @@ _OPTIONS = (
         help="Which metadata its index keeps: all whose key could name a field, or what existing fields and mappings "
         "take.",
     ),
+    click.option(
+        "--refresh-every",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Let its security cache follow what was pushed only when it is refreshed: so often by itself, and when "
+        "it is asked to (default: it follows at once).",
+    ),
     click.option("--paused", metavar="ORG", multiple=True, help="An organization that is paused (repeatable)."),
     click.option(
         "--doubt",
@@ -142,7 +150,8 @@ def applied(conduct: Conduct, options: EmulatorOptions) -> EmulatorOptions:
         limits=_limits(conduct),
         keys={**options.keys, **_keys(conduct.keys, options, os.environ)},
         paused=options.paused | frozenset(conduct.paused),
-        doubts=_doubts(conduct.doubts, options.doubts),
+        doubts=_doubts(conduct.doubts, _of_cache(conduct, options.doubts)),
+        refresh_every=conduct.refresh_every or 0.0,
         fields=conduct.fields,
     )
 
@@ -180,6 +189,11 @@ def _limits(conduct: Conduct) -> Limits:
         identities_per_day=conduct.identities_per_day,
         items=conduct.item_quota,
     )
+
+
+def _of_cache(conduct: Conduct, doubts: Doubts) -> Doubts:
+    """Return the doubts for a cache that is refreshed now and then; an answer that was given in words stays."""
+    return doubts if conduct.refresh_every is None else replace(doubts, cache_view="on refresh")
 
 
 def _doubts(texts: Sequence[str], doubts: Doubts) -> Doubts:

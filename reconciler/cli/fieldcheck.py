@@ -65,7 +65,14 @@ def _load(session: Session) -> Loaded:
     """Return the manifests behind a plan that was known: the cache has them too."""
     from reconciler.manifest.load import load_manifests
 
-    return load_manifests(session.project, session.folder, session.project_file, recorded=None, cache=session.cache)
+    return load_manifests(
+        session.project,
+        session.folder,
+        session.project_file,
+        recorded=None,
+        cache=session.cache,
+        as_of=session.as_of,
+    )
 
 
 def _read(session: Session, sources: Iterable[str]) -> Fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from reconciler.problems import Problem, UsageError
@@ -19,8 +20,10 @@ def read_plan_file(path: Path) -> bytes:
         ) from None
 
 
-def write_whole(path: Path, data: bytes, what: str) -> None:
+def write_whole(path: Path, data: bytes | Iterable[bytes], what: str, *, option: str = "--out") -> None:
     """Write a file whole or not at all, readable by its owner alone: plans and states name people.
+
+    What is large comes in pieces. `option` is the one that named the file.
 
     Raises UsageError when it cannot be written.
     """
@@ -28,7 +31,7 @@ def write_whole(path: Path, data: bytes, what: str) -> None:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                file.writelines((data,) if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)
@@ -40,7 +43,7 @@ def write_whole(path: Path, data: bytes, what: str) -> None:
             Problem(
                 "cannot-write",
                 f'the {what} cannot be written to "{path}": {_reason(error)}',
-                fix="choose another file for --out.",
+                fix=f"choose another file for {option}.",
             )
         ) from None
 

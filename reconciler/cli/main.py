@@ -28,6 +28,7 @@ COMMANDS = {
     "plan": "Show what would change, without credentials or network.",
     "apply": "Make the changes: of a saved PLAN, or of a plan made and confirmed now.",
     "destroy": "Delete everything that the state records; an apply of nothing.",
+    "rollback": "Plan to give back who saw what before a run.",
     "verify": "Ask the remote whether it took what was accepted.",
     "show": "Show a saved plan.",
     "access": "Say who sees what, and why.",

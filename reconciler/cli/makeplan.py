@@ -8,25 +8,31 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.planaccess import with_access
+from reconciler.cli.planaccess import access_edits, access_world, ordered_safely, with_access
+from reconciler.cli.planexpiry import with_expiring
+from reconciler.cli.plantests import with_tests
 from reconciler.cli.session import Session, check_target
 from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
+from reconciler.model.address import Address
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
-from reconciler.problems import ManifestError, StateError, errors_in
+from reconciler.problems import ManifestError, Problem, StateError, errors_in
 from reconciler.state.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from reconciler.calls.call import Compiled
+    from reconciler.calls.call import Compiled, Wave
     from reconciler.calls.compile import Batching
+    from reconciler.cli.worlds import World
     from reconciler.manifest.load import Loaded
     from reconciler.planning.hazards import Limits
+    from reconciler.planning.make import Side
     from reconciler.planning.wish import Wish
 
 # A plan of more changes than this is not kept for next time.
@@ -69,25 +75,28 @@ def make_project_plan(
     keep_bodies: bool = False,
     digest: bool = False,
     batching: Batching = "auto",
+    access_out: Path | None = None,
 ) -> Planned:
     """Read manifests and state and return the plan between them.
 
-    Raises ManifestError with all problems when any is an error, StateError for an unusable state or
-    one of another target.
+    `access_out` is a file for all who gain and lose sight of something. Raises ManifestError with all problems when
+    any is an error, StateError for an unusable state or one of another target.
     """
     from reconciler.planning.selection import check_sources
 
     check_sources((*wish.sources, *wish.resent), [source.name for source in session.project.sources])
     with session.store.reading():
         seen = _glance(session.store)
-        surveyed = survey(session.project, session.folder, session.project_file, session.cache)
+        surveyed = survey(session.project, session.folder, session.project_file, session.cache, as_of=session.as_of)
         key = _plan_key(surveyed.key, seen, wish, batching, digest=digest)
         known = _known_plan(session, key)
         # Whoever needs the bodies is about to act on the plan; only a plan of nothing holds none.
-        if known is not None and not (keep_bodies and known.plan.changes):
+        if known is not None and not (keep_bodies and known.plan.changes) and access_out is None:
             return known
         recorded = _read_state(session, seen)
-    planned, manifests_key, seen = _fresh_plan(session, wish, surveyed, recorded, keep_bodies, digest, batching)
+    planned, manifests_key, seen = _fresh_plan(
+        session, wish, surveyed, recorded, keep_bodies, digest, batching, access_out
+    )
     if not (keep_bodies and planned.plan.changes):
         _remember_plan(session, _plan_key(manifests_key, seen, wish, batching, digest=digest), planned)
     return planned
@@ -101,10 +110,14 @@ def _fresh_plan(
     keep_bodies: bool,
     digest: bool,
     batching: Batching,
+    access_out: Path | None,
 ) -> tuple[Planned, bytes | None, _Glance]:
     """Return the plan made from files and state, the key of what the files said, and what was seen of the state."""
     from reconciler.manifest.load import load_surveyed
+    from reconciler.manifest.spelling import Spelling
+    from reconciler.planning.expiring import lapsed_of, only_lapses
     from reconciler.planning.make import Side, make_plan
+    from reconciler.planning.respelled import respelled_deletions
 
     loaded = load_surveyed(surveyed, recorded=recorded.fingerprints, cache=session.cache, keep_bodies=keep_bodies)
     if errors_in(loaded.problems):
@@ -114,12 +127,15 @@ def _fresh_plan(
         if session.store.base() != recorded.glance.base:
             recorded = _read_state(session, _glance(session.store))
         check_target(session, recorded.glance.target)
+        lapsed = lapsed_of((ending.grant for _, ending in loaded.endings()), loaded.as_of)
+        desired = Side(loaded.desired.fingerprints, loaded.resources)
+        known = Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses))
         plan = make_plan(
             environment=session.project.environment.name,
             target=session.target,
             base=recorded.glance.base,
-            desired=Side(loaded.desired.fingerprints, loaded.resources),
-            recorded=Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses)),
+            desired=desired,
+            recorded=known,
             unsettled=recorded.glance.unsettled,
             moved=loaded.desired.moved,
             limits=_limits(session.project),
@@ -127,10 +143,19 @@ def _fresh_plan(
             problems=loaded.problems,
             bodies=lambda addresses: _bodies(loaded, addresses),
             manifest_digest=loaded.desired.digest() if digest else "",
+            lapsed=lapsed,
         )
-        plan = with_access(session, plan, recorded.fingerprints)
-    everything = chain(loaded.desired.fingerprints, recorded.fingerprints)
-    return _compiled(session, plan, wish, batching, everything, loaded), loaded.key, recorded.glance
+        respelled = respelled_deletions(plan.changes, loaded.desired.fingerprints, Spelling.of(session.project).key)
+        plan = replace(plan, problems=(*plan.problems, *respelled))
+        plan = with_expiring(plan, loaded, desired, known, within=wish.expiring_within)
+        plan = with_tests(session, plan, loaded)
+        everything = chain(loaded.desired.fingerprints, recorded.fingerprints)
+        world = access_world(session, plan, recorded.fingerprints)
+        compiled = _compiled(session, plan, wish, batching, everything, world)
+        # What nobody sees any more because its last grant ended was meant so when that was granted.
+        allowed = (*wish.allowed, *(("item-unseen",) if only_lapses(plan.changes, lapsed) else ()))
+        plan = with_access(session, _with_hazards(plan, compiled, wish), world, allowed, out=access_out)
+    return Planned(plan, compiled, loaded), loaded.key, recorded.glance
 
 
 def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batching, *, digest: bool) -> bytes | None:
@@ -139,7 +164,7 @@ def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batc
         return None
     asked = (
         *(sorted(words) for words in (wish.allowed, wish.targets, wish.sources, wish.resent)),
-        *(wish.removal, batching, digest),
+        *(wish.removal, batching, digest, wish.expiring_within),
     )
     return hashlib.sha256(manifests + repr((asked, seen.base, sorted(seen.unsettled), seen.target)).encode()).digest()
 
@@ -188,8 +213,110 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
             wish=wish,
             bodies=lambda _addresses: (),
         )
-        plan = with_access(session, plan, recorded.fingerprints)
-    return _compiled(session, plan, wish, batching, recorded.fingerprints, None)
+        world = access_world(session, plan, recorded.fingerprints)
+        compiled = _compiled(session, plan, wish, batching, recorded.fingerprints, world)
+        plan = with_access(session, _with_hazards(plan, compiled, wish), world, wish.allowed)
+    return Planned(plan, compiled, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is to become of some of what is recorded, the rest of which stays as it is.
+
+    `after` has None for what goes. `unsettled` are addresses that are in doubt and to be settled as well, `bodies`
+    says where the content of the items at given addresses comes from, `rollback` is for the plan to carry. With
+    `only_narrowing`, what takes sight of something away from nobody is left out, but for what the rest names.
+    """
+
+    after: Mapping[Address, Resource | None]
+    unsettled: frozenset[str]
+    bodies: Callable[[Iterable[str]], Iterable[BodyRef]]
+    problems: Callable[[Collection[str]], Iterable[Problem]]
+    rollback: tuple[str, ...]
+    only_narrowing: bool = False
+
+
+def make_turned_plan(
+    session: Session, wish: Wish, turn_of: Callable[[Mapping[str, bytes]], Turn], *, batching: Batching = "auto"
+) -> Planned:
+    """Return the plan of taking what is recorded to what a turn says; what narrows is settled before what widens.
+
+    `turn_of` is given the recorded fingerprints, at the moment that the plan is made of. The turn's `problems` are
+    asked of the addresses that change.
+    """
+    from reconciler.planning.inverse import with_needed
+    from reconciler.planning.make import Side, make_plan
+
+    with session.store.reading():
+        recorded = _read_state(session, _glance(session.store))
+        check_target(session, recorded.glance.target)
+        known = Side(recorded.fingerprints, lambda addresses: recorded_resources(session.store, addresses))
+        turn = turn_of(recorded.fingerprints)
+
+        def planned(after: Mapping[Address, Resource | None]) -> Plan:
+            return make_plan(
+                environment=session.project.environment.name,
+                target=session.target,
+                base=recorded.glance.base,
+                desired=_turned(known, after),
+                recorded=known,
+                unsettled=turn.unsettled,
+                moved={},
+                limits=_limits(session.project),
+                wish=wish,
+                bodies=lambda _addresses: (),
+            )
+
+        plan = planned(turn.after)
+        first = _first(session, plan, recorded.fingerprints)
+        if turn.only_narrowing:
+            chosen = with_needed(first, turn.after, recorded.fingerprints.keys())
+            plan = planned({address: resource for address, resource in turn.after.items() if address in chosen})
+        needed = [change.address for change in plan.changes if change.after is not None]
+        problems = turn.problems([change.address for change in plan.changes])
+        plan = replace(
+            plan,
+            bodies=tuple(sorted(turn.bodies(needed), key=lambda body: (body.sha256, body.path or ""))),
+            problems=(*plan.problems, *problems),
+            rollback=turn.rollback,
+        )
+        world = access_world(session, plan, recorded.fingerprints)
+        compiled = _compiled(session, plan, wish, batching, recorded.fingerprints, world, first=first)
+        plan = with_access(session, _with_hazards(plan, compiled, wish), world, wish.allowed)
+    return Planned(plan, compiled, None)
+
+
+def _first(session: Session, plan: Plan, recorded: Mapping[str, bytes]) -> frozenset[str]:
+    """Return the addresses of what narrows, and of what an earlier call may have widened without our knowing."""
+    from reconciler.planning.diff import UNCONFIRMED
+
+    doubtful = frozenset(str(change.address) for change in plan.changes if change.reason == UNCONFIRMED)
+    world = access_world(session, plan, recorded)
+    if world is None:
+        return doubtful
+    from reconciler.permissions.exposure import expose
+    from reconciler.permissions.narrowing import narrowing
+
+    return doubtful | narrowing(expose(world.relation, access_edits(plan, world)))
+
+
+def _turned(recorded: Side, after: Mapping[Address, Resource | None]) -> Side:
+    from reconciler.planning.make import Side
+
+    fingerprints = dict(recorded.fingerprints)
+    for address, resource in after.items():
+        if resource is None:
+            fingerprints.pop(address, None)
+        else:
+            fingerprints[address] = resource.fingerprint
+
+    def resources(addresses: Iterable[str]) -> Mapping[str, Resource]:
+        wanted = list(addresses)
+        found = dict(recorded.resources(address for address in wanted if Address(address) not in after))
+        found.update({str(at): resource for at in wanted if (resource := after.get(Address(at))) is not None})
+        return found
+
+    return Side(fingerprints, resources)
 
 
 def _glance(store: SqliteStore) -> _Glance:
@@ -222,30 +349,59 @@ def _limits(project: Project) -> Limits:
 
 
 def _compiled(
-    session: Session, plan: Plan, wish: Wish, batching: Batching, addresses: Iterable[str], loaded: Loaded | None
-) -> Planned:
-    """Return the plan with its calls; `addresses` are all that are desired or recorded."""
-    from reconciler.calls.call import Compiled
+    session: Session,
+    plan: Plan,
+    wish: Wish,
+    batching: Batching,
+    addresses: Iterable[str],
+    world: World | None,
+    *,
+    first: frozenset[str] = frozenset(),
+) -> Compiled:
+    """Return the calls of a plan; `addresses` are all that are desired or recorded, `world` what is recorded.
+
+    What is in `first` is settled before all else, unless that would show somebody something for a moment.
+    """
+    from reconciler.calls.call import Compiled, Wave
 
     if not plan.changes:
-        return Planned(plan, Compiled(), loaded)
+        return Compiled()
     from reconciler.calls.compile import compile_calls
-    from reconciler.calls.quotas import quota_hazards
+    from reconciler.calls.effective import effects_of
     from reconciler.cli.remote import quota_allowance
 
     def standing() -> Iterator[str]:
         changing = {str(change.address) for change in plan.changes}
         return (address for address in addresses if address not in changing)
 
-    compiled = compile_calls(
-        plan.changes,
-        session.wire_context(),
-        batching=batching,
-        body_paths={body.sha256: body.path for body in plan.bodies if body.path},
-        standing=standing,
-        narrowed=bool(plan.selection),
-        resent=wish.resent,
+    rest = frozenset(str(change.address) for change in plan.changes) - first
+    usual = (Wave(first), Wave(rest)) if first and rest else ()
+
+    def compiled_in(waves: Sequence[Wave]) -> Compiled:
+        return compile_calls(
+            plan.changes,
+            session.wire_context(),
+            batching=batching,
+            body_paths={body.sha256: body.path for body in plan.bodies if body.path},
+            standing=standing,
+            narrowed=bool(plan.selection or plan.rollback),
+            resent=wish.resent,
+            waves=waves or usual,
+        )
+
+    compiled = ordered_safely(session.project, plan, world, compiled_in)
+    schedules = {entry.name: entry.refresh_every for entry in session.project.providers if entry.refresh_every}
+    return replace(compiled, allowed=quota_allowance(session.project), effects=effects_of(compiled.calls, schedules))
+
+
+def _with_hazards(plan: Plan, compiled: Compiled, wish: Wish) -> Plan:
+    """Return the plan with what is risky about its calls."""
+    from reconciler.calls.hazards import transient_hazards
+    from reconciler.calls.quotas import quota_hazards
+
+    hazards = (
+        *plan.hazards,
+        *quota_hazards(compiled.estimate(), allow=wish.allowed),
+        *transient_hazards(compiled.order, allow=wish.allowed),
     )
-    compiled = replace(compiled, allowed=quota_allowance(session.project))
-    hazards = (*plan.hazards, *quota_hazards(compiled.estimate(), allow=wish.allowed))
-    return Planned(replace(plan, hazards=hazards), compiled, loaded)
+    return replace(plan, hazards=hazards)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What `--allow` may name: the hazards of `planning.hazards`, and starting what the quotas do not let finish.
-HAZARDS = ("emptied", "emptied-group", "mass-delete", "mass-update", "over-quota", "too-many-changes")
+# What `--allow` may name: the hazards of `planning.hazards` and `planning.accesshazards`, and starting what the
+# quotas do not let finish.
+HAZARDS = (
+    *("deny-removed", "emptied", "emptied-group", "item-public", "item-unseen", "mass-delete", "mass-update"),
+    *("mass-widening", "over-quota", "too-many-changes", "transient-exposure", "widened-access"),
+)
 
 PARALLELISM = 4
 
@@ -128,6 +133,51 @@ def apply_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+refresh_option = click.option(
+    "--refresh-identities",
+    is_flag=True,
+    help="Then have the security cache of each provider refreshed whose identities change, so that they take effect "
+    "at once and not at its next refresh.",
+)
+
+access_out_option = click.option(
+    "--access-out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write everybody who gains or loses sight of something, and all of what, as JSON Lines.",
+)
+
+
+def as_of_option(function: F) -> F:
+    """Add --as-of, an instant in seconds since 1970 (None: now)."""
+    return click.option(
+        "--as-of",
+        metavar="INSTANT",
+        callback=_instant,
+        help="Read grants that end (`expires`) as of this date (00:00 UTC), or time with its zone; default: now.",
+    )(function)
+
+
+def _instant(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+    from reconciler.model.instant import NotAnInstant, parse_instant
+
+    if text is None:
+        return None
+    try:
+        return parse_instant(text)
+    except NotAnInstant as error:
+        from reconciler.problems import Problem, UsageError
+
+        raise UsageError(
+            Problem(
+                "bad-as-of",
+                f'--as-of is "{text}", which {error}',
+                why="what is granted and what is over must be plain.",
+                fix="write a date, such as 2027-01-31, or a date and time with its zone: 2027-01-31T18:00:00+01:00.",
+            )
+        ) from None
 
 
 cache_option = click.option("--no-cache", is_flag=True, help="Read every manifest anew and keep nothing.")

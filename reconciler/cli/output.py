@@ -49,6 +49,10 @@ def show_plan(planned: Planned, session: Session, *, output: str, detail: str, b
         from reconciler.rendering.markdown import render_markdown
 
         write(render_markdown(made))
+    elif output == "html":
+        from reconciler.rendering.html import render_html
+
+        write(render_html(made))
     else:
         from reconciler.rendering.text import render_plan
 

@@ -6,13 +6,21 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import cache_option, format_option, plan_options, project_options
+from reconciler.cli.options import (
+    access_out_option,
+    as_of_option,
+    cache_option,
+    format_option,
+    plan_options,
+    project_options,
+)
+from reconciler.planning.wish import EXPIRING_WITHIN, Wish
 
 
 @click.command("plan")
 @project_options
 @plan_options
-@format_option("text", "json", "markdown")
+@format_option("text", "json", "markdown", "html")
 @click.option(
     "--detail",
     type=click.Choice(["none", "names", "fields", "full"]),
@@ -29,7 +37,17 @@ from reconciler.cli.options import cache_option, format_option, plan_options, pr
 )
 @click.option("--no-batch", is_flag=True, help="Plan one call per change, as the documentation shows them.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the plan.")
+@access_out_option
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
+@as_of_option
+@click.option(
+    "--expiring-within",
+    type=click.IntRange(min=0, max=36_500),
+    default=EXPIRING_WITHIN,
+    show_default=True,
+    metavar="DAYS",
+    help="List the grants that end (`expires`) within so many days.",
+)
 @cache_option
 def command(
     directory: str | None,
@@ -44,27 +62,31 @@ def command(
     check_fields: bool,
     no_batch: bool,
     out: Path | None,
+    access_out: Path | None,
     exit_code: bool,
+    as_of: int | None,
+    expiring_within: int,
     no_cache: bool,
 ) -> int:
     """Show what would change, without credentials or network (but see --check-fields).
 
-    The same manifests and the same state give the same bytes, wherever and whenever.
+    The same manifests and the same state give the same bytes, wherever and whenever; where grants end, as of
+    the same instant.
     """
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import plan_or_report, save_plan
     from reconciler.cli.session import open_session
-    from reconciler.planning.wish import Wish
     from reconciler.problems import errors_in
 
-    wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
-    with open_session(directory, environment, use_cache=not no_cache) as session:
+    wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent, expiring_within=expiring_within)
+    with open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session:
         planned = plan_or_report(
             session,
             wish,
             output=output,
             keep_bodies=out is not None or body_diff,
             batching="never" if no_batch else "auto",
+            access_out=access_out,
         )
         if check_fields:
             from reconciler.cli.fieldcheck import with_field_problems

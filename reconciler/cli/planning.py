@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def plan_or_report(
-    session: Session, wish: Wish, *, output: str = "text", keep_bodies: bool = False, batching: Batching = "auto"
+    session: Session,
+    wish: Wish,
+    *,
+    output: str = "text",
+    keep_bodies: bool = False,
+    batching: Batching = "auto",
+    access_out: Path | None = None,
 ) -> Planned:
     """Return the plan of the project; what is wrong with the manifests is told as `validate` would.
 
@@ -26,7 +32,12 @@ def plan_or_report(
     """
     try:
         planned = make_project_plan(
-            session, wish, keep_bodies=keep_bodies, digest=keep_bodies or output == "json", batching=batching
+            session,
+            wish,
+            keep_bodies=keep_bodies,
+            digest=keep_bodies or output == "json",
+            batching=batching,
+            access_out=access_out,
         )
     except ManifestError as error:
         error.folder = str(session.folder.root)

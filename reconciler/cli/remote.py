@@ -168,5 +168,5 @@ def emulator_options(project: Project) -> EmulatorOptions:
             SourceOptions(source.id, _VISIBILITY[source.visibility], ids.get(source.provider or ""), source.kind)
             for source in project.sources
         ),
-        providers=tuple((provider.id, provider.cascades_to) for provider in project.providers),
+        providers=tuple((provider.id, provider.cascades_to, provider.case_sensitive) for provider in project.providers),
     )

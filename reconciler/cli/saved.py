@@ -8,25 +8,16 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from reconciler.calls.call import OLDER_THAN, Call, CallKind, Compiled, Verb
+from reconciler.calls.call import IDENTITY_CALLS, OLDER_THAN, Call, CallKind, Compiled, Verb
 from reconciler.calls.context import WireContext
 from reconciler.calls.wire import Wire
 from reconciler.cli.files import read_plan_file
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.session import Session
-from reconciler.planning.plan import Plan
+from reconciler.planning.plan import Hazard, Plan
 from reconciler.planning.wish import SOURCE_WORD
 from reconciler.problems import Problem, StateError
 
-_OF_IDENTITIES = frozenset(
-    {
-        CallKind.IDENTITY_PUT,
-        CallKind.IDENTITY_DELETE,
-        CallKind.MAPPING_PUT,
-        CallKind.IDENTITY_BATCH,
-        CallKind.IDENTITY_OLDER_THAN,
-    }
-)
 _REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
 
 
@@ -51,12 +42,14 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
         raise _altered(f'the plan would settle "{min(unknown)}", of which no change speaks', path)
     _check_calls(saved.compiled, session.wire_context(), path)
     hazards = tuple(
-        replace(
-            hazard, allowed=hazard.allowed or hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
-        )
+        replace(hazard, allowed=hazard.allowed or (hazard.liftable and _names(allowed, hazard)))
         for hazard in plan.hazards
     )
     return Planned(replace(plan, hazards=hazards), saved.compiled, None, saved.digest)
+
+
+def _names(allowed: Collection[str], hazard: Hazard) -> bool:
+    return hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
 
 
 def _check_calls(compiled: Compiled, context: WireContext, path: Path) -> None:
@@ -66,7 +59,7 @@ def _check_calls(compiled: Compiled, context: WireContext, path: Path) -> None:
     """
     wire = Wire(context)
     for call in compiled.calls:
-        identities = call.kind in _OF_IDENTITIES
+        identities = call.kind in IDENTITY_CALLS
         place = wire.provider_path(call.scope) if identities else wire.source_path(call.scope)
         within = call.path.startswith(f"{place}/") and all(
             covered.address.scope == call.scope for covered in call.covers
@@ -105,9 +98,12 @@ def go_on_after_saved(path: Path, directory: str | None, environment: str | None
     """Return the command that goes on where the apply of a saved plan stopped.
 
     The state has moved since that plan was made, so it takes a new one, of what is left: narrowed as
-    that one was.
+    that one was. A plan that undoes something takes a new one that undoes the rest of it: one of the manifests would
+    do it again.
     """
     place = [*(("-C", directory) if directory else ()), *(("-e", environment) if environment else ())]
+    if plan.rollback:
+        return shlex.join(["reconciler", *place, "rollback", *plan.rollback, "--out", str(path)])
     chosen = chain.from_iterable(
         ("--source", word.removeprefix(SOURCE_WORD)) if word.startswith(SOURCE_WORD) else ("--target", word)
         for word in plan.selection

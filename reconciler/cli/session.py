@@ -6,6 +6,7 @@ This is where the pure parts are wired to files; it prints nothing. Plans are ma
 from __future__ import annotations
 
 import shlex
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,19 +25,20 @@ if TYPE_CHECKING:
     from reconciler.calls.context import WireContext
 
 # What a cached reading depends on beside the texts; raise it when reading comes to mean something else.
-CACHE_EDITION = f"{__version__}/5"
+CACHE_EDITION = f"{__version__}/7"
 WORK_FOLDER = ".reconciler"
 
 
 @dataclass(slots=True)
 class Session:
-    """An opened project with its state. Close it."""
+    """An opened project with its state, as of an instant (seconds since 1970). Close it."""
 
     folder: ProjectFolder
     project_file: str
     project: Project
     store: SqliteStore
     cache: ManifestCache
+    as_of: int
     options: tuple[str, ...] = ()  # the -C and -e that were given
 
     @property
@@ -100,8 +102,13 @@ class Session:
         return replace(problem, fix=problem.fix.replace("\n    reconciler ", f"\n    {command} "))
 
 
-def open_session(directory: str | None, environment: str | None, *, use_cache: bool = True) -> Session:
-    """Find the project and open its state for reading. Raises UsageError, ManifestError or StateError."""
+def open_session(
+    directory: str | None, environment: str | None, *, use_cache: bool = True, as_of: int | None = None
+) -> Session:
+    """Find the project and open its state for reading; grants that end are read `as_of`, or as of now.
+
+    Raises UsageError, ManifestError or StateError.
+    """
     folder, file = find_project(directory)
     work = folder.root / WORK_FOLDER
     cache = ManifestCache(work / "cache.db" if use_cache else None, CACHE_EDITION)
@@ -116,7 +123,7 @@ def open_session(directory: str | None, environment: str | None, *, use_cache: b
             error.folder = str(folder.root)
         raise
     options = [*(("-C", directory) if directory else ()), *(("-e", environment) if environment else ())]
-    return Session(folder, file, project, store, cache, tuple(options))
+    return Session(folder, file, project, store, cache, int(time.time()) if as_of is None else as_of, tuple(options))
 
 
 def bodies_store(session: Session) -> BodyStore:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("plan_file", metavar="PLAN_FILE", type=click.Path(dir_okay=False, path_type=Path))
-@format_option("text", "json", "markdown")
+@format_option("text", "json", "markdown", "html")
 @click.option(
     "--detail",
     type=click.Choice(["none", "names", "fields", "full"]),
@@ -55,6 +55,10 @@ def _rendered(saved: SavedPlan, output: str, detail: str) -> str:
         from reconciler.rendering.markdown import render_markdown
 
         return render_markdown(made)
+    if output == "html":
+        from reconciler.rendering.html import render_html
+
+        return render_html(made)
     from reconciler.rendering.text import render_plan
 
     return render_plan(made, width=terminal_width(), color=wants_color(sys.stdout))

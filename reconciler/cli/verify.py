@@ -166,6 +166,7 @@ def _show_nothing(session: Session, output: str) -> None:
                 "total": 0,
                 "summary": nothing,
                 "kinds": {},
+                "providers": [],
                 "problems": [],
                 "notes": [],
                 "metadata": None,
@@ -201,6 +202,7 @@ def _write_json(session: Session, document: dict[str, Any]) -> None:
 
 def _document(report: Report, session: Session) -> dict[str, Any]:
     from reconciler.rendering.jsondoc import problem_document
+    from reconciler.verifying.compare import moment
     from reconciler.verifying.findings import Status, problem_of
 
     return {
@@ -210,6 +212,19 @@ def _document(report: Report, session: Session) -> dict[str, Any]:
             kind.value: {"checked": checked, "verified": report.verified[kind]}
             for kind, checked in sorted(report.checked.items())
         },
+        "providers": [
+            {
+                "provider": entry.provider,
+                "checked": entry.checked,
+                "effective": entry.effective,
+                "waiting": entry.waiting,
+                "wrong": entry.wrong,
+                "pushed_at": entry.pushed and moment(entry.pushed),
+                "refreshed_at": entry.refreshed and moment(entry.refreshed),
+                "refresh_every": _schedule(session, entry.provider),
+            }
+            for entry in report.providers
+        ],
         "problems": [
             {
                 "address": finding.address,
@@ -252,6 +267,37 @@ def _metadata_notes(metadata: Metadata | None) -> Iterator[str]:
         yield f"{count(metadata.invisible, 'metadata value')} not compared, for want of a field that shows just that"
 
 
+def _schedule(session: Session, provider: str) -> int | None:
+    """Return the seconds between two refreshes of a provider, None when the project does not say."""
+    known = session.project.provider(provider)
+    return known.refresh_every if known else None
+
+
+def _provider_lines(report: Report, session: Session) -> Iterator[str]:
+    """Yield, for each provider, what its security cache has taken, and what waits for the next refresh."""
+    from reconciler.calls.effective import effective_words
+    from reconciler.rendering.values import count
+    from reconciler.verifying.compare import moment
+
+    for entry in report.providers:
+        start = f"provider {entry.provider}: "
+        if entry.effective == entry.checked:
+            yield f"{start}its security cache has taken {count(entry.checked, 'identity change')}"
+            continue
+        parts = [
+            f"{start}its security cache has taken {entry.effective:,} of {count(entry.checked, 'identity change')}"
+        ]
+        if entry.waiting:
+            takes = "was accepted and takes" if entry.waiting == 1 else "were accepted and take"
+            words = effective_words(_schedule(session, entry.provider))
+            when = f"last one {moment(entry.refreshed)}" if entry.refreshed else "there was none"
+            pushed = f", pushed {moment(entry.pushed)}" if entry.pushed else ""
+            parts.append(f"{entry.waiting:,} {takes} effect {words} ({when}{pushed})")
+        if entry.wrong:
+            parts.append(f"{entry.wrong:,} {'is' if entry.wrong == 1 else 'are'} not as pushed")
+        yield "; ".join(parts)
+
+
 def _text(report: Report, session: Session) -> str:
     import sys
     from collections import Counter
@@ -267,6 +313,7 @@ def _text(report: Report, session: Session) -> str:
         for kind in (Kind.ITEM, Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
         if report.checked[kind]
     ]
+    lines += map(visible, _provider_lines(report, session))
     told: Counter[str] = Counter()
     for finding in report.problems:
         problem = session.placed(problem_of(finding))
@@ -278,12 +325,14 @@ def _text(report: Report, session: Session) -> str:
     lines += [f"... and {number:,} more [{code}]; --format json shows all" for code, number in hidden.items()]
     notes = [*report.notes, *_metadata_notes(report.metadata)]
     lines += [f"note: {visible(note)}" for note in notes]
-    unresolved = report.count(Status.UNRESOLVED)
+    rare = [(report.count(status), status.value) for status in (Status.WAITING, Status.UNRESOLVED)]
     lines += [""] * bool(report.problems or notes)
     lines.append(
         f"Verified: {report.count(Status.VERIFIED):,} of {report.total:,} resources; "
         f"{report.count(Status.MISSING):,} missing, {report.count(Status.REJECTED):,} rejected, "
-        f"{report.count(Status.DIFFERENT):,} different" + (f", {unresolved:,} unresolved." if unresolved else ".")
+        f"{report.count(Status.DIFFERENT):,} different"
+        + "".join(f", {number:,} {word}" for number, word in rare if number)
+        + "."
     )
     return "\n".join(lines) + "\n"
 

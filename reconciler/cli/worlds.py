@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from reconciler.cli.session import Session
 from reconciler.manifest.project import Project
 from reconciler.model.address import Kind
-from reconciler.problems import ManifestError, errors_in
+from reconciler.model.canonical import canonical_json, digest
+from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
+from reconciler.problems import ManifestError, Problem, UsageError, errors_in
 
 if TYPE_CHECKING:
     from reconciler.manifest.load import Loaded
     from reconciler.model.states import Resource
-    from reconciler.permissions.evaluate import Verdict
+    from reconciler.permissions.evaluate import Verdict, Visibility
     from reconciler.permissions.expand import Directory
     from reconciler.permissions.exposure import Exposure
     from reconciler.permissions.readings import Readings
@@ -31,12 +33,15 @@ _DIGEST = 32  # a fingerprint is the digest of the own document and, from here o
 class World:
     """The access relation of one state, and a way to look at the resources it was made of.
 
-    `addresses` gives the fingerprint of each.
+    `addresses` gives the fingerprint of each, `visibility` says of each source who may see it. `incomplete` tells
+    what could not be seen of a state that is only looked at: answers hold but for that.
     """
 
     relation: Relation
     addresses: Mapping[str, bytes]
     resources: Callable[[Iterable[str]], Mapping[str, Resource]]
+    visibility: Mapping[str, Visibility] = field(default_factory=dict)
+    incomplete: tuple[str, ...] = ()
 
     def items_at(self, uri: str) -> list[str]:
         """Return the addresses of the items with this uri, or this address, sorted by source."""
@@ -57,7 +62,12 @@ def loaded_manifests(session: Session) -> Loaded:
 
     recorded = session.store.fingerprints()
     loaded = load_manifests(
-        session.project, session.folder, session.project_file, recorded=recorded, cache=session.cache
+        session.project,
+        session.folder,
+        session.project_file,
+        recorded=recorded,
+        cache=session.cache,
+        as_of=session.as_of,
     )
     if errors_in(loaded.problems):
         raise ManifestError(*loaded.problems)
@@ -66,7 +76,12 @@ def loaded_manifests(session: Session) -> Loaded:
 
 def desired_world(session: Session, loaded: Loaded) -> World:
     """Return the world of manifests that are read."""
-    return _world(session.project, loaded.desired.fingerprints, loaded.resources)
+    return loaded_world(session.project, loaded)
+
+
+def loaded_world(project: Project, loaded: Loaded) -> World:
+    """Return the world of manifests that were read for a project, which need not be that of the session."""
+    return _world(project, loaded.desired.fingerprints, loaded.resources)
 
 
 def recorded_world(session: Session, fingerprints: Mapping[str, bytes]) -> World:
@@ -97,6 +112,59 @@ def expose_change(before: World, after: World, *, examples: int) -> Exposure:
     return expose(relation, edits, items=moves, examples=examples)
 
 
+def comparable(before: World, after: World) -> tuple[World, World]:
+    """Return two worlds, of projects that may differ, as `expose_change` can compare them.
+
+    It takes both to be read alike, and sources to be as visible after as before. So both are read as `after` is, and
+    where a source is shared in one of them alone, its items there become such as everybody may see.
+    """
+    if before.visibility == after.visibility and before.relation.readings == after.relation.readings:
+        return before, after
+    shared = [{name for name, who in world.visibility.items() if who == "shared"} for world in (before, after)]
+    differing = (shared[0] ^ shared[1]) & before.visibility.keys() & after.visibility.keys()
+    secured: dict[str, Visibility] = dict.fromkeys(differing, "secured")
+    visibility = {**before.visibility, **after.visibility, **secured}
+    first, second = (
+        make_world(after.relation.readings, visibility, shown.addresses, shown.resources)
+        for shown in (_opened(before, shared[0] & differing), _opened(after, shared[1] & differing))
+    )
+    return first, second
+
+
+def _opened(world: World, sources: Collection[str]) -> World:
+    """Return the same world, with a permission model that lets everybody in for every item of these sources."""
+    if not sources:
+        return world
+    model = canonical_json(PermissionModel((PermissionLevel((PermissionSet(anonymous=True),)),)).to_doc())
+
+    def is_open(address: str) -> bool:
+        return address.startswith(_ITEM) and address.split("/", 2)[1] in sources
+
+    def at(addresses: Iterable[str]) -> Mapping[str, Resource]:
+        return {
+            address: replace(resource, shared=model) if is_open(address) else resource
+            for address, resource in world.resources(addresses).items()
+        }
+
+    addresses = {
+        address: fingerprint[:_DIGEST] + digest(model) if is_open(address) else fingerprint
+        for address, fingerprint in world.addresses.items()
+    }
+    return replace(world, addresses=addresses, resources=at)
+
+
+def several_items(uri: str, sources: Iterable[str]) -> UsageError:
+    """Return the error for a uri that is an item of several sources."""
+    return UsageError(
+        Problem(
+            "several-items",
+            f'"{uri}" is an item of several sources: {", ".join(sorted(sources))}',
+            why="each has permissions of its own.",
+            fix="name one with --source.",
+        )
+    )
+
+
 def reason_of(project: Project, world: World, person: str | None, address: str, readings: Readings) -> Reason:
     """Return why somebody (None: who did not log in) does or does not see an item, as these readings have it.
 
@@ -108,7 +176,7 @@ def reason_of(project: Project, world: World, person: str | None, address: str, 
 
     _, name, uri = address.split("/", 2)
     declared = project.source(name)
-    visibility = declared.visibility if declared else "secured"
+    visibility = world.visibility.get(name) or (declared.visibility if declared else "secured")
     identity = readings.everybody if person is None else person
     witnesses = set(world.relation.witnesses(identity, address)).intersection(world.addresses)
     known = Directory(world.resources(sorted(witnesses)).values(), readings)
@@ -134,7 +202,10 @@ def readings_of(project: Project) -> Readings:
     from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
 
     names = [provider.name for provider in project.providers if provider.id == EMAIL_PROVIDER]
-    return Readings(email_provider=names[0] if names else EMAIL_PROVIDER)
+    return Readings(
+        email_provider=names[0] if names else EMAIL_PROVIDER,
+        case_sensitive=frozenset(provider.name for provider in project.providers if provider.case_sensitive),
+    )
 
 
 def _world(
@@ -142,9 +213,20 @@ def _world(
     fingerprints: Mapping[str, bytes],
     resources: Callable[[Iterable[str]], Mapping[str, Resource]],
 ) -> World:
+    visibility = {source.name: source.visibility for source in project.sources}
+    return make_world(readings_of(project), visibility, fingerprints, resources)
+
+
+def make_world(
+    readings: Readings,
+    visibility: Mapping[str, Visibility],
+    fingerprints: Mapping[str, bytes],
+    resources: Callable[[Iterable[str]], Mapping[str, Resource]],
+) -> World:
+    """Return the world of these resources, whose fingerprints are at hand, under one reading of the documents."""
     from reconciler.permissions.relation import Relation
 
-    relation = Relation(readings_of(project), {source.name: source.visibility for source in project.sources})
+    relation = Relation(readings, visibility)
     identities = [address for address in fingerprints if not address.startswith(_ITEM)]
     relation.add_identities(resources(identities).values())
     relation.add_items(
@@ -152,4 +234,4 @@ def _world(
     )
     models = resources(relation.wanted().values())
     relation.add_models(item.shared for item in models.values())
-    return World(relation, fingerprints, resources)
+    return World(relation, fingerprints, resources, visibility)

@@ -65,10 +65,11 @@ CREATE TABLE IF NOT EXISTS cached (
     info TEXT NOT NULL, members TEXT NOT NULL, mappings TEXT NOT NULL, well_knowns TEXT NOT NULL,
     members_ordering TEXT NOT NULL, mappings_ordering TEXT NOT NULL, disabled INTEGER NOT NULL,
     updated REAL NOT NULL, UNIQUE (place, key));
+CREATE TABLE IF NOT EXISTS refreshed (place INTEGER PRIMARY KEY, at REAL NOT NULL);
 """
 _CLEARED = (
     *("queue", "containers", "items", "tombstones", "identities", "logs"),
-    *("streams", "fields", "rules", "providers", "cached"),
+    *("streams", "fields", "rules", "providers", "cached", "refreshed"),
 )
 
 
@@ -213,6 +214,10 @@ class Database:
             row,
         )
         return cursor.lastrowid or 0
+
+    def withdraw(self, kind: str, place: int) -> None:
+        """Forget the operations of a kind that wait for a source or a provider."""
+        self.connection.execute("DELETE FROM queue WHERE kind = ? AND place = ?", (kind, place))
 
     def due(self, now: float, limit: int) -> list[Operation]:
         """Return the next operations to process, in order."""

@@ -29,7 +29,7 @@ from reconciler.emulator.providers import Model, ProviderTable, options_of
 from reconciler.emulator.quotas import Meter
 from reconciler.emulator.requestlog import RequestLog
 from reconciler.emulator.streams import CATALOG_ITEM_BYTES, Changes, Streams
-from reconciler.emulator.wire import FILE_KEY, BadJson, ItemBody, folded, read_identity_body, read_item, text
+from reconciler.emulator.wire import FILE_KEY, BadJson, Identity, ItemBody, folded, read_identity_body, read_item, text
 
 _CHUNK = 1000
 _LOG_SECONDS = 14 * 24 * 3600
@@ -77,6 +77,7 @@ class Engine:
             "identity.delete": self._identity_put,
             "identity.batch": self._identity_batch,
             "identity.olderthan": self._identity_older,
+            "identity.refresh": self._identity_refresh,
         }
 
     def close(self) -> None:
@@ -196,6 +197,29 @@ class Engine:
     def steps(self, until: float | None = None) -> Iterator[None]:
         """Process what is due, in transactions of bounded size; yields after each of them."""
         now = self.clock.now() if until is None else until
+        scheduled = self._scheduled(min(now, self.clock.now()))
+        if scheduled is not None:
+            # What is due after it waits for the next one.
+            yield from self._process_due(scheduled)
+            with self.database.transaction():
+                for place, provider in self._providers.items():
+                    if self.identities.refreshed(place) < scheduled:
+                        self.identities.refresh(place, provider.id, scheduled)
+        yield from self._process_due(now)
+        self.containers.purge(self._pending_files)
+
+    def _scheduled(self, now: float) -> float | None:
+        """Return the time of the last refresh that the schedule asks for, None when nobody waits for it.
+
+        Refreshes before that one leave no trace behind it, so they are left out.
+        """
+        every = self.options.refresh_every
+        if not every:
+            return None
+        due = now - now % every
+        return due if any(self.identities.refreshed(place) < due for place in self._providers) else None
+
+    def _process_due(self, now: float) -> Iterator[None]:
         while operations := self.database.due(now, _CHUNK):
             for small, group in groupby(operations, _is_small):
                 if small:
@@ -207,7 +231,6 @@ class Engine:
                         yield from self._process(operation)
             self.database.prune_logs(self.clock.now() - _LOG_SECONDS)
             yield
-        self.containers.purge(self._pending_files)
 
     def _process(self, operation: Operation) -> Iterator[None]:
         try:
@@ -217,6 +240,8 @@ class Engine:
                 self._reject(operation, reason)
             elif operation.place in self._sources or operation.place in self._providers:
                 yield from run(operation)
+            if operation.kind.startswith("identity."):
+                self.identities.followed(operation.place, operation.due)
         except Exception as error:
             # One operation that we cannot process must not stop all later ones.
             _trouble.exception("operation %s could not be processed", operation.seq)
@@ -447,6 +472,18 @@ class Engine:
             count = self.identities.disable_older_than(operation)
         self._log(operation, "DELETE_OLDER_THAN", "COMPLETED", "PROCESSING", {"disabled": count})
         yield from ()
+
+    def _identity_refresh(self, operation: Operation) -> Iterator[None]:
+        provider, named = self._providers[operation.place].id, operation.detail.get("identity")
+        identity = None if named is None else Identity(named[0], named[1], tuple(map(tuple, named[2])))
+        with self.database.transaction():
+            self.identities.refresh(operation.place, provider, operation.due, identity)
+        yield from ()
+
+    def cancel_refresh(self, place: int) -> None:
+        """Forget the refreshes of a provider that have not happened yet."""
+        with self.database.transaction():
+            self.database.withdraw("identity.refresh", place)
 
 
 class Accepted(NamedTuple):

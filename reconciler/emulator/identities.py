@@ -35,6 +35,7 @@ Listed = list[Any]
 """An identity inside a list: provider, type, name as sent, additional information."""
 
 IDENTITY_COLUMNS = ", ".join(IdentityRow._fields)
+_ALL_BUT_DATE = ", ".join(name for name in IdentityRow._fields if name != "updated")
 _WRITTEN = IdentityRow._fields[1:]
 _UPSERT = (
     f"INSERT INTO identities ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))})"  # noqa: S608
@@ -96,7 +97,7 @@ class IdentityTable:
 
     def drop(self, place: int) -> None:
         """Forget a provider and its identities."""
-        for table in ("identities", "cached", "tombstones"):
+        for table in ("identities", "cached", "tombstones", "refreshed"):
             self._connection.execute(f"DELETE FROM {table} WHERE place = ?", (place,))  # noqa: S608
         self._connection.execute("UPDATE places SET watermark = '' WHERE id = ?", (place,))
         self._places.pop(place, None)
@@ -207,21 +208,49 @@ class IdentityTable:
 
     # The security cache
 
-    def refresh(self, place: int, provider: str, identity: Identity | None = None) -> None:
-        """Bring the cache up to what was pushed for a provider, or for one identity of it (push-api.md 2.6)."""
+    def refresh(self, place: int, provider: str, at: float, identity: Identity | None = None) -> None:
+        """Bring the cache up to what was pushed for a provider, or for one identity of it (push-api.md 2.6).
+
+        `at` is when that was: each identity that the refresh looked at was last updated then.
+        """
         where = "place = ?"
         values: list[object] = [place]
         if identity is not None:
             where += " AND key = ?"
             values.append(self._key(place, provider, identity))
         self._connection.execute(f"DELETE FROM cached WHERE {where}", values)  # noqa: S608
-        self._connection.execute(f"INSERT INTO cached SELECT * FROM identities WHERE {where}", values)  # noqa: S608
+        self._connection.execute(
+            f"INSERT INTO cached SELECT {_ALL_BUT_DATE}, ? FROM identities WHERE {where}",  # noqa: S608
+            (at, *values),
+        )
+        if identity is None:
+            self._note_refresh(place, at)
         self.forget()
 
-    def cached(self, place: int) -> list[IdentityRow]:
-        """Return the identities of a provider as the security cache has them (push-api.md 5.1)."""
+    def followed(self, place: int, at: float) -> None:
+        """Take note that something of a provider was processed: a cache that follows at once is refreshed by that."""
         if self._options.doubts.cache_view == "immediate":
-            return self.rows(place)
+            self._note_refresh(place, at)
+            self.forget()
+
+    def _note_refresh(self, place: int, at: float) -> None:
+        self._connection.execute(
+            "INSERT INTO refreshed VALUES (?, ?) ON CONFLICT (place) DO UPDATE SET at = max(at, excluded.at)",
+            (place, at),
+        )
+
+    def refreshed(self, place: int) -> float:
+        """Return when the cache was last brought up to date for a whole provider; below all times for never."""
+        row = self._connection.execute("SELECT at FROM refreshed WHERE place = ?", (place,)).fetchone()
+        return float(row[0]) if row else float("-inf")
+
+    def cached(self, place: int) -> list[IdentityRow]:
+        """Return the identities of a provider as the security cache has them, each with the date of its last update
+        there (push-api.md 2.6, 5.1).
+        """
+        if self._options.doubts.cache_view == "immediate":
+            at = self.refreshed(place)
+            return [row._replace(updated=max(row.updated, at)) for row in self.rows(place)]
         rows = self._connection.execute(
             f"SELECT {IDENTITY_COLUMNS} FROM cached WHERE place = ? ORDER BY type, name, id",  # noqa: S608
             (place,),

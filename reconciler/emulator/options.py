@@ -260,6 +260,9 @@ class EmulatorOptions:
     """Where the database and the containers live; None keeps them for as long as the emulator lives."""
     delay: float = 0.0
     """Seconds between acceptance and processing (push-api.md 5.1: minutes on the real remote)."""
+    refresh_every: float = 0.0
+    """Seconds between two refreshes of the security cache by itself, at whole multiples of them since the epoch; 0 is
+    never (push-api.md 5.1: typically daily). A cache that follows at once (`Doubts.cache_view`) needs none."""
     paused: frozenset[str] = frozenset()
     """Organizations that answer ORGANIZATION_IS_PAUSED (push-api.md 6)."""
     doubts: Doubts = field(default_factory=Doubts)

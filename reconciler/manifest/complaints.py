@@ -129,6 +129,8 @@ def _none_of(path: Path, value: Any, expected: str) -> Problem:
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> Problem:
+    if key == "expires":
+        return messages.misplaced_expires("")
     known = sorted(known)
     return Problem(
         "unknown-key",
@@ -160,6 +162,8 @@ def _wrong_type(path: Path, expected: str, value: Any) -> Problem:
     shown = _shown(value)
     quoted = "a text" in expected and isinstance(value, (int, float)) and not isinstance(value, bool)
     fix = f'quote it: "{value}".' if quoted else f"write {expected}."
+    if path[-1:] == ("expires",):
+        fix = messages.EXPIRES_FORM
     if path[-1:] == ("apiKey",):
         return Problem(
             "wrong-type", f"{_named(path)} is {shown}; it should be {expected}", why=_NO_KEYS, fix=_KEY_FORMS
@@ -183,6 +187,7 @@ _FORMS = {
     "fileExtension": "start it with a dot, for example .html.",
     "deletes": "write a share such as 10%.",
     "updates": "write a share such as 10%.",
+    "refreshEvery": "write minutes, hours or days: 30m, 24h or 7d.",
     "source": f"{_NAME}.",
     "provider": f"{_NAME}.",
 }

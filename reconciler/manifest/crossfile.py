@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from reconciler.manifest.desired import Desired, Suspicion
+from reconciler.manifest.desired import SEPARATOR, Desired, Suspicion
 from reconciler.manifest.entries import Reader
 from reconciler.manifest.locate import excerpt
 from reconciler.manifest.metatypes import MetadataUse, Shown, first_of_kind
@@ -49,10 +49,12 @@ def confirm(
     reader: Reader,
 ) -> Confirmed:
     """Return the problems behind `desired.suspicions`, each with its position."""
-    texts = _Texts(files, records, text_of)
+    texts = Texts(files, records, text_of)
     problems: list[Problem] = []
     for name in sorted({found.name for found in desired.suspicions if found.kind == "duplicate"}):
         problems += _duplicates(name, list(texts.declarations(name)), texts)
+    for name in sorted({found.name for found in desired.suspicions if found.kind == "same-identity"}):
+        problems += _spelled_otherwise(name.split(SEPARATOR), texts)
     for name in sorted({found.name for found in desired.suspicions if found.kind == "duplicate-permissions"}):
         problems += _duplicates(name, list(texts.models(name)), texts)
     for key in [found.name for found in desired.suspicions if found.kind == "metadata-type-conflict"]:
@@ -72,7 +74,7 @@ def confirm(
     return Confirmed(problems, frozenset(outdated))
 
 
-class _Texts:
+class Texts:
     """The manifests' sections, read again when something is to be shown."""
 
     def __init__(self, files: Sequence[str], records: Sequence[FileRecord], text_of: Callable[[str], bytes]) -> None:
@@ -101,7 +103,7 @@ class _Texts:
                 continue
             for resource, known in enumerate(record.address_list()):
                 if known == address:
-                    part, index = self._entry(file, record.entry_of(resource))
+                    part, index = self.entry(file, record.entry_of(resource))
                     path: Path = ("item", key) if part.name == "itemSets" else (key,)
                     yield file, part.locate(index, path)
 
@@ -115,7 +117,7 @@ class _Texts:
 
     def metadata(self, file: int, record: FileRecord, shown: Shown) -> Position:
         """Return where a resource of a file, just read into `record`, writes a metadata value: else its entry."""
-        part, index = self._entry(file, record.entry_of(shown.resource))
+        part, index = self.entry(file, record.entry_of(shown.resource))
         [entry] = part.values([index])
         prefix: Path = ("item",) if part.name == "itemSets" else ()
         return part.locate(index, (*prefix, *_path_of_metadata(entry.get("item", {}) if prefix else entry, shown.key)))
@@ -143,7 +145,8 @@ class _Texts:
                 return part.locate(None, ("permissions",))
         return None
 
-    def _entry(self, file: int, number: int) -> tuple[Part, int]:
+    def entry(self, file: int, number: int) -> tuple[Part, int]:
+        """Return the section that holds an entry of a file, and its number there. Raises IndexError without one."""
         for part in self.parts(file):
             if part.name not in LIST_SECTIONS:
                 continue
@@ -177,7 +180,7 @@ class _Wanted:
     written: Callable[[Path, Any], bool]
 
 
-def _mistaken(texts: _Texts, file: int, names: Sequence[_Wanted], reader: Reader) -> list[Problem]:
+def _mistaken(texts: Texts, file: int, names: Sequence[_Wanted], reader: Reader) -> list[Problem]:
     """Return a problem for each place where a file writes a name: the value if it can be told, else the entry."""
     if not names:
         return []
@@ -190,7 +193,7 @@ def _mistaken(texts: _Texts, file: int, names: Sequence[_Wanted], reader: Reader
             if wanted.name not in said[wanted.kind]:
                 continue
             problems = found.setdefault(wanted.name, [])
-            paths = list(_search(_filled(value, variables), (), wanted.written))
+            paths = list(_search(filled(value, variables), (), wanted.written))
             default = texts.default_model(file) if wanted.kind == "unknown-permissions" and not paths else None
             if default is not None:
                 if problems[:1] != [texts.placed(wanted.problem, file, default)]:
@@ -231,16 +234,17 @@ def _as_text(value: Any) -> bytes:
     return orjson.dumps(value)  # JSON is YAML
 
 
-def _filled(value: Any, variables: Mapping[str, str]) -> Any:
+def filled(value: Any, variables: Mapping[str, str]) -> Any:
+    """Return a plain value with the variables in its texts filled in, as far as they are defined."""
     if isinstance(value, str):
         try:
             return substitute(value, variables)
         except ManifestError:
             return value
     if isinstance(value, dict):
-        return {key: _filled(entry, variables) for key, entry in value.items()}
+        return {key: filled(entry, variables) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_filled(entry, variables) for entry in value]
+        return [filled(entry, variables) for entry in value]
     return value
 
 
@@ -255,7 +259,7 @@ def _search(value: Any, path: Path, matches: Callable[[Path, Any], bool]) -> Ite
             yield from _search(entry, (*path, index), matches)
 
 
-def _duplicates(name: str, places: list[tuple[int, Position]], texts: _Texts) -> list[Problem]:
+def _duplicates(name: str, places: list[tuple[int, Position]], texts: Texts) -> list[Problem]:
     out = []
     first = places[0][1] if places else None
     for file, position in places[1:]:
@@ -266,6 +270,28 @@ def _duplicates(name: str, places: list[tuple[int, Position]], texts: _Texts) ->
             why="which of the two counts would depend on chance.",
             fix="keep one of them.",
             related=(Related(first, "first declared here"),),
+        )
+        out.append(texts.placed(problem, file, position))
+    return out
+
+
+def _spelled_otherwise(addresses: Sequence[str], texts: Texts) -> list[Problem]:
+    """Return a problem for each declaration of an identity that another spelling of it comes before."""
+    places = sorted((*place, address) for address in addresses for place in texts.declarations(address))
+    out = []
+    for file, position, address in places[1:]:
+        before = next((place for place in places if place < (file, position) and place[2] != address), None)
+        if before is None:
+            continue
+        provider = Address(address).scope
+        problem = Problem(
+            "duplicate",
+            f'{_what(address)} is declared as "{Address(before[2]).name}", too',
+            why="the provider takes names that differ in case alone for one identity: the later call would overwrite "
+            "what the earlier one said.",
+            fix=f"keep one of them, or write `caseSensitive: true` under `providers: {provider}` if it tells them "
+            "apart.",
+            related=(Related(before[1], "declared here"),),
         )
         out.append(texts.placed(problem, file, position))
     return out
@@ -292,7 +318,7 @@ def examples_of(
     reader: Reader,
 ) -> list[Example]:
     """Return the first item of each use's file that shows its type."""
-    texts = _Texts(files, records, text_of)
+    texts = Texts(files, records, text_of)
     fresh = {file: texts.read(file, reader) for file in sorted({use.file for use in uses})}
     out = []
     for use in uses:
@@ -304,12 +330,12 @@ def examples_of(
     return out
 
 
-def _example(texts: _Texts, file: int, record: FileRecord, shown: Shown) -> Example:
+def _example(texts: Texts, file: int, record: FileRecord, shown: Shown) -> Example:
     position = texts.metadata(file, record, shown)
     return Example(record.address_list()[shown.resource], position, excerpt(texts.text(file), position), shown.origin)
 
 
-def _type_conflict(key: str, texts: _Texts, reader: Reader) -> list[Problem]:
+def _type_conflict(key: str, texts: Texts, reader: Reader) -> list[Problem]:
     """Return the problem of a key that is a number here and a text there: the first of each.
 
     There is none when a text lost one of the two since it was read.

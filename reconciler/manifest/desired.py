@@ -17,17 +17,21 @@ import orjson
 from reconciler.manifest.metatypes import conflicts
 from reconciler.manifest.normalize import alias_of
 from reconciler.manifest.record import Emitted, FileRecord, OfEach, named_marker
+from reconciler.manifest.spelling import Spelling
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED
 from reconciler.model.identity import alias_address, parse_identity
+
+SEPARATOR = "\0"
+_ALIAS = "alias/"
 
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
     """Something to look at: an unknown group or model, an address that stands twice, metadata of two types.
 
-    `kind` is `unknown-group`, `unknown-permissions`, `duplicate`, `duplicate-permissions` or
-    `metadata-type-conflict`; `name` the identity, the model's name, the address or the key; `file` is
-    where it shows, of several files one.
+    `kind` is `unknown-group`, `unknown-permissions`, `duplicate`, `duplicate-permissions`, `same-identity` or
+    `metadata-type-conflict`; `name` the identity, the model's name, the address, the addresses with
+    `SEPARATOR` between them, or the key; `file` is where it shows, of several files one.
     """
 
     kind: str
@@ -61,9 +65,16 @@ class Desired:
 
 
 def assemble(
-    records: Sequence[FileRecord], emitted: Sequence[Sequence[Emitted]], recorded: Mapping[str, bytes]
+    records: Sequence[FileRecord],
+    emitted: Sequence[Sequence[Emitted]],
+    recorded: Mapping[str, bytes],
+    spelling: Spelling | None = None,
 ) -> Desired:
-    """Return the desired state of all files; `emitted` runs parallel to `records`."""
+    """Return the desired state of all files; `emitted` runs parallel to `records`.
+
+    Without a `spelling` names that differ in case alone are one identity, in every provider.
+    """
+    spelling = spelling or Spelling()
     desired = Desired()
     _collect_models(desired, records)
     markers = {named_marker(name): hashlib.sha256(doc).digest() for name, doc in desired.models.items()}
@@ -85,9 +96,11 @@ def assemble(
         for entry in entries:
             desired.emitted[entry.address] = _named_resolved(entry, desired.models)
     desired.groups = {address for address in desired.fingerprints if address.startswith(("group/", "virtual-group/"))}
-    _make_aliases(desired, records, recorded)
-    _share_well_knowns(desired, records, recorded)
-    _check_references(desired, records)
+    twins = spelling.twins(address for address in desired.fingerprints if not address.startswith("item/"))
+    desired.suspicions += [Suspicion("same-identity", 0, SEPARATOR.join(spellings)) for spellings in twins]
+    _make_aliases(desired, records, recorded, spelling)
+    _share_well_knowns(desired, records, recorded, spelling)
+    _check_references(desired, records, spelling)
     return desired
 
 
@@ -131,32 +144,37 @@ def _repeated(records: Sequence[FileRecord], number: int) -> list[Suspicion]:
     return found
 
 
-def _documents(records: Sequence[FileRecord], *, shared: bool) -> Iterator[tuple[str, bytes]]:
+def documents(records: Sequence[FileRecord], *, shared: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield the own documents of groups, users and aliases by address, or those with the well-knowns they share."""
     for record in records:
-        documents = record.shared if shared else record.docs
-        if documents:
+        docs = record.shared if shared else record.docs
+        if docs:
             addresses = record.address_list()
-            for resource, doc in documents.items():
+            for resource, doc in docs.items():
                 yield addresses[resource], doc
 
 
-def _make_aliases(desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes]) -> None:
+def _make_aliases(
+    desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes], spelling: Spelling
+) -> None:
     wanted = [entry for record in records for entry in record.of_each]
     if not wanted:
         return
     groups = [
         (address, orjson.loads(doc)["members"])
-        for address, doc in _documents(records, shared=False)
+        for address, doc in documents(records, shared=False)
         if address.startswith(("group/", "virtual-group/"))
     ]
+    taken = {spelling.key(address) for address in desired.fingerprints if address.startswith(_ALIAS)}
     for entry in wanted:
         for identity in _members(entry, groups):
             name = parse_identity(identity).name
             mappings = sorted({mapping.replace("{name}", name) for mapping in entry.mappings})
             alias = alias_of(identity, mappings, protect=entry.protect)
             # An alias that is spelled out wins over the one that would be made.
-            if alias.address in desired.fingerprints:
+            if (key := spelling.key(alias.address)) in taken:
                 continue
+            taken.add(key)
             fingerprint = hashlib.sha256(alias.doc).digest() + NO_SHARED
             desired.fingerprints[alias.address] = fingerprint
             if recorded.get(alias.address) != fingerprint:
@@ -176,9 +194,14 @@ def _members(entry: OfEach, groups: Sequence[tuple[str, list[str]]]) -> list[str
     )
 
 
-def _share_well_knowns(desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes]) -> None:
-    for identity, shared in _documents(records, shared=True):
-        address = alias_address(identity)
+def _share_well_knowns(
+    desired: Desired, records: Sequence[FileRecord], recorded: Mapping[str, bytes], spelling: Spelling
+) -> None:
+    aliases: dict[str, str] | None = None
+    for identity, shared in documents(records, shared=True):
+        if aliases is None:
+            aliases = {spelling.key(name): name for name in desired.fingerprints if name.startswith(_ALIAS)}
+        address = aliases.get(spelling.key(alias_address(identity)), "")
         fingerprint = desired.fingerprints.get(address)
         if fingerprint is None:
             continue
@@ -192,9 +215,13 @@ def _share_well_knowns(desired: Desired, records: Sequence[FileRecord], recorded
             desired.emitted.pop(address, None)
 
 
-def _check_references(desired: Desired, records: Sequence[FileRecord]) -> None:
+def _check_references(desired: Desired, records: Sequence[FileRecord], spelling: Spelling) -> None:
+    keys: set[str] | None = None
     for number, record in enumerate(records):
         missing = set(record.groups) - desired.groups
+        if missing:
+            keys = keys if keys is not None else set(map(spelling.key, desired.groups))
+            missing = {name for name in missing if spelling.key(name) not in keys}
         desired.suspicions += [Suspicion("unknown-group", number, name) for name in sorted(missing)]
         unknown = set(record.named) - desired.models.keys()
         desired.suspicions += [Suspicion("unknown-permissions", number, name) for name in sorted(unknown)]

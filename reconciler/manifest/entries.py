@@ -45,6 +45,8 @@ from reconciler.manifest.wireform import (
     permission_entry,
 )
 from reconciler.model.address import Kind
+from reconciler.model.canonical import DIGEST_SIZE
+from reconciler.model.grant import MODELS
 from reconciler.model.identity import identity_type
 from reconciler.problems import Position, Problem
 
@@ -71,7 +73,8 @@ class Reader:
 
     `recorded` are the fingerprints of the state: a resource that has the same is not emitted; with
     None nothing is.
-    `context` digests the project: entries mean the same only under the same context.
+    `context` digests the project: entries mean the same only under the same context. `as_of` (seconds
+    since 1970) is the instant for which they are read.
     """
 
     project: Project
@@ -79,6 +82,7 @@ class Reader:
     context: bytes
     recorded: Mapping[str, bytes] | None
     keep_bodies: bool = False
+    as_of: int = 0
     _identities: dict[str | None, dict[str | None, dict[str, str]]] = field(default_factory=dict)
 
     def identities_of(self, provider: str | None) -> dict[str | None, dict[str, str]]:
@@ -160,6 +164,8 @@ class _FileReader(FileBase):
         if self.old is not None and self.taken:
             record.types, self.types_are_sure = carried(self.old.types, self.taken, record.types)
         record.reusable = record.reusable and not self.problems
+        if record.endings:
+            record.leans = self._span()
         # The scope leads back here. Bulk reading runs without the cyclic collector, so the circle is
         # cut by hand; otherwise every file's text and values would stay.
         del self.scope
@@ -202,11 +208,12 @@ class _FileReader(FileBase):
         if old is None or not old.reusable or old.context != self.record.context:
             return
         entry = resource = 0
+        anew = {*self.anew, *(ending.entry for ending in old.endings)}
         for section, entries in old.sections:
             known = self.known.setdefault(section, {})
             for number in range(entry, entry + entries):
                 count = old.counts[number]
-                if count == 1 and number not in self.anew:
+                if count == 1 and number not in anew:
                     known[old.entries[number * ENTRY_DIGEST : (number + 1) * ENTRY_DIGEST]] = resource
                 resource += count
             entry += entries
@@ -267,12 +274,14 @@ class _FileReader(FileBase):
     def _specs(self, part: Part, start: int, specs: list[Any]) -> None:
         """Normalise entries that are surely of the right shape: the way that bulk takes."""
         scope, section, keep = self.scope, part.name, self._keep
-        findings, warnings = scope.findings, scope.warnings
+        findings, warnings, grants = scope.findings, scope.warnings, scope.grants
         normalise = self._normaliser(section)
         for index, spec in enumerate(specs, start):
             normal = normalise(spec)
             if normal is not None:
                 keep(normal, section)
+            if grants:
+                self._keep_endings(normal.address if normal is not None else "")
             if findings or warnings:
                 self._place(part, index)
             self.record.counts.append(1 if normal is not None else 0)
@@ -300,6 +309,12 @@ class _FileReader(FileBase):
                 goal.update(
                     {resource + shift: source[resource] for resource in range(first, end) if resource in source}
                 )
+        elif old.inline:
+            models = {
+                old.fingerprints[at - DIGEST_SIZE : at]
+                for at in range(FINGERPRINT, end * FINGERPRINT + 1, FINGERPRINT)[first:]
+            }
+            self.record.inline.update({model: old.inline[model] for model in models & old.inline.keys()})
         self.addresses += self.old_addresses[first:end]
         self.fingerprints.append(old.fingerprints[first * FINGERPRINT : end * FINGERPRINT])
         self.record.counts += [1] * count
@@ -310,6 +325,7 @@ class _FileReader(FileBase):
         normal = self._normal(part, index, value) if len(self.problems) == known else None
         if normal is not None:
             self._keep(normal, part.name)
+        self._keep_endings(normal.address if normal is not None else "")
         self._place(part, index)
         self.record.counts.append(len(self.addresses) - before)
 
@@ -365,6 +381,7 @@ class _FileReader(FileBase):
             normal = self._normal(part, index, member.entry, ("item",))
             if normal is not None:
                 self._keep(normal, part.name)
+            self._keep_endings(normal.address if normal is not None else "", prefix=("item",))
             if self.scope.findings or self.scope.warnings:
                 for kept in (self.scope.findings, self.scope.warnings):
                     kept[:] = [
@@ -379,9 +396,9 @@ class _FileReader(FileBase):
         if spec is None:
             return
         provider = self.scope.provider_of(spec.provider, ("provider",) if spec.provider else ("ofEach",))
-        mappings = self.scope.alias_targets(spec)
         kind = identity_type(spec.of_each.type)
-        if provider is not None and kind is not None and not self.scope.findings:
+        mappings = self.scope.aliases_of_each(spec, provider, spec.of_each.type)
+        if provider is not None and kind is not None and mappings and not self.scope.findings:
             each = OfEach(self.first + index, spec.of_each.members_of, kind, provider, tuple(mappings), spec.protect)
             self.record.of_each.append(each)
             self.record.reusable = False
@@ -404,6 +421,7 @@ class _FileReader(FileBase):
             if spec is None:
                 continue
             doc = self.scope.permission_doc(spec, (), None)
+            self._keep_endings(f"{MODELS}{name}", prefix=(name,), entry=-1)
             if not self._place(part, None, (name,)):
                 self.record.models[name] = doc
 

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.manifest.content import ContentInfo, hash_file
 from reconciler.manifest.metatypes import TypeWatch
 from reconciler.manifest.normalize import Finding, Normal, Path, Scope
 from reconciler.manifest.parts import Part
-from reconciler.manifest.record import Emitted, FileRecord, Input, empty_record, named_marker
+from reconciler.manifest.record import (
+    EVER,
+    NEVER,
+    Emitted,
+    Ending,
+    FileRecord,
+    Input,
+    Leans,
+    empty_record,
+    named_marker,
+)
 from reconciler.manifest.sets import FileFacts
 from reconciler.manifest.template import substitute
 from reconciler.model.canonical import NO_SHARED
@@ -58,7 +69,7 @@ class FileBase:
         self.first = 0  # the number of the first entry of the section at hand
         self.old_addresses: list[str] = []
         self.contents: dict[str, ContentInfo] = {}
-        self.scope = Scope(reader.project, self._content, types=TypeWatch(self.addresses.__len__))
+        self.scope = Scope(reader.project, self._content, types=TypeWatch(self.addresses.__len__), as_of=reader.as_of)
         self.old = old
         self.anew = anew
         self.known: dict[str, dict[bytes, int]] = {}  # by section: an entry's digest, its resource in `old`
@@ -118,7 +129,10 @@ class FileBase:
             shared = named_marker(normal.named)
         else:
             shared = _sha256(normal.shared).digest() if normal.shared else NO_SHARED
-        if section not in _ITEM_SECTIONS:
+        if section in _ITEM_SECTIONS:
+            if normal.shared:
+                self.record.inline[shared] = normal.shared
+        else:
             self.record.docs[len(self.addresses)] = normal.doc
             if normal.shared:
                 self.record.shared[len(self.addresses)] = normal.shared
@@ -142,6 +156,23 @@ class FileBase:
                 normal.content_path,
                 normal.body if self.reader.keep_bodies else None,
             )
+        )
+
+    def _keep_endings(self, address: str, *, prefix: Path = (), entry: int | None = None) -> None:
+        """Keep what the entry at hand said of ends; `address` is what it gives."""
+        number = len(self.record.counts) if entry is None else entry
+        for path, grant in self.scope.grants:
+            kept = grant if grant.address else replace(grant, address=str(address))
+            self.record.endings.append(Ending(number, [*prefix, *path], kept))
+        self.scope.grants.clear()
+
+    def _span(self) -> Leans:
+        """Return what the file leans on, with the time around `as_of` in which no grant comes to its end."""
+        leans, as_of = self.record.leans, self.scope.as_of
+        ends = {ending.grant.expires for ending in self.record.endings}
+        since = max((moment for moment in ends if moment <= as_of), default=EVER)
+        return Leans(
+            leans.inputs, leans.patterns, since, min((moment for moment in ends if moment > as_of), default=NEVER)
         )
 
     def _content(self, path: str) -> ContentInfo | Problem:

@@ -15,21 +15,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reconciler.manifest.cache import CachedFile, ManifestCache
-from reconciler.manifest.desired import Desired, assemble, type_conflicts
+from reconciler.manifest.cache import SECOND_NS, CachedFile, ManifestCache
+from reconciler.manifest.desired import Desired, assemble, documents, type_conflicts
 from reconciler.manifest.entries import Reader
 from reconciler.manifest.files import read_text
 from reconciler.manifest.manyfiles import Done, Job, run_jobs
 from reconciler.manifest.metatypes import MetadataUse, uses_of
 from reconciler.manifest.parts import Part, PieceError, parts_of, whole_parts
 from reconciler.manifest.paths import ProjectFolder
-from reconciler.manifest.project import Project
-from reconciler.manifest.record import Emitted, FileRecord
+from reconciler.manifest.project import LintLevel, Project
+from reconciler.manifest.record import Emitted, Ending, FileRecord
+from reconciler.manifest.sections import LIST_SECTIONS
+from reconciler.manifest.spelling import Spelling
 from reconciler.manifest.survey import Survey, Surveyed, context_of, key_of, survey
 from reconciler.model.accesstest import AccessTest
 from reconciler.model.address import Address
+from reconciler.model.place import Place
 from reconciler.model.states import Resource
-from reconciler.problems import ManifestError, Position, Problem
+from reconciler.problems import ManifestError, Position, Problem, Severity
 
 if TYPE_CHECKING:
     from reconciler.manifest.crossfile import Example
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Loaded:
-    """A project's manifests, read. `problems` are sorted by position; with an error among them `desired` is partial."""
+    """A project's manifests, read for the instant `as_of` (seconds since 1970).
+
+    `problems` are sorted by position; with an error among them `desired` is partial.
+    """
 
     project: Project
     folder: ProjectFolder
@@ -45,6 +51,7 @@ class Loaded:
     problems: tuple[Problem, ...]
     files: tuple[str, ...]
     key: bytes | None
+    as_of: int
     _records: list[FileRecord] = field(default_factory=list)
     _reader: Reader | None = None
 
@@ -73,6 +80,32 @@ class Loaded:
         assert self._reader is not None
         return examples_of(uses, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
 
+    @property
+    def has_access_tests(self) -> bool:
+        """Whether there is any access test; no file is read for it."""
+        return any(record.access_tests for record in self._records)
+
+    def identities(self) -> list[Resource]:
+        """Return the desired groups, virtual groups, users and aliases, sorted; no file is read for it."""
+        docs = dict(documents(self._records, shared=False))
+        docs |= {address: entry.doc for address, entry in self.desired.emitted.items() if address not in docs}
+        shared = {**dict(documents(self._records, shared=True)), **self.desired.shared}
+        return [
+            Resource(Address(address), docs[address], shared.get(address, b""))
+            for address in sorted(self.desired.fingerprints)
+            if not address.startswith("item/")
+        ]
+
+    def inline_models(self) -> dict[bytes, bytes]:
+        """Return the permission models that items have of their own, by digest; no file is read for it."""
+        return {digest: doc for record in self._records for digest, doc in record.inline.items()}
+
+    def find_places(self, places: Collection[Place]) -> dict[Place, tuple[Position, str]]:
+        """Return where places are, each with its whole line; the files that they are in are read again, once each."""
+        from reconciler.manifest.places import find_places
+
+        return find_places(places, self.files, self._records, lambda file: read_text(self.folder, file), self.project)
+
     def access_tests(self) -> list[tuple[Position, AccessTest]]:
         """Return every access test and where it stands, in order of files; their files are read again, once each."""
         found: list[tuple[Position, AccessTest]] = []
@@ -83,6 +116,34 @@ class Loaded:
                 raise ManifestError(_changed_meanwhile())
             found += zip(places, tests, strict=True)
         return found
+
+    def endings(self) -> list[tuple[str, Ending]]:
+        """Return every grant that ends, gone or not, with its file, in order of files; none is read for it."""
+        return [
+            (file, ending) for file, record in zip(self.files, self._records, strict=True) for ending in record.endings
+        ]
+
+    def lines_of(self, endings: Sequence[tuple[str, Ending]]) -> list[int]:
+        """Return the lines on which grants stand; their files are read again, once each."""
+        parts = {file: self._parts(file) for file in sorted({file for file, _ in endings})}
+        known: dict[tuple[str, int, tuple[str | int, ...]], int] = {}
+        for file, ending in endings:
+            place = file, ending.entry, tuple(ending.path)
+            if place not in known:
+                known[place] = line_of_ending(parts[file], ending)
+        return [known[file, ending.entry, tuple(ending.path)] for file, ending in endings]
+
+    def _parts(self, file: str) -> list[Part]:
+        """Return the sections of a file, each entry of which can be located."""
+        text = read_text(self.folder, file)
+        parts, _ = parts_of(text, file)
+        try:
+            for part in parts:
+                if part.name in LIST_SECTIONS:
+                    part.values()
+        except PieceError:
+            return whole_parts(text, file)[0]
+        return parts
 
     def _places(self, file: str) -> list[Position]:
         """Return where the access tests of a file stand."""
@@ -102,7 +163,7 @@ class Loaded:
             if anew or (record.of_each and any(address.startswith("alias/") for address in missing)):
                 reading = reader.read(read_text(self.folder, file), file, is_project=True, old=record, anew=anew)
                 again.append(reading.emitted)
-        fresh = assemble(self._records, again, {})
+        fresh = assemble(self._records, again, {}, Spelling.of(self.project))
         for address in missing:
             entry = fresh.emitted.get(address)
             if entry is not None and address in self.desired.shared:
@@ -122,10 +183,11 @@ def load_manifests(
     recorded: Mapping[str, bytes] | None,
     cache: ManifestCache,
     keep_bodies: bool = False,
+    as_of: int | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> Loaded:
-    """Survey and load a project's manifests; see `survey` and `load_surveyed`."""
-    surveyed = survey(project, folder, project_file, cache)
+    """Survey and load a project's manifests, for now without `as_of`; see `survey` and `load_surveyed`."""
+    surveyed = survey(project, folder, project_file, cache, as_of=clock() // SECOND_NS if as_of is None else as_of)
     return load_surveyed(surveyed, recorded=recorded, cache=cache, keep_bodies=keep_bodies, clock=clock)
 
 
@@ -142,11 +204,11 @@ def load_surveyed(
     `keep_bodies` hands out the content that manifests hold themselves.
     """
     project, folder = surveyed.project, surveyed.folder
-    reader = Reader(project, folder, context_of(project), recorded, keep_bodies)
-    with _bulk():
+    reader = Reader(project, folder, context_of(project), recorded, keep_bodies, surveyed.as_of)
+    with bulk():
         done = _read_all(reader, surveyed, cache, clock)
         records = [entry.record for entry in done]
-        desired = assemble(records, [entry.emitted for entry in done], recorded or {})
+        desired = assemble(records, [entry.emitted for entry in done], recorded or {}, Spelling.of(project))
     files = tuple(entry.file.path for entry in surveyed.files)
     problems = [*surveyed.problems, *(problem for entry in done for problem in entry.problems)]
     outdated: frozenset[str] = frozenset()
@@ -159,9 +221,10 @@ def load_surveyed(
         problems += confirmed.problems
         outdated = confirmed.outdated
     _save(cache, surveyed, done, outdated)
-    key = None if problems else key_of(project, {entry.path: entry.row for entry in done})
+    key = None if problems else key_of(project, {entry.path: entry.row for entry in done}, surveyed.as_of)
+    problems = _graded(problems, dict(project.lints))
     problems.sort(key=lambda found: found.sort_key)
-    return Loaded(project, folder, desired, tuple(problems), files, key, records, reader)
+    return Loaded(project, folder, desired, tuple(problems), files, key, surveyed.as_of, records, reader)
 
 
 def _read_all(reader: Reader, surveyed: Survey, cache: ManifestCache, clock: Callable[[], int]) -> list[Done]:
@@ -203,6 +266,32 @@ def _save(cache: ManifestCache, surveyed: Survey, done: Sequence[Done], outdated
     cache.touch([(entry.path, entry.row) for entry in fresh if not entry.row.packed])
 
 
+def _graded(problems: Iterable[Problem], levels: Mapping[str, LintLevel]) -> list[Problem]:
+    """Return the problems with warnings left out or made errors as the project has it."""
+    graded = []
+    for problem in problems:
+        level = levels.get(problem.code, "warning")
+        if level == "warning" or problem.severity is not Severity.WARNING:
+            graded.append(problem)
+        elif level == "error":
+            graded.append(replace(problem, severity=Severity.ERROR))
+    return graded
+
+
+def line_of_ending(parts: Sequence[Part], ending: Ending) -> int:
+    """Return the line on which a grant that ends is written. Raises ManifestError when it is there no more."""
+    number = ending.entry
+    for part in parts:
+        if number < 0:
+            if part.name == "permissions" and ending.path[0] in (part.whole() or {}):
+                return part.locate(None, tuple(ending.path)).line
+        elif part.name in LIST_SECTIONS and part.entries is not None:
+            if number < part.entries:
+                return part.locate(number, tuple(ending.path)).line
+            number -= part.entries
+    raise ManifestError(_changed_meanwhile())
+
+
 def _places_in(parts: Sequence[Part]) -> list[Position]:
     return [
         part.locate(number, ()) for part in parts if part.name == "accessTests" for number in range(part.entries or 0)
@@ -227,7 +316,7 @@ def _entries_of(record: FileRecord, addresses: set[str]) -> set[int]:
 
 
 @contextmanager
-def _bulk() -> Iterator[None]:
+def bulk() -> Iterator[None]:
     """Switch the cyclic garbage collector off: values by the hundred thousand hold no cycles."""
     was_enabled = gc.isenabled()
     gc.disable()

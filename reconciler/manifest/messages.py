@@ -44,6 +44,50 @@ def provider_needed(project: Project) -> Problem:
     )
 
 
+EXPIRES_FORM = "write a date, such as 2027-01-31, or a date and time with its zone: 2027-01-31T18:00:00+01:00."
+
+_ENDLESS = {
+    "denied": "a denial that ended by itself would let people in, and nobody would have decided it.",
+    "wellKnowns": "an end is kept where membership is declared.",
+    "of": "this only names the identity; what ends is the alias.",
+}
+_ENDLESS_FIXES = {
+    "denied": "remove it; delete the entry when the denial is to end.",
+    "wellKnowns": "list the identity among the `members` of that group, with `expires` there.",
+    "of": "write `expires` beside `of`, or beside one mapping under `is`.",
+}
+
+
+def bad_expires(text: str, what: str) -> Problem:
+    return Problem(
+        "bad-expires",
+        f'"expires" is "{text}", which {what}',
+        why="until when somebody sees something must be plain: a date ends at 00:00 UTC of that day.",
+        fix=EXPIRES_FORM,
+    )
+
+
+def misplaced_expires(key: str) -> Problem:
+    """`key` is what the identity with it stands under, or empty where no identity does."""
+    return Problem(
+        "misplaced-expires",
+        '"expires" has no place ' + (f'under "{key}"' if key in _ENDLESS else "here"),
+        why=_ENDLESS.get(
+            key, "what ends by itself is a grant: a member, an allowed entry, an alias or a mapping of it."
+        ),
+        fix=_ENDLESS_FIXES.get(key, "write it on one of those, for example `{user: bob, expires: 2027-01-31}`."),
+    )
+
+
+def protected_expires() -> Problem:
+    return Problem(
+        "protected-expires",
+        "the alias is protected, and would end by itself",
+        why="the plan after its end would delete it, which `protect` refuses.",
+        fix="remove `protect: true`, or `expires`.",
+    )
+
+
 def foreign_provider(provider: str) -> Problem:
     return Problem(
         "foreign-provider",

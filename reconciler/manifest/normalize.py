@@ -23,7 +23,9 @@ from reconciler.manifest.project import Project, Source
 from reconciler.model.accesstest import AccessTest
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, canonical_json
+from reconciler.model.grant import EVERY, Grant, GrantKind
 from reconciler.model.identity import INFO_MARK, Identity, alias_address, identity_type
+from reconciler.model.instant import NotAnInstant, parse_instant
 from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
 from reconciler.problems import Problem, Severity
 
@@ -35,6 +37,8 @@ TYPE_WORD = re.compile(r"user|group|virtual[-_]?group|unknown", re.IGNORECASE)
 # A NUL as JSON writes it, and not a backslash with "u0000" behind it.
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _PERMISSIONS: Path = ("permissions",)
+# Under these keys an identity is a grant, which may end by itself.
+_GRANTS: dict[str | int, GrantKind] = {"members": "member", "allowed": "allowed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Normal(Struct, gc=False):
 class Scope:
     """What the entries of one file mean: the project, the file's defaults, the caches that make it fast.
 
+    `as_of` (seconds since 1970) is the instant that is read for: a grant that ended until then is not there.
+    `grants` gathers those of the entry at hand that end, gone or not, with the path in it.
     `mentioned` gathers every identity that is referred to, `named` every permission model by name.
     `content` returns what is known of a content file, or the problem with it; `types` watches the
     metadata. `identities_by_text` may be shared between the files that have the same default provider.
@@ -87,6 +93,8 @@ class Scope:
     source: str | None = None
     provider: str | None = None
     permissions: str | None = None
+    as_of: int = 0
+    grants: list[tuple[Path, Grant]] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
@@ -168,6 +176,9 @@ class Scope:
             if name is not None:
                 canonical = identity_type(kind)
                 assert canonical is not None
+                key = path[-2] if type(path[-1]) is int else path[-1]
+                if ref.expires is not None and key not in _GRANTS:
+                    self.found((*path, "expires"), messages.misplaced_expires(str(key)), on_key=True)
                 return self._identity(canonical, name, ref.provider, ref.additional_info, path, fallback)
         return None
 
@@ -211,11 +222,27 @@ class Scope:
         except (KeyError, TypeError):
             out = []
             for index, ref in enumerate(refs):
-                identity = self.identity(ref, (*path, key, index), fallback)
-                if identity is not None:
+                here = (*path, key, index)
+                identity = self.identity(ref, here, fallback)
+                if identity is None:
+                    continue
+                # Elsewhere an end is a mistake, which is noted, and not a grant.
+                if type(ref) is str or key not in _GRANTS or self._lasts(ref.expires, here, _GRANTS[key], identity):
                     out.append(identity)
         self.mentioned.update(out)
         return out if len(out) < 2 else sorted(set(out))
+
+    def _lasts(self, expires: str | None, path: Path, kind: GrantKind, entry: str, address: str = "") -> bool:
+        """Whether a grant is there at `as_of`; one that ends is noted, without `address` as the entry's own."""
+        if expires is None:
+            return True
+        try:
+            ends = parse_instant(expires)
+        except NotAnInstant as error:
+            self.found((*path, "expires"), messages.bad_expires(expires, str(error)))
+            return True
+        self.grants.append((path, Grant(kind, address, entry, ends)))
+        return ends > self.as_of
 
     def access_test(self, spec: Any) -> AccessTest:
         """Return an access test with canonical identities; what is wrong is noted."""
@@ -244,8 +271,11 @@ class Scope:
             entry: dict[str, Any] = {}
             count = 0
             if spec.allowed:
-                entry["allowed"] = allowed = self.identities(spec.allowed, path, "allowed", fallback)
+                allowed = self.identities(spec.allowed, path, "allowed", fallback)
                 count = len(allowed)
+                # All of them may be over by now: the set then lets nobody in, as one that never allowed anybody.
+                if allowed:
+                    entry["allowed"] = allowed
             if spec.denied:
                 entry["denied"] = denied = self.identities(spec.denied, path, "denied", fallback)
                 count += len(denied)
@@ -464,36 +494,55 @@ class Scope:
                 self.found((*path, index, "provider"), messages.elsewhere(ref.provider, provider))
 
     def alias(self, spec: Any) -> Normal | None:
-        """Return the canonical alias of one identity, or None when something is wrong with it."""
+        """Return the canonical alias of one identity, or None when something is wrong with it, or when it ended."""
         before = len(self.findings)
         fallback = self.provider_of(spec.provider, ("provider",) if spec.provider else ("of",))
         of = self.identity(spec.of, ("of",), fallback)
         if of is not None:
-            self.mentioned.add(of)
             self.check_own(of.split("/", 2)[1], ("of",))
-        mappings = self.alias_targets(spec)
-        if of is None or len(self.findings) > before:
+        mappings = self.alias_targets(spec, of)
+        if of is None:
             return None
-        return alias_of(of, mappings, protect=spec.protect)
+        lasts = spec.expires is None or self._lasts(spec.expires, (), "alias", of, alias_address(of))
+        is_right = len(self.findings) == before
+        if lasts and (mappings or not is_right):
+            self.mentioned.add(of)
+        return alias_of(of, mappings, protect=spec.protect) if is_right and lasts and mappings else None
+
+    def aliases_of_each(self, spec: Any, provider: str | None, word: str) -> list[str]:
+        """Return what an alias of each identity of a type stands for; nothing when something is wrong, or it ended."""
+        before = len(self.findings)
+        every = f"{identity_type(word)}/{provider}/{EVERY}"
+        mappings = self.alias_targets(spec, every)
+        # An alias of each is many, none of them the whole, so each mapping is told.
+        lasting = [self._lasts(spec.expires, (), "each", entry, alias_address(every)) for entry in mappings]
+        return mappings if all(lasting) and len(self.findings) == before else []
 
     def check_own(self, provider: str, path: Path) -> None:
         """Note a provider that is not this project's, so that nothing can be pushed to it."""
         if self.project.provider(provider) is None:
             self.found(path, messages.foreign_provider(provider))
 
-    def alias_targets(self, spec: Any) -> list[str]:
-        """Return the canonical identities that an alias stands for, sorted."""
+    def alias_targets(self, spec: Any, of: str | None) -> list[str]:
+        """Return the canonical identities that the alias of an identity stands for, sorted."""
         out = []
+        if spec.protect and (spec.expires is not None or all(target.expires is not None for target in spec.is_)):
+            self.found(("protect",), messages.protected_expires(), on_key=True)
         for index, target in enumerate(spec.is_):
             word, _, name = target.identity.partition(":")
             prefix = self._target_prefixes.get((target.provider, word))
             if prefix is None or not name or "?" in name or target.additional_info or not _is_plain(name):
                 identity = self._alias_target(target, index)
-                if identity is not None:
-                    out.append(identity)
             else:
-                out.append(prefix + name)
+                identity = prefix + name
+            if identity is None:
+                continue
+            if target.expires is None or self._mapping_lasts(target.expires, index, identity, of):
+                out.append(identity)
         return out if len(out) < 2 else sorted(set(out))
+
+    def _mapping_lasts(self, expires: str, index: int, identity: str, of: str | None) -> bool:
+        return self._lasts(expires, ("is", index), "mapping", identity, "" if of is None else alias_address(of))
 
     def _alias_target(self, target: Any, index: int) -> str | None:
         word, _, name = target.identity.partition(":")

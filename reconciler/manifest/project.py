@@ -11,6 +11,9 @@ from typing import Literal
 Visibility = Literal["secured", "shared", "private"]
 SourceKind = Literal["push", "catalog"]
 FieldsMode = Literal["check", "create", "ignore"]
+WidenedMode = Literal["allow", "confirm", "deny"]
+TransientMode = Literal["allow", "confirm", "tighten"]
+LintLevel = Literal["off", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,17 @@ class Source:
 class Provider:
     """A security identity provider and the ids of those it cascades to (push-api.md 2.4).
 
-    `exclusive` says that nobody else feeds it.
+    `exclusive` says that nobody else feeds it, `refresh_every` are the seconds between two refreshes of its
+    security cache, None when nobody says (push-api.md 5.1). `case_sensitive` says that names which differ in case
+    alone are several identities rather than one.
     """
 
     name: str
     id: str
     cascades_to: tuple[str, ...] = ()
     exclusive: bool = False
+    refresh_every: int | None = None
+    case_sensitive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +61,35 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemption:
+    """Who may gain sight of what without being asked; None is everything and everybody.
+
+    `items` are patterns over uris and addresses. `to` are identities as they are written (`user:*@example.com`), or
+    `*` for everybody; `provider` is theirs, empty for any.
+    """
+
+    items: tuple[str, ...] | None = None
+    to: tuple[str, ...] | None = None
+    provider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Guardrails:
-    """What a plan may do without being asked: shares from 0 to 1, counts of changes."""
+    """What a plan may do without being asked: shares from 0 to 1, counts of changes.
+
+    `widened_access` says what happens when somebody would see an item that they do not see now, unless
+    `widened_except` has it. At most `max_widened_people` may gain sight, of at most `max_widened_items`.
+    `transient_exposure` says what happens when no order of the calls keeps every moment safe.
+    """
 
     deletes: float = 0.10
     updates: float | None = None
     max_changes: int | None = None
+    widened_access: WidenedMode = "confirm"
+    widened_except: tuple[Exemption, ...] = ()
+    max_widened_people: int | None = None
+    max_widened_items: int | None = None
+    transient_exposure: TransientMode = "confirm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +128,8 @@ class Environment:
 class Project:
     """What `reconciler.yaml` says, for one environment.
 
-    `variables` are sorted pairs; `sources` and `providers` are sorted by name.
+    `variables` are sorted pairs; `sources` and `providers` are sorted by name. `lints` are sorted pairs of a code
+    and what is made of its findings, where that is said.
     """
 
     environment: Environment
@@ -109,6 +140,7 @@ class Project:
     guardrails: Guardrails = field(default_factory=Guardrails)
     quotas: Quotas = field(default_factory=Quotas)
     fields: FieldsMode = "check"
+    lints: tuple[tuple[str, LintLevel], ...] = ()
 
     def source(self, name: str) -> Source | None:
         """Return the source of that name, or None."""

@@ -10,7 +10,18 @@ from urllib.parse import urlsplit
 
 from reconciler.manifest.normalize import Finding, Path
 from reconciler.manifest.paths import check_pattern
-from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Quotas, Source
+from reconciler.manifest.project import (
+    ApiKey,
+    Environment,
+    Exemption,
+    Guardrails,
+    Project,
+    Provider,
+    Quotas,
+    Source,
+    TransientMode,
+    WidenedMode,
+)
 from reconciler.manifest.schema import (
     EnvironmentSpec,
     GuardrailsSpec,
@@ -19,11 +30,13 @@ from reconciler.manifest.schema import (
     QuotasSpec,
     Scalar,
     SourceOverride,
+    WidenedAccessSpec,
 )
 from reconciler.problems import Position, Problem, UsageError, did_you_mean
 
 DEFAULT_ENVIRONMENT = "local"
 EMULATOR = "emulator"
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
 DEFAULT_MANIFESTS = ("**/*.yaml", "**/*.yml")
 
 
@@ -45,6 +58,9 @@ def resolve(sections: ProjectSections, environment: str | None) -> tuple[Project
         guardrails=_guardrails(sections.guardrails, spec.guardrails),
         quotas=_quotas(sections.quotas, spec.quotas),
         fields=sections.fields,
+        lints=tuple(
+            sorted((sections.lints.model_dump(by_alias=True, exclude_none=True) if sections.lints else {}).items())
+        ),
     )
     return project, tuple(_findings(sections, name, spec, project))
 
@@ -123,9 +139,17 @@ def _providers(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Provid
                 id=override.id or provider.id,
                 cascades_to=tuple(cascades),
                 exclusive=provider.exclusive if override.exclusive is None else override.exclusive,
+                refresh_every=_seconds(override.refresh_every or provider.refresh_every),
+                case_sensitive=(
+                    provider.case_sensitive if override.case_sensitive is None else override.case_sensitive
+                ),
             )
         )
     return tuple(out)
+
+
+def _seconds(duration: str | None) -> int | None:
+    return None if duration is None else int(duration[:-1]) * _UNITS[duration[-1]]
 
 
 def _variables(values: dict[str, Scalar]) -> tuple[tuple[str, str], ...]:
@@ -140,13 +164,33 @@ def _guardrails(*specs: GuardrailsSpec | None) -> Guardrails:
     deletes: float = Guardrails().deletes
     updates: float | None = None
     max_changes: int | None = None
+    mode: WidenedMode = Guardrails().widened_access
+    exceptions: tuple[Exemption, ...] = ()
+    people: int | None = None
+    items: int | None = None
+    transient: TransientMode = Guardrails().transient_exposure
     for spec in specs:
         if spec is None:
             continue
         deletes = _share(spec.deletes) if spec.deletes is not None else deletes
         updates = _share(spec.updates) if spec.updates is not None else updates
         max_changes = spec.max_changes if spec.max_changes is not None else max_changes
-    return Guardrails(deletes, updates, max_changes)
+        if spec.widened_access is not None:
+            mode, exceptions = _widened(spec.widened_access)
+        if spec.max_widened is not None:
+            people, items = spec.max_widened.people, spec.max_widened.items
+        transient = spec.transient_exposure or transient
+    return Guardrails(deletes, updates, max_changes, mode, exceptions, people, items, transient)
+
+
+def _widened(spec: WidenedMode | WidenedAccessSpec) -> tuple[WidenedMode, tuple[Exemption, ...]]:
+    if isinstance(spec, str):
+        return spec, ()
+    exceptions = []
+    for entry in spec.except_:
+        to = None if entry.to is None else tuple("*" if name == "everybody" else name for name in entry.to)
+        exceptions.append(Exemption(None if entry.items is None else tuple(entry.items), to, entry.provider or ""))
+    return spec.mode, tuple(exceptions)
 
 
 def _quotas(*specs: QuotasSpec | None) -> Quotas:

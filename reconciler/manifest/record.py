@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from reconciler.manifest.metatypes import Shown
 from reconciler.manifest.paths import FileStat
+from reconciler.model.grant import Grant
 
 ENTRY_DIGEST = 16  # bytes of an entry's SHA-256 that are kept
 FINGERPRINT = 64
@@ -45,11 +46,30 @@ class Pattern(Struct, array_like=True, frozen=True, gc=False):
     found: bytes
 
 
+# In seconds since 1970: before and after every instant that can be written.
+EVER, NEVER = -(1 << 40), 1 << 40
+
+
 class Leans(Struct, array_like=True, frozen=True, gc=False):
-    """What a file's meaning depends on beside its own text."""
+    """What a file's meaning depends on beside its own text.
+
+    What was read is true of every instant (seconds since 1970) from `since` on and before `until`, when a
+    grant begins to be gone.
+    """
 
     inputs: list[Input]
     patterns: list[Pattern]
+    since: int = EVER
+    until: int = NEVER
+
+    @property
+    def has_grants_that_end(self) -> bool:
+        """Whether what the file means depends on the instant that it is read for."""
+        return (self.since, self.until) != (EVER, NEVER)
+
+    def holds_at(self, as_of: int) -> bool:
+        """Whether what was read is true of an instant."""
+        return self.since <= as_of < self.until
 
     def digest(self) -> bytes:
         """Return a digest of what all this was when it was read."""
@@ -71,6 +91,17 @@ class OfEach(Struct, array_like=True, frozen=True, gc=False):
     protect: bool
 
 
+class Ending(Struct, array_like=True, frozen=True, gc=False):
+    """A grant that ends, gone or not, and where it is written.
+
+    `entry` is the number of its entry, or -1 for the section of permission models; `path` leads on from there.
+    """
+
+    entry: int
+    path: list[str | int]
+    grant: Grant
+
+
 class Moved(Struct, array_like=True, frozen=True, gc=False):
     """A declared rename: from one address to another."""
 
@@ -87,8 +118,9 @@ class FileRecord(Struct, array_like=True, gc=False):
     many resources each entry gave. `addresses` are joined by NUL; `fingerprints` run parallel.
     `docs` and `shared` hold the documents of groups and of identities with well-knowns, by resource
     number, since other resources follow from them. `models` are the permission models that the file
-    declares, `types` what its items' metadata show. The entries of a record that is not `reusable`
-    must be read again as a whole.
+    declares, `inline` those that its items have of their own, by digest; `types` is what its items'
+    metadata show. The entries of a record that is not `reusable` must be read again as a whole, and those
+    with `endings` always: only they may mean something else at another instant.
     """
 
     context: bytes
@@ -108,6 +140,8 @@ class FileRecord(Struct, array_like=True, gc=False):
     access_tests: list[bytes]
     types: list[Shown]
     reusable: bool
+    endings: list[Ending] = []
+    inline: dict[bytes, bytes] = {}
 
     def address_list(self) -> list[str]:
         """Return the addresses, one per resource, in file order."""

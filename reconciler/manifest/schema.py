@@ -23,6 +23,14 @@ IdentityText = Annotated[
 ]
 Scalar = str | int | float | bool
 MetadataValue = Scalar | list[Scalar]
+# Only its type stands here: in an item set it may be a placeholder, so its form is looked at where it is read.
+Expires = Annotated[
+    str,
+    Field(
+        description="When this ends: a date, whose 00:00 UTC it is, or a date and time with its zone.",
+        examples=["2027-01-31", "2027-01-31T18:00:00+01:00"],
+    ),
+]
 
 
 class Spec(BaseModel):
@@ -40,6 +48,7 @@ class IdentitySpec(Spec):
     unknown: Text | None = None
     provider: Text | None = Field(default=None, description="A provider of this project, or the id of another one.")
     additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
+    expires: Expires | None = Field(default=None, description="Only where it is a group's member, or allowed.")
 
     @model_validator(mode="after")
     def _one_type(self) -> IdentitySpec:
@@ -194,6 +203,7 @@ class AliasTargetSpec(Spec):
     provider: Text
     identity: IdentityText
     additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
+    expires: Expires | None = None
 
 
 class OfEachSpec(Spec):
@@ -211,6 +221,7 @@ class AliasSpec(Spec):
     provider: Text | None = None
     is_: list[AliasTargetSpec] = Field(alias="is", min_length=1)
     protect: bool = False
+    expires: Expires | None = None
 
     @model_validator(mode="after")
     def _one_subject(self) -> AliasSpec:
@@ -279,6 +290,9 @@ class SourceSpec(Spec):
     )
 
 
+Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}(m|h|d)$", examples=["24h", "30m", "7d"])]
+
+
 class ProviderSpec(Spec):
     """A security identity provider of the organization."""
 
@@ -286,6 +300,17 @@ class ProviderSpec(Spec):
     cascades_to: list[Text] = Field(default=[], alias="cascadesTo")
     exclusive: bool = Field(
         default=False, description="Nobody else feeds this provider, so that one call may disable all that is old."
+    )
+    case_sensitive: bool = Field(
+        default=False,
+        alias="caseSensitive",
+        description="Names that differ in case alone are several identities; as the provider itself is set up.",
+    )
+    refresh_every: Duration | None = Field(
+        default=None,
+        alias="refreshEvery",
+        description="How often the organization refreshes the provider's security cache, as in its schedule: until "
+        "then the access of before holds. It is told in plans and changes nothing.",
     )
 
 
@@ -307,6 +332,8 @@ class ProviderOverride(Spec):
     id: Text | None = None
     cascades_to: list[Text] | None = Field(default=None, alias="cascadesTo")
     exclusive: bool | None = None
+    case_sensitive: bool | None = Field(default=None, alias="caseSensitive")
+    refresh_every: Duration | None = Field(default=None, alias="refreshEvery")
 
 
 class ApiKeySpec(Spec):
@@ -326,13 +353,70 @@ class ApiKeySpec(Spec):
 Percent = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})(\.[0-9]+)?%$", examples=["10%"])]
 
 
+WidenedMode = Literal["allow", "confirm", "deny"]
+
+
+class WidenedExceptSpec(Spec):
+    """Who may gain sight of what without being asked; a list that is left out is everything, or everybody."""
+
+    items: list[Text] | None = Field(
+        default=None, description="Uris or addresses; `*` is any text within a segment, `**` any text."
+    )
+    to: list[Literal["everybody", "*"] | IdentityText] | None = Field(
+        default=None,
+        description="People, or whoever is in a group; `*` in a name is any text. `everybody` is also who did not log in.",
+    )
+    provider: Text | None = Field(default=None, description="Of the identities in `to`; by default any.")
+
+
+class WidenedAccessSpec(Spec):
+    """What to do when somebody would see an item that exists and that they do not see now."""
+
+    mode: WidenedMode = Field(
+        default="confirm",
+        description="`confirm` blocks until it is allowed by name, `deny` in any case, `allow` never.",
+    )
+    except_: list[WidenedExceptSpec] = Field(default=[], alias="except", description="What needs no word of anybody.")
+
+
+class MaxWidenedSpec(Spec):
+    """How many people may gain sight of something, and of how many items, new ones included."""
+
+    people: Annotated[int, Field(ge=0)] | None = None
+    items: Annotated[int, Field(ge=0)] | None = None
+
+
 class GuardrailsSpec(Spec):
     """What a plan may do before it must be allowed by name."""
 
     deletes: Percent | None = Field(default=None, description="The share of recorded resources that may be deleted.")
     updates: Percent | None = None
     max_changes: Annotated[int, Field(ge=0)] | None = Field(default=None, alias="maxChanges")
-    widened_access: Literal["allow", "confirm", "deny"] | None = Field(default=None, alias="widenedAccess")
+    widened_access: WidenedMode | WidenedAccessSpec | None = Field(default=None, alias="widenedAccess")
+    max_widened: MaxWidenedSpec | None = Field(default=None, alias="maxWidened")
+    transient_exposure: Literal["allow", "confirm", "tighten"] | None = Field(
+        default=None,
+        alias="transientExposure",
+        description="What happens when no order of the calls keeps every moment safe: nothing, a hazard, or calls "
+        "that tighten first.",
+    )
+
+
+LintLevel = Literal["off", "warning", "error"]
+
+
+class LintsSpec(Spec):
+    """What `validate` makes of the findings of each lint; `warning` where nothing is said."""
+
+    allow_always_denied: LintLevel | None = Field(default=None, alias="allow-always-denied")
+    allowed_unresolved: LintLevel | None = Field(default=None, alias="allowed-unresolved")
+    denied_nobody: LintLevel | None = Field(default=None, alias="denied-nobody")
+    denied_unresolved: LintLevel | None = Field(default=None, alias="denied-unresolved")
+    group_without_members: LintLevel | None = Field(default=None, alias="group-without-members")
+    member_without_alias: LintLevel | None = Field(default=None, alias="member-without-alias")
+    nested_cycle: LintLevel | None = Field(default=None, alias="nested-cycle")
+    permissions_missing: LintLevel | None = Field(default=None, alias="permissions-missing")
+    unused_identity: LintLevel | None = Field(default=None, alias="unused-identity")
 
 
 class QuotasSpec(Spec):
@@ -389,6 +473,7 @@ class ProjectSections(Spec):
         default="check",
         description="Metadata that no field takes: told of when the organization is asked, given a field, or left.",
     )
+    lints: LintsSpec | None = None
 
 
 class ManifestSections(Spec):

@@ -3,5 +3,15 @@
 from __future__ import annotations
 
 LIST_SECTIONS = ("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests", "moved")
-PROJECT_SECTIONS = ("manifests", "sources", "providers", "environments", "vars", "guardrails", "quotas", "fields")
+PROJECT_SECTIONS = (
+    "manifests",
+    "sources",
+    "providers",
+    "environments",
+    "vars",
+    "guardrails",
+    "quotas",
+    "fields",
+    "lints",
+)
 SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)

@@ -23,6 +23,7 @@ class IdentityShape(Struct, forbid_unknown_fields=True, rename="camel", gc=False
     unknown: Text | None = None
     provider: Text | None = None
     additional_info: dict[str, str] | None = None
+    expires: str | None = None
 
     def __post_init__(self) -> None:
         if sum(name is not None for name in (self.user, self.group, self.virtual_group, self.unknown)) != 1:
@@ -102,6 +103,7 @@ class AliasTargetShape(Struct, forbid_unknown_fields=True, rename="camel", gc=Fa
     provider: Text
     identity: str
     additional_info: dict[str, str] | None = None
+    expires: str | None = None
 
 
 class AliasShape(Struct, forbid_unknown_fields=True, rename={"is_": "is"}):
@@ -109,6 +111,7 @@ class AliasShape(Struct, forbid_unknown_fields=True, rename={"is_": "is"}):
     of: str | IdentityShape
     provider: Text | None = None
     protect: bool = False
+    expires: str | None = None
 
 
 SHAPES: dict[str, type[Struct]] = {

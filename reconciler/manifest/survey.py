@@ -21,7 +21,8 @@ class Surveyed:
     """One manifest file as it lies there, and what the cache has of it.
 
     `fresh` are the paths of content files that surely are as they were; `leans_hold` says that this is
-    all of them, and that no other file has come to the sets. `unchanged` that the text is as it was, too.
+    all of them, that no other file has come to the sets, and that no grant ended or came back since.
+    `unchanged` that the text is as it was, too.
     """
 
     file: FoundFile
@@ -33,7 +34,10 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A project's manifest files, sorted by path, and what is wrong with finding them."""
+    """A project's manifest files, sorted by path, and what is wrong with finding them.
+
+    `as_of` is the instant that they are read for, in seconds since 1970.
+    """
 
     project: Project
     folder: ProjectFolder
@@ -41,6 +45,7 @@ class Survey:
     files: tuple[Surveyed, ...]
     gone: tuple[str, ...]
     problems: tuple[Problem, ...]
+    as_of: int
 
     @property
     def key(self) -> bytes | None:
@@ -48,18 +53,20 @@ class Survey:
         if self.problems or not all(entry.unchanged for entry in self.files):
             return None
         rows = {entry.file.path: entry.row for entry in self.files if entry.row is not None}
-        return key_of(self.project, rows)
+        return key_of(self.project, rows, self.as_of)
 
 
-def key_of(project: Project, rows: Mapping[str, CachedFile]) -> bytes:
-    """Return a digest of a project and of what its files were when they were read."""
+def key_of(project: Project, rows: Mapping[str, CachedFile], as_of: int) -> bytes:
+    """Return a digest of a project and of what its files were when they were read, and as of when if that matters."""
     total = hashlib.sha256(repr(project).encode())
+    if any(row.leans.has_grants_that_end for row in rows.values()):
+        total.update(str(as_of).encode())
     for path in sorted(rows):
         total.update(path.encode() + b"\0" + rows[path].digest + rows[path].leans.digest())
     return total.digest()
 
 
-def survey(project: Project, folder: ProjectFolder, project_file: str, cache: ManifestCache) -> Survey:
+def survey(project: Project, folder: ProjectFolder, project_file: str, cache: ManifestCache, *, as_of: int) -> Survey:
     """Return what lies in a project's folder.
 
     Raises ManifestError when there is no manifest at all: nothing found is never "nothing wanted".
@@ -69,21 +76,27 @@ def survey(project: Project, folder: ProjectFolder, project_file: str, cache: Ma
     context = context_of(project)
     files = tuple(
         _surveyed(
-            project, folder, file, cached.get(file.path), row_context(context, is_project=file.path == project_file)
+            project,
+            folder,
+            file,
+            cached.get(file.path),
+            row_context(context, is_project=file.path == project_file),
+            as_of,
         )
         for file in found
     )
     present = {file.path for file in found}
     gone = tuple(path for path in cached if path not in present)
-    return Survey(project, folder, project_file, files, gone, tuple(problems))
+    return Survey(project, folder, project_file, files, gone, tuple(problems), as_of)
 
 
 def _surveyed(
-    project: Project, folder: ProjectFolder, file: FoundFile, row: CachedFile | None, context: bytes
+    project: Project, folder: ProjectFolder, file: FoundFile, row: CachedFile | None, context: bytes, as_of: int
 ) -> Surveyed:
     if row is None or row.context != context:
         return Surveyed(file, None, frozenset(), leans_hold=False, unchanged=False)
     fresh, holds = _leans(project, folder, row)
+    holds = holds and row.leans.holds_at(as_of)
     return Surveyed(file, row, fresh, holds, holds and row.is_fresh(file.stat))
 
 

@@ -57,6 +57,15 @@ def parse_identity(text: str) -> Identity:
     return Identity(kind, provider, name, pairs)
 
 
+def folded_name(name: str) -> str:
+    """Return a name of an identity, with its info, as a provider has it that ignores case (push-api.md 2.4)."""
+    plain, mark, info = name.partition(INFO_MARK)
+    if not mark:
+        return plain.casefold()
+    pairs = {key: value.casefold() for key, value in orjson.loads(info).items()}
+    return plain.casefold() + mark + orjson.dumps(pairs, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def alias_address(identity: str) -> str:
     """Return the address of the alias of an identity; both are canonical strings."""
     kind, provider, name = identity.split("/", 2)

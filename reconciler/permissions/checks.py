@@ -20,13 +20,11 @@ from pyroaring import BitMap
 from reconciler.model.accesstest import AccessTest
 from reconciler.model.states import Resource
 from reconciler.permissions.facts import facts_of
-from reconciler.permissions.readings import Readings, is_person
+from reconciler.permissions.readings import STRANGER, is_person
 from reconciler.permissions.relation import Relation
 
 EXAMPLES = 5
 """How many findings of one kind a test tells; the others are counted."""
-
-_STRANGER = "somebody-whom-nobody-declared"
 
 
 class Kind(StrEnum):
@@ -157,6 +155,14 @@ class Checks:
         tested = self._strict.count(self._tested_people)
         return Coverage(len(self._items), len(self._items) - len(self._tested_items), people, people - tested)
 
+    def untested_items(self) -> list[str]:
+        """Return the addresses of the items that no test spoke of that was run so far, sorted."""
+        return sorted(set(self._items) - self._tested_items)
+
+    def untested_people(self) -> list[str]:
+        """Return a name for each person that no test spoke of that was run so far, sorted."""
+        return self._names_of(self._strict.graph.people - self._tested_people)
+
     # What a test is about
 
     def _people(self, who: Iterable[str], result: Result) -> _People:
@@ -181,7 +187,7 @@ class Checks:
         names = self._named_like(identity)
         groups = {found for name in names if (found := relation.graph.find(name)) is not None}
         logins = [login for login in (None, *self._strangers()) if not groups.isdisjoint(relation.held_by(login))]
-        stranger = _stranger(key, relation.readings)
+        stranger = relation.readings.stranger(key)
         if stranger and stranger not in logins:
             logins.append(stranger)
         return relation.people_of(names), logins
@@ -211,7 +217,7 @@ class Checks:
             classes = {relation.class_of(address) for address in self._items}
             numbers = {who for number in classes if number is not None for who in relation.named_in(number)}
             named.update(map(relation.graph.name, numbers))
-            found = {_stranger(readings.key(identity), readings) for identity in named}
+            found = {readings.stranger(readings.key(identity)) for identity in named}
             self._known_strangers = sorted(stranger for stranger in found if stranger)
         return self._known_strangers
 
@@ -266,27 +272,19 @@ class Checks:
             result.found(kind, number, self._findings(kind, items, people))
 
     def _findings(self, kind: Kind, items: Sequence[str], people: _People) -> Iterator[Finding]:
-        names = [*people.named, *self._examples(people.known)]
+        names = [*people.named, *self._names_of(people.known, EXAMPLES)]
         for address in items:
             for name in names:
                 certain = self._strict.sees(name, address) is (kind is Kind.SEEN)
-                yield Finding(kind, address, name, name is not None and _STRANGER in name, certain)
+                yield Finding(kind, address, name, name is not None and STRANGER in name, certain)
 
-    def _examples(self, people: BitMap) -> list[str]:
-        """Return a name for each of some persons, one outside of the email provider where there is one."""
+    def _names_of(self, people: BitMap, most: int | None = None) -> list[str]:
+        """Return a name for each of at most so many persons, one outside of the email provider where there is one."""
         graph = self._strict.graph
         outside = f"/{self._strict.readings.email_provider}/"
-        firsts = islice(people & graph.firsts, EXAMPLES)
+        firsts = islice(people & graph.firsts, most)
         mates = ([graph.name(mate) for mate in graph.mates(first)] for first in firsts)
         return sorted(min(names, key=lambda name: (outside in name, name)) for names in mates)
-
-
-def _stranger(key: str, readings: Readings) -> str | None:
-    """Return somebody of whom nothing is known, of the domain that a pattern covers; None for other identities."""
-    start = f"group/{readings.email_provider}/*@"
-    if not key.startswith(start) or key == readings.everybody:
-        return None
-    return f"user/{readings.email_provider}/{_STRANGER}@{key.removeprefix(start)}"
 
 
 def item_matcher(pattern: str) -> Callable[[str], bool]:

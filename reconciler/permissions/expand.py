@@ -82,6 +82,8 @@ class Directory:
 
     def resolved(self, key: str) -> bool:
         """Return whether the remote knows an identity, rather than only its name (push-api.md 3.6)."""
+        if key in self.readings.unresolved:
+            return False
         if self.readings.needs_no_push(key) or key in self._resolved:
             return True
         return self.readings.members_resolve and key in self._members

@@ -67,8 +67,11 @@ class Graph:
         self._resolved: Counter[int] = Counter()
         self._members: Counter[int] = Counter()
         self._below: dict[int, BitMap] = {}
+        self.patterns: set[int] = set()
+        """The patterns that cover a domain: whoever is of it has them, known or not."""
         self._everybody = self.number(readings.everybody)
         self._anonymous: frozenset[int] | None = None
+        self._ordered: tuple[int, list[int]] = (-1, [])
         self.grown: set[int] = set()
         """Patterns that cover somebody new whom only a name made known; see `settle`."""
 
@@ -97,6 +100,8 @@ class Graph:
         if is_person(key):
             self.people.add(number)
             self.firsts.add(number)
+        elif self.readings.is_domain_pattern(key):
+            self.patterns.add(number)
         if above is not None:
             self._join(number, above)
             self.grown.add(above)
@@ -110,12 +115,24 @@ class Graph:
         """Return an identity as it was written; of several ways, the first by the alphabet."""
         return self._names[number]
 
+    def in_order(self) -> list[int]:
+        """Return all people in the order of their names; kept until another name is known. Do not change it."""
+        if self._ordered[0] != len(self._written):
+            self._ordered = len(self._written), sorted(self.people, key=self._names.__getitem__)
+        return self._ordered[1]
+
+    def spelled(self) -> Iterator[tuple[int, str]]:
+        """Yield every identity's number and the key of its spelling."""
+        return enumerate(self._keys)
+
     def mates(self, number: int) -> tuple[int, ...]:
         """Return the identities of the same person, itself included, in order."""
         return self._mates.get(number, (number,))
 
     def resolved(self, number: int) -> bool:
         """Return whether the remote knows an identity, rather than only its name (push-api.md 3.6)."""
+        if self._keys[number] in self.readings.unresolved:
+            return False
         if self._resolved[number] > 0 or self.readings.needs_no_push(self._keys[number]):
             return True
         return self.readings.members_resolve and self._members[number] > 0
@@ -124,6 +141,15 @@ class Graph:
         """Return every way in which these identities are written, in order."""
         wanted = set(numbers)
         return sorted(text for text, number in self._written.items() if number in wanted)
+
+    def all_keys(self) -> list[str]:
+        """Return the keys of all identities, each at its number."""
+        return list(self._keys)
+
+    @property
+    def everybody(self) -> int:
+        """The number of the pattern that covers everybody, also those who did not log in."""
+        return self._everybody
 
     def cycles(self) -> list[list[str]]:
         """Return the groups that are in themselves, by way of one another, each such set in order."""
@@ -150,6 +176,7 @@ class Graph:
         other._mates, other._below = dict(self._mates), dict(self._below)
         other._resolved, other._members = self._resolved.copy(), self._members.copy()
         other._anonymous, other.grown = self._anonymous, set(self.grown)
+        other.patterns = set(self.patterns)
         return other
 
     # Changing
@@ -287,10 +314,10 @@ class Graph:
         found = self._below.get(root)
         return found if found is not None else self._sum(root)
 
-    def all_below(self, numbers: Iterable[int]) -> BitMap:
-        """Return the people who have any of these identities by name."""
+    def each_below(self, numbers: Iterable[int]) -> list[BitMap]:
+        """Return the people who have any of these identities by name, in sets that are shared: do not change them."""
         people, inner = self._gather(numbers)
-        return BitMap.union(people, *map(self.below, inner)) if inner else people
+        return [people, *map(self.below, inner)]
 
     def _root(self, number: int) -> int:
         mates = self._mates.get(number)

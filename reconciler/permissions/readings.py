@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from reconciler.model.identity import Identity, parse_identity
+from reconciler.model.identity import folded_name, parse_identity
 
 EMAIL_PROVIDER = "Email Security Provider"
 
 PERSON_TYPES = ("user", "unknown")
 """The types that a person may have; what is left are groups, which have people in them."""
+
+STRANGER = "somebody-whom-nobody-declared"
+"""The name, before the domain, of who stands for everybody of a domain of whom nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Readings:
     than their letters; as the project calls it."""
     case_sensitive: frozenset[str] = field(default_factory=frozenset)
     """push-api.md 2.4: the providers that tell upper from lower case."""
+    unresolved: frozenset[str] = field(default_factory=frozenset)
+    """push-api.md 3.6: keys of identities that the remote itself calls unresolved, whoever else names them."""
 
     def widest(self) -> Readings:
         """Return the reading under which nobody sees less than under any other of the same providers.
@@ -54,11 +59,7 @@ class Readings:
         kind, provider, name = identity.split("/", 2)
         if provider in self.case_sensitive:
             return identity
-        if "?info=" not in name:
-            return f"{kind}/{provider}/{name.casefold()}"
-        found = parse_identity(identity)
-        info = tuple((key, value.casefold()) for key, value in found.info)
-        return str(Identity(found.type, provider, found.name.casefold(), info))
+        return f"{kind}/{provider}/{folded_name(name)}"
 
     @property
     def everybody(self) -> str:
@@ -72,6 +73,17 @@ class Readings:
         identity = parse_identity(key)
         _, at, domain = identity.name.rpartition("@")
         return f"group/{self.email_provider}/*@{domain}" if at else None
+
+    def is_domain_pattern(self, key: str) -> bool:
+        """Return whether a key is of a pattern that covers everyone of a domain."""
+        return key.startswith(f"group/{self.email_provider}/*@") and key != self.everybody
+
+    def stranger(self, key: str) -> str | None:
+        """Return somebody of whom nothing is known, of the domain that a pattern covers; None for other keys."""
+        start = f"group/{self.email_provider}/*@"
+        if not key.startswith(start) or key == self.everybody:
+            return None
+        return f"user/{self.email_provider}/{STRANGER}@{key.removeprefix(start)}"
 
     def needs_no_push(self, key: str) -> bool:
         """Return whether an identity is resolved without anybody having declared it."""

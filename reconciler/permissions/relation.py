@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import orjson
 from pyroaring import BitMap
@@ -25,6 +26,8 @@ from reconciler.permissions.graph import Graph
 from reconciler.permissions.readings import Readings
 
 NO_MODEL = -1
+
+_FEW = 500  # people whose names are sooner compared than looked for among all
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +172,19 @@ class Relation:
 
         They go on doing so for people whom both knew, or were made to `know`, at this moment.
         """
-        other = Relation(self.readings, self._visibility)
-        other.graph = self.graph.copy()
+        other = self.beside(self.graph.copy(), self.readings)
+        other._items, other._class_of = [dict(items) for items in self._items], dict(self._class_of)
+        other._audiences = dict(self._audiences)
+        return other
+
+    def beside(self, graph: Graph, readings: Readings) -> Relation:
+        """Return a relation over a graph that grew out of this one's, which shares what is said of items.
+
+        For looking at other moments of the identities: no item may be placed in it, or in this one for as long
+        as it is in use. It may learn classes of its own.
+        """
+        other = Relation(readings, self._visibility)
+        other.graph = graph
         other._model_numbers, other._docs, other._levels = (
             dict(self._model_numbers),
             list(self._docs),
@@ -179,8 +193,7 @@ class Relation:
         other._naming = {who: list(models) for who, models in self._naming.items()}
         other._classes_of_model = {model: list(numbers) for model, numbers in self._classes_of_model.items()}
         other._class_numbers, other._classes = dict(self._class_numbers), list(self._classes)
-        other._items, other._class_of = [dict(items) for items in self._items], dict(self._class_of)
-        other._audiences = dict(self._audiences)
+        other._items, other._class_of = list(self._items), self._class_of
         return other
 
     # Classes of items, for `permissions.exposure`
@@ -198,8 +211,10 @@ class Relation:
 
     def class_for(self, item: Resource) -> int:
         """Return the class that an item belongs in, whether or not it is there."""
-        self.add_models((item.shared,))
-        return self.class_at(item.address.scope, digest(item.shared) if item.shared else NO_SHARED)
+        key = digest(item.shared) if item.shared else NO_SHARED
+        if self.lacks(key):
+            self.add_models((item.shared,))
+        return self.class_at(item.address.scope, key)
 
     def class_of(self, address: str) -> int | None:
         """Return the class of an item, None when there is no such item."""
@@ -226,19 +241,41 @@ class Relation:
         """Return the addresses of the items of a class."""
         return self._items[number]
 
-    def classes_naming(self, identities: Iterable[int]) -> set[int]:
-        """Return the classes with items whose models name one of these identities."""
+    def classes_naming(self, identities: Iterable[int], *, empty: bool = False) -> set[int]:
+        """Return the classes with items, or `empty` as well, whose models name one of these identities."""
         return {
             number
             for model in self._models_naming(identities)
             for number in self._classes_of_model.get(model, ())
-            if self._items[number] and self._visibility.get(self._classes[number][0]) != "shared"
+            if (empty or self._items[number]) and self._visibility.get(self._classes[number][0]) != "shared"
         }
 
     def named_in(self, number: int) -> set[int]:
         """Return the identities that the model of a class names."""
         levels = self._levels_of(self._classes[number][1])
         return {who for level in levels for entry in level for who in entry.allowed + entry.denied}
+
+    def has_model(self, number: int) -> bool:
+        """Return whether a model decides about the items of a class: they have one, and the source heeds it."""
+        source, model = self._classes[number]
+        return model != NO_MODEL and self._visibility.get(source) != "shared"
+
+    def denied_in(self, number: int) -> set[int]:
+        """Return the identities that the model of a class denies, in whatever level."""
+        levels = self._levels_of(self._classes[number][1])
+        return {who for level in levels for entry in level for who in entry.denied}
+
+    def admits(self, number: int, identity: int) -> bool:
+        """Return whether somebody sees the items of a class who has this identity, and what follows from it."""
+        return self._sees(self.graph.held_by(identity), number)
+
+    def sides_of(self, number: int) -> tuple[set[int], set[int]]:
+        """Return the identities that the model of a class allows, and those that it denies."""
+        levels = self._levels_of(self._classes[number][1])
+        return (
+            {who for level in levels for entry in level for who in entry.allowed},
+            {who for level in levels for entry in level for who in entry.denied},
+        )
 
     def _models_naming(self, identities: Iterable[int]) -> set[int]:
         return {model for who in identities for model in self._naming.get(who, ())}
@@ -371,8 +408,13 @@ class Relation:
 
     def names(self, people: BitMap, limit: int | None = None) -> list[str]:
         """Return people as canonical identities in order; with a limit, the first so many."""
-        names = map(self.graph.name, people)
-        return sorted(names) if limit is None else heapq.nsmallest(limit, names)
+        if limit is None:
+            return sorted(map(self.graph.name, people))
+        if len(people) > _FEW:
+            # Among so many the first ones are soon met on a walk over all names in order.
+            everybody = (number for number in self.graph.in_order() if number in people)
+            return list(map(self.graph.name, islice(everybody, limit)))
+        return heapq.nsmallest(limit, map(self.graph.name, people))
 
     def sees(self, identity: str | None, address: str) -> bool:
         """Return whether somebody who logs in as `identity` (None: does not) sees an item, known or not."""

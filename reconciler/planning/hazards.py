@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.model.address import GROUP_KINDS
+from reconciler.model.address import GROUP_KINDS, Kind
 from reconciler.planning.change import Action, Change
 from reconciler.planning.diff import RESENT
+from reconciler.planning.expiring import NOTHING_LAPSED, Lapsed
 from reconciler.planning.plan import Hazard
 from reconciler.problems import Problem
 
@@ -33,16 +34,18 @@ def hazards_of(
     recorded: Collection[str],
     limits: Limits,
     allowed: Collection[str] = (),
+    lapsed: Lapsed = NOTHING_LAPSED,
 ) -> tuple[Hazard, ...]:
     """Return the hazards of `changes`, sorted by name and subject.
 
     `desired` and `recorded` are all addresses of either side. `allowed` holds names, or
-    `name:subject`, that the user allowed.
+    `name:subject`, that the user allowed. What is empty because of what `lapsed` alone is none: that
+    was written and reviewed when it was granted.
     """
     found = [
         *_shares(changes, len(recorded), limits),
-        *_emptied(changes, desired, recorded),
-        *_emptied_groups(changes),
+        *_emptied(changes, desired, recorded, lapsed),
+        *_emptied_groups(changes, lapsed),
     ]
     return tuple(
         replace(hazard, allowed=hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed)
@@ -99,10 +102,16 @@ def _shares(changes: Sequence[Change], recorded: int, limits: Limits) -> list[Ha
     return found
 
 
-def _emptied(changes: Sequence[Change], desired: Iterable[str], recorded: Collection[str]) -> list[Hazard]:
+def _emptied(
+    changes: Sequence[Change], desired: Iterable[str], recorded: Collection[str], lapsed: Lapsed
+) -> list[Hazard]:
     # Without `before` nobody knows whether it ever arrived, so nothing of what is recorded goes with it.
-    deleted = Counter(_home(change.address) for change in changes if change.action is Action.DELETE and change.before)
-    if not deleted:
+    gone = [change.address for change in changes if change.action is Action.DELETE and change.before]
+    deleted = Counter(map(_home, gone))
+    surprising = {
+        _home(address) for address in gone if address.kind is not Kind.ALIAS or not lapsed.explains_alias(address)
+    }
+    if not surprising:
         return []
     inhabited = {_home(address) for address in desired}
     before = Counter(_home(address) for address in recorded)
@@ -116,7 +125,7 @@ def _emptied(changes: Sequence[Change], desired: Iterable[str], recorded: Collec
             count=count,
         )
         for home, count in deleted.items()
-        if home not in inhabited
+        if home in surprising and home not in inhabited
         for kind, _, scope in (home.partition("/"),)
     ]
 
@@ -125,7 +134,7 @@ def _home(address: str) -> str:
     return address[: address.index("/", address.index("/") + 1)]
 
 
-def _emptied_groups(changes: Iterable[Change]) -> list[Hazard]:
+def _emptied_groups(changes: Iterable[Change], lapsed: Lapsed) -> list[Hazard]:
     found = []
     for change in changes:
         if change.action is not Action.UPDATE or change.address.kind not in GROUP_KINDS:
@@ -133,8 +142,9 @@ def _emptied_groups(changes: Iterable[Change]) -> list[Hazard]:
         before, after = change.before, change.after
         if before is None or after is None or after.own()["members"]:
             continue
-        count = len(before.own()["members"])
-        if count:
+        members = before.own()["members"]
+        count = len(members)
+        if count and not lapsed.explains_members(change.address, members):
             found.append(
                 Hazard(
                     "emptied-group",

@@ -10,6 +10,7 @@ from reconciler.model.address import Kind
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action
 from reconciler.planning.diff import changes_of, compare
+from reconciler.planning.expiring import NOTHING_LAPSED, Lapsed
 from reconciler.planning.hazards import Limits, hazards_of, protected_deletions
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.planning.selection import check_targets, select
@@ -41,11 +42,13 @@ def make_plan(
     problems: Iterable[Problem] = (),
     bodies: Callable[[Iterable[str]], Iterable[BodyRef]],
     manifest_digest: str = "",
+    lapsed: Lapsed = NOTHING_LAPSED,
 ) -> Plan:
     """Return the plan that turns `recorded` into `desired`.
 
     `unsettled` are addresses whose last call has an unknown outcome, or that the remote rejected.
-    `bodies` says where the content of the resources at given addresses comes from. The result
+    `bodies` says where the content of the resources at given addresses comes from, `lapsed` what is
+    not desired any more because it ended. The result
     depends on nothing but the arguments. Raises UsageError for a target that names nothing.
     """
     check_targets(wish.targets, chain(desired.fingerprints, recorded.fingerprints, unsettled))
@@ -62,6 +65,7 @@ def make_plan(
         recorded=recorded.fingerprints.keys(),
         limits=limits,
         allowed=wish.allowed,
+        lapsed=lapsed,
     )
     needed = [change.address for change in changes if change.action is not Action.DELETE]
     return Plan(

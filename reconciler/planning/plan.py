@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from reconciler.model.states import StateBase, Target
 from reconciler.planning.change import Action, Change
@@ -14,7 +15,8 @@ class Hazard:
     """A named risk in a plan that must be allowed by its name before the plan is applied.
 
     `subject` narrows the name (`item/handbook`), `addresses` are at most a few examples of the
-    `count` that it concerns.
+    `count` that it concerns. `people` are those whom it lets see something, or keeps from it. One that is not
+    `liftable` blocks whatever is allowed.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Hazard:
     count: int = 0
     addresses: tuple[str, ...] = ()
     allowed: bool = False
+    people: int = 0
+    liftable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,36 @@ class BodyRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiring:
+    """A grant that is over and still live, or that ends soon.
+
+    `address` gives it to the identity `entry` (`model.grant`), on that line of that file, until `expires`, an
+    instant in UTC. It is `lapsed-live` when the recorded state still has it, and `lapses` before its end.
+    """
+
+    address: str
+    entry: str
+    expires: str
+    file: str
+    line: int
+    state: Literal["lapsed-live", "lapses"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTests:
+    """How many access tests ran on what the manifests ask for, and how many of them failed.
+
+    Each that failed is also an error among the plan's problems.
+    """
+
+    run: int = 0
+    failed: int = 0
+
+
+NO_TESTS = AccessTests()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What will change, from which state, and what is risky about it.
 
@@ -47,6 +81,13 @@ class Plan:
     bodies that the changes need, sorted by digest. `manifest_digest` names the manifests (empty for
     `destroy`), `selection` the addresses or patterns that the plan was narrowed to. `access` is who gains and who
     loses sight of what, as canonical JSON (`rendering.exposuredoc`), empty when no change can alter that.
+    `tests` says how many access tests ran and failed, on the whole desired state whatever the selection.
+
+    Where any grant of the manifests ends, `as_of` is the instant for which they were read (`2027-01-31T00:00:00Z`)
+    and `holds_until` the next at which one ends, empty when none does; `expiring` holds what is over and still
+    live and what ends soon, by when it ends. Otherwise these are empty.
+
+    `rollback` is empty but for a plan that undoes what runs did: the options of `rollback` that make it anew.
     """
 
     environment: str
@@ -60,6 +101,11 @@ class Plan:
     manifest_digest: str = ""
     selection: tuple[str, ...] = ()
     access: bytes = b""
+    tests: AccessTests = NO_TESTS
+    as_of: str = ""
+    holds_until: str = ""
+    expiring: tuple[Expiring, ...] = ()
+    rollback: tuple[str, ...] = ()
 
     def count(self, action: Action) -> int:
         """Return how many changes do `action`."""

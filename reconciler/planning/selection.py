@@ -27,7 +27,7 @@ def select(
     """
     if not targets and not sources:
         return tuple(changes)
-    named = _matcher(targets)
+    named = matcher(targets)
     first = [change for change in changes if _is_in(change, sources) or named(change.address)]
     chosen = {change.address for change in first}
     pending = {str(change.address): change for change in changes if change.action is not Action.DELETE}
@@ -51,7 +51,7 @@ def check_sources(sources: Iterable[str], known: Collection[str]) -> None:
 
 def check_targets(targets: Iterable[str], addresses: Iterable[str]) -> None:
     """Refuse a target that names nothing on either side, which would look like "no changes"."""
-    waiting = {target: _matcher([target]) for target in targets}
+    waiting = {target: matcher([target]) for target in targets}
     for address in addresses:
         if not waiting:
             return
@@ -74,7 +74,7 @@ def _is_in(change: Change, sources: Collection[str]) -> bool:
     return change.address.kind is Kind.ITEM and change.address.scope in sources
 
 
-def _matcher(targets: Collection[str]) -> Callable[[str], bool]:
+def matcher(targets: Collection[str]) -> Callable[[str], bool]:
     """Return whether an address, or the name in it, is a target; only `*` stands for anything else.
 
     Uris hold `?` and `[`, which the patterns of shells would take for something else.

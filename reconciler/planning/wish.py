@@ -8,12 +8,15 @@ from dataclasses import dataclass
 SOURCE_WORD = "source "
 """What a source's name follows among the words of a selection."""
 
+EXPIRING_WITHIN = 14
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What was asked of a plan beside the manifests: hazards allowed by name, and what to narrow it to.
 
-    `resent` are sources of which every item is sent, whether or not it changed.
+    `resent` are sources of which every item is sent, whether or not it changed. Grants that end within
+    `expiring_within` days are told of.
     """
 
     allowed: Collection[str] = ()
@@ -21,6 +24,7 @@ class Wish:
     sources: Collection[str] = ()
     removal: str = "removed"
     resent: Collection[str] = ()
+    expiring_within: int = EXPIRING_WITHIN
 
     @property
     def selection(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import orjson
 from reconciler.calls.wire import PERMISSION_TYPES
 from reconciler.model.identity import Identity
 from reconciler.pushapi.client import USER_AGENT
-from reconciler.pushapi.failures import Effort, Failure, call_failed
+from reconciler.pushapi.failures import CallFailed, Effort, Failure, call_failed
 from reconciler.pushapi.hosts import Hosts
 from reconciler.pushapi.http import Network, Timeouts, with_query
 from reconciler.pushapi.pace import Pace, Waiting
@@ -41,6 +41,7 @@ LOG_RANGE = timedelta(days=7)
 # A reply of a search is cut after 1 MiB: whole results of long items would not fit a hundred at once.
 _SEARCH_FIELDS = ("uri", "source", "permanentid", "title", "clickableuri", "topparentid")
 _MAX_PAGES = 100_000
+_ROWS = 200
 
 
 class Reader:
@@ -135,15 +136,48 @@ class Reader:
             reply = self._read("POST", url, asked)
             known = set(chunk)
             for result in _entries(reply, "results"):
-                raw = result.get("raw")
-                document = dict(raw) if isinstance(raw, dict) else {}
-                if isinstance(result.get("uniqueId"), str):
-                    # The index's own name of the item: a uri may be in several sources.
-                    document["uniqueId"] = result["uniqueId"]
-                uri = document.get("uri") or result.get("uri")
-                if isinstance(uri, str) and uri in known:
-                    found[uri] = document
+                document = _found(result)
+                if document and document["uri"] in known:
+                    found[document["uri"]] = document
         return found
+
+    def source_items(self, source_id: str, *, source_name: str | None = None) -> Iterator[Document]:
+        """Yield the fields of every item of a source that a search shows, as `find_items` has them.
+
+        A search pages only so far (push-api.md 2.6), so this goes by ranges of the row; what changes meanwhile is
+        seen or not, and never twice.
+        """
+        names = ",".join(map(_quoted, dict.fromkeys(filter(None, (source_name, source_id)))))
+        url = with_query(
+            f"{self._hosts.platform}/rest/search/v2",
+            (("organizationId", self._organization), ("viewAllContent", "1")),
+        )
+        last, size = -1, _ROWS
+        while True:
+            asked = {
+                "aq": f"@source==({names}) @rowid>{last}",
+                "numberOfResults": size,
+                "firstResult": 0,
+                "fieldsToInclude": [*_SEARCH_FIELDS, "rowid"],
+                "sortCriteria": "@rowid ascending",
+                "pipeline": "",
+            }
+            try:
+                results = _entries(self._read("POST", url, asked), "results")
+            except CallFailed as error:
+                # A reply with many long titles may have been cut: fewer of them fit.
+                if size == 1 or error.problems[0].code != "bad-reply":
+                    raise
+                size //= 2
+                continue
+            found = [document for result in results if (document := _found(result))]
+            yield from found
+            rows = [row for document in found if isinstance(row := document.get("rowid"), int) and row > last]
+            if len(results) < size:
+                return
+            if not rows:
+                raise self._unreadable("POST", url)
+            last = max(rows)
 
     def source(self, source_id: str) -> Document:
         """Return a source's summary: its name, visibility, counts, which lag behind (push-api.md 2.6)."""
@@ -171,6 +205,14 @@ class Reader:
     def effective_permissions(self, uri: str) -> Iterator[Document]:
         """Yield the entries of an item's effective permissions."""
         yield from self._pages("GET", f"{self._document(uri)}/permissions/effective", None, "perPage")
+
+    def provider(self, provider_id: str) -> Document:
+        """Return a security identity provider's settings (push-api.md 2.4)."""
+        return self._object("GET", f"{self._rest}/securityproviders/{quote(provider_id, safe='')}")
+
+    def identity(self, provider_id: str, identity: Identity) -> Document:
+        """Return what the security cache holds of one identity; a 404 says that it holds nothing."""
+        return self._read("POST", f"{self._entities(provider_id)}/entity", _member(provider_id, identity))
 
     def provider_members(self, provider_id: str) -> Iterator[Document]:
         """Yield every identity that the security cache holds of a provider, with its state."""
@@ -278,6 +320,17 @@ class Reader:
 def _quoted(text: str) -> str:
     # The query language has no escape for a double quote; the documents want it encoded in a uri.
     return '"' + text.replace('"', " ") + '"'
+
+
+def _found(result: Document) -> Document:
+    """Return the fields of a search result with its `uri`; nothing for one that has none."""
+    raw = result.get("raw")
+    document = dict(raw) if isinstance(raw, dict) else {}
+    if isinstance(result.get("uniqueId"), str):
+        # The index's own name of the item: a uri may be in several sources.
+        document["uniqueId"] = result["uniqueId"]
+    uri = document.get("uri") or result.get("uri")
+    return {**document, "uri": uri} if isinstance(uri, str) else {}
 
 
 def _entries(value: Any, key: str) -> list[Document]:

@@ -144,18 +144,36 @@ def reason_lines(found: Reason) -> Iterator[str]:
     verdict = found.verdict
     does = "sees" if verdict.allowed else "does not see"
     yield f"{visible(short(found.identity))} {does} {visible(found.uri)}"
+    yield f"`-- {_decision(found)}"
+    for ground, steps in _grounds(found):
+        yield f"    |-- {ground}"
+        for step in steps:
+            yield f"    |     {step}"
+
+
+def reason_text(found: Reason) -> str:
+    """Return what decides, set by set with the way to each, in one line."""
+    said = (f"{ground}, for {', '.join(steps)}" if steps else ground for ground, steps in _grounds(found))
+    return "; ".join([_decision(found), *said])
+
+
+def _decision(found: Reason) -> str:
+    verdict = found.verdict
     if found.shared:
-        yield "`-- the source is shared: everybody sees its items"
-        return
+        return "the source is shared: everybody sees its items"
     if verdict.level is None:
-        yield "`-- no level says anything about them, so nobody lets them in"
-        return
+        return "no level says anything about them, so nobody lets them in"
     name = f' "{visible(verdict.name)}"' if verdict.name else ""
-    yield f"`-- level {verdict.level}{name} decides: {_DECISIONS[verdict.outcome]}"
-    for ground in verdict.grounds:
-        yield f"    |-- set {ground.set}{_named(ground)} {_said(ground)}"
-        for step in ground.chain:
-            yield f"    |     {visible(_key(step.start))} {step.how.value} {visible(_key(step.end))}"
+    return f"level {verdict.level}{name} decides: {_DECISIONS[verdict.outcome]}"
+
+
+def _grounds(found: Reason) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each set of the deciding level says, and the way from the person to the identity it names."""
+    if found.shared or found.verdict.level is None:
+        return
+    for ground in found.verdict.grounds:
+        steps = [f"{visible(_key(step.start))} {step.how.value} {visible(_key(step.end))}" for step in ground.chain]
+        yield f"set {ground.set}{_named(ground)} {_said(ground)}", steps
 
 
 _DECISIONS = {

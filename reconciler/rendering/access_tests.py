@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from reconciler.model.accesstest import AccessTest
 from reconciler.permissions.checks import Coverage, Finding, Kind, Result
-from reconciler.problems import Position
-from reconciler.rendering.access import Reason, reason_document, reason_lines, short
+from reconciler.problems import Position, Problem, Severity
+from reconciler.rendering.access import Reason, reason_document, reason_lines, reason_text, short
 from reconciler.rendering.values import count, shown_value, visible
 
 FORMAT_VERSION = "1.0"
@@ -38,7 +38,15 @@ class Ran:
     position: Position
     result: Result
     reasons: Sequence[Reason | None]
-    """One for each finding of the result, None where there is nothing to explain."""
+    """One for each finding of the result, None where there is nothing to explain or nobody asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untested:
+    """What no test speaks of: addresses of items, and a canonical identity of each person."""
+
+    items: Sequence[str]
+    people: Sequence[str]
 
 
 def title(test: AccessTest) -> str:
@@ -84,8 +92,11 @@ def _person(finding: Finding) -> str:
     return visible(short(finding.identity))
 
 
-def tests_lines(ran: Sequence[Ran], coverage: Coverage) -> Iterator[str]:
-    """Yield the outcome as text: the tests that fail with why, then how many do and what no test speaks of."""
+def tests_lines(ran: Sequence[Ran], coverage: Coverage, untested: Untested | None = None) -> Iterator[str]:
+    """Yield the outcome as text: the tests that fail with why, then how many do and what no test speaks of.
+
+    What that is, item by item and person by person, is told where `untested` is given; so in the other formats.
+    """
     for test in ran:
         result = test.result
         if not result.passed:
@@ -95,7 +106,15 @@ def tests_lines(ran: Sequence[Ran], coverage: Coverage) -> Iterator[str]:
             yield f"{visible(str(test.position))}: note: {visible(short(identity))} is declared nowhere"
     if not ran:
         yield "There are no access tests."
-        return
+    else:
+        yield from _count_lines(ran, coverage)
+    for address in untested.items if untested else ():
+        yield f"  {visible(address)}"
+    for identity in untested.people if untested else ():
+        yield f"  {visible(short(identity))}"
+
+
+def _count_lines(ran: Sequence[Ran], coverage: Coverage) -> Iterator[str]:
     failed = sum(not test.result.passed for test in ran)
     yield f"{count(len(ran), 'access test')}: {len(ran) - failed:,} passed, {failed:,} failed"
     yield (
@@ -117,8 +136,40 @@ def _failure_lines(test: Ran) -> Iterator[str]:
             yield f"and {count(rest, *_MORE[kind])}"
 
 
-def tests_document(ran: Sequence[Ran], coverage: Coverage) -> dict[str, Any]:
+def failure_problem(test: Ran) -> Problem:
+    """Return a test that failed as an error of the manifests: its first finding with why, and how many more."""
+    result = test.result
+    first, reason = result.findings[0], test.reasons[0]
+    rest = ((kind, number - (kind is first.kind)) for kind, number in sorted(result.counts.items()))
+    more = "".join(f"; and {count(number, *_MORE[kind])}" for kind, number in rest if number)
+    if reason is None:
+        why = "a test of nothing holds whatever changes."
+        fix = "correct the pattern, or take the test out."
+    else:
+        why = f"{reason_text(reason)}."
+        fix = "change who may see it, or the test if that asks for too much; to see all that is wrong:"
+        fix += "\n    reconciler test"
+    return Problem(
+        "access-test-failed", f"{finding_text(first, result.test)}{more}", why=why, fix=fix, position=test.position
+    )
+
+
+def unknown_problems(test: Ran) -> Iterator[Problem]:
+    """Yield a note for each person of a test whom nobody declared: a mistyped name sees nothing, either."""
+    for identity in test.result.unknown:
+        yield Problem(
+            "access-test-unknown",
+            f"{visible(short(identity))} is declared nowhere",
+            why="an access test that speaks of them may hold only because the name is mistyped.",
+            fix="check the name; if they are meant to be unknown, all is well.",
+            position=test.position,
+            severity=Severity.NOTE,
+        )
+
+
+def tests_document(ran: Sequence[Ran], coverage: Coverage, untested: Untested | None = None) -> dict[str, Any]:
     """Return the outcome as JSON values."""
+    listed = {"untested": {"items": untested.items, "people": untested.people}} if untested else {}
     return {
         "format_version": FORMAT_VERSION,
         "passed": sum(test.result.passed for test in ran),
@@ -129,6 +180,7 @@ def tests_document(ran: Sequence[Ran], coverage: Coverage) -> dict[str, Any]:
             "items_untested": coverage.items_untested,
             "people": coverage.people,
             "people_untested": coverage.people_untested,
+            **listed,
         },
     }
 
@@ -156,9 +208,10 @@ def _test_document(test: Ran) -> dict[str, Any]:
     }
 
 
-def tests_junit(ran: Sequence[Ran], coverage: Coverage) -> str:
+def tests_junit(ran: Sequence[Ran], coverage: Coverage, untested: Untested | None = None) -> str:
     """Return the outcome as JUnit XML: a test case for each test, with its file and line.
 
+    What no test speaks of is the suite's output.
     It holds no times: the same manifests give the same bytes.
     """
     failed = str(sum(not test.result.passed for test in ran))
@@ -178,6 +231,9 @@ def tests_junit(ran: Sequence[Ran], coverage: Coverage) -> str:
             lines = list(_failure_lines(test))
             failure = ElementTree.SubElement(case, "failure", message=_xml(lines[0]), type="access")
             failure.text = _xml("\n".join([f"{file}:{line}", *lines]))
+    if untested:
+        named = (*untested.items, *map(short, untested.people))
+        ElementTree.SubElement(suite, "system-out").text = _xml("".join(f"{visible(name)}\n" for name in named))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 

@@ -21,6 +21,9 @@ from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change, FieldChange, field_changes, touches_access
 from reconciler.planning.plan import BodyRef, Hazard, Plan
 from reconciler.problems import Problem
+from reconciler.rendering.effective import effect_document
+from reconciler.rendering.expiring import expiring_document
+from reconciler.rendering.order import order_document
 
 FORMAT_VERSION = "1.0"
 
@@ -65,14 +68,27 @@ def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
     target = plan.target
     yield "format_version", canonical_json(FORMAT_VERSION)
     yield "environment", canonical_json(plan.environment)
+    if plan.as_of:
+        yield "as_of", canonical_json(plan.as_of)
+        yield "holds_until", canonical_json(plan.holds_until or None)
+    if plan.rollback:
+        yield "rollback", canonical_json(plan.rollback)
     yield "state", canonical_json({"lineage": plan.base.lineage, "serial": plan.base.serial})
     yield "summary", canonical_json({**summary, "no_op": plan.no_op})
     yield "changes", changes
     yield "calls", [canonical_json(call) for call in _calls(compiled.stages)]
     yield "statuses", [canonical_json(_status(status)) for status in compiled.statuses]
     yield "quota", canonical_json(_quota(compiled))
-    exposure = orjson.loads(plan.access) if plan.access else {}
-    yield "access", canonical_json({"evaluated": bool(exposure) or not touched, "touched": touched, **exposure})
+    access = {
+        "evaluated": bool(plan.access) or not touched,
+        "touched": touched,
+        "tests": {"run": plan.tests.run, "failed": plan.tests.failed},
+        **(orjson.loads(plan.access) if plan.access else {}),
+        "order": order_document(compiled),
+        "effective": [effect_document(effect) for effect in compiled.effects],
+        **({"expiring": [expiring_document(entry) for entry in plan.expiring]} if plan.as_of else {}),
+    }
+    yield "access", canonical_json(access)
     yield "hazards", [canonical_json(_hazard(hazard)) for hazard in plan.hazards]
     yield "problems", [canonical_json(problem_document(problem)) for problem in plan.problems]
     yield "tool_version", canonical_json(__version__)
@@ -89,6 +105,10 @@ def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
     yield "manifests", canonical_json({"digest": plan.manifest_digest})
     yield "selection", canonical_json(plan.selection)
     yield "bodies", [canonical_json(_body(body)) for body in plan.bodies]
+    yield (
+        "tightened",
+        [canonical_json({"address": each.address, **(_resource(each) or {})}) for each in compiled.tightened],
+    )
     yield "state_only", [canonical_json(address) for address in compiled.state_only]
 
 
@@ -228,6 +248,8 @@ def _hazard(hazard: Hazard) -> dict[str, Any]:
         "count": hazard.count,
         "addresses": hazard.addresses,
         "allowed": hazard.allowed,
+        "people": hazard.people,
+        "liftable": hazard.liftable,
     }
 
 

@@ -27,6 +27,7 @@ from reconciler.rendering.text import (
     sorted_hazards,
     status_lines,
     summary_line,
+    tests_line,
 )
 from reconciler.rendering.values import count, kind_noun, longest_run, visible
 
@@ -70,9 +71,11 @@ def render_markdown(outline: Outline) -> str:
     """Return the plan as Markdown that begins and ends with its summary line."""
     parts = [
         _head(outline),
+        _hazards(outline.hazards),
         _tally(outline),
         _access(outline),
-        _hazards(outline.hazards),
+        _expiring(outline),
+        _tests(outline),
         _problems(outline),
         _names(outline),
         _details(outline),
@@ -96,10 +99,23 @@ def _head(outline: Outline) -> Iterator[str]:
 
 
 def _access(outline: Outline) -> Iterator[str]:
-    if outline.access:
+    lines = [*outline.access, visible(outline.effective)] if outline.effective else outline.access
+    if lines:
         yield "#### Access"
         yield ""
-        yield from fenced(list(outline.access), "text")
+        yield from fenced(list(lines), "text")
+
+
+def _expiring(outline: Outline) -> Iterator[str]:
+    if outline.expiring:
+        yield "#### Grants that end"
+        yield ""
+        yield from fenced([visible(line) for line in outline.expiring], "text")
+
+
+def _tests(outline: Outline) -> Iterator[str]:
+    line = tests_line(outline)
+    yield f"**{line}**" if outline.tests.failed else line
 
 
 def _tally(outline: Outline) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """A plan and its calls as headings, counts and rows: walked once here, for every format.
 
-An `Outline` holds shown values in reading order, most important first: tally, hazards, warnings,
-names, details, calls. Each element stands alone and says how many changes it speaks for and whether
+An `Outline` holds shown values in reading order, most important first: hazards, tally, access,
+warnings, names, details, calls. Each element stands alone and says how many changes it speaks for and whether
 it touches who sees what, so that a format with a budget can drop the least important ones and count
 them. Nothing here is escaped; each format does that to every string it did not write itself.
 
@@ -15,18 +15,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import orjson
 
 from reconciler.calls.call import Compiled
 from reconciler.model.address import Address, Kind
 from reconciler.planning.change import ACCESS_FIELDS, Action, Change, FieldChange, field_changes, touches_access
-from reconciler.planning.plan import Hazard, Plan
+from reconciler.planning.plan import NO_TESTS, AccessTests, Hazard, Plan
 from reconciler.problems import Problem
 from reconciler.rendering.calls import CallsSummary, summarise_calls
+from reconciler.rendering.effective import effective_line
+from reconciler.rendering.expiring import expiring_lines
 from reconciler.rendering.exposure import exposure_lines
 from reconciler.rendering.fields import FieldRow, Reader, field_rows
-from reconciler.rendering.values import window
+from reconciler.rendering.order import order_lines
+from reconciler.rendering.values import count, window
 
 KIND_ORDER = (Kind.ITEM, Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
 ACTION_ORDER = (Action.CREATE, Action.UPDATE, Action.DELETE)
@@ -48,6 +52,9 @@ class Detail(StrEnum):
     NAMES = "names"
     FIELDS = "fields"
     FULL = "full"
+
+
+_LISTED_ENDS = {Detail.NONE: 0, Detail.NAMES: ACCESS_LISTED, Detail.FIELDS: ACCESS_LISTED, Detail.FULL: None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,15 @@ class Outline:
     """How many more problems there are of a code, by code."""
     access: tuple[str, ...] = ()
     """Who gains and who loses sight of what, as lines."""
+    expiring: tuple[str, ...] = ()
+    """Grants that are over and still live, and those that end soon, as lines."""
+    effective: str = ""
+    """When the changes of identities take effect, and who keeps what until then."""
+    tests: AccessTests = NO_TESTS
+    exposure: Mapping[str, Any] | None = None
+    """The same as `access`, as its JSON document (`rendering.exposuredoc`), for formats that lay it out themselves."""
+    order: tuple[str, ...] = ()
+    """Those lines of `access` that say what it took that no moment of the run shows anybody too much."""
 
     @property
     def is_empty(self) -> bool:
@@ -163,6 +179,7 @@ def outline(
     maker = _Maker(detail, body_diffs or {}, _providers(plan, source_providers or {}), fold_above)
     tally = tuple(_tally(kind, buckets) for kind in KIND_ORDER)
     shown, hidden = _problems(plan.problems, everything=detail is Detail.FULL)
+    order = () if detail is Detail.NONE else tuple(order_lines(compiled))
     return Outline(
         detail=detail,
         environment=plan.environment,
@@ -182,17 +199,30 @@ def outline(
         groups=() if detail is Detail.NONE else tuple(maker.group(*entry) for entry in buckets.items()),
         calls=summarise_calls(compiled, plan.changes, listed=detail is not Detail.NONE),
         state_only=len(compiled.state_only),
-        access=_access(plan, detail),
+        access=(*_access(plan, detail), *order),
+        order=order,
+        expiring=tuple(expiring_lines(plan, entries=_LISTED_ENDS[detail])),
+        effective="" if detail is Detail.NONE else _effective(plan, compiled),
+        tests=plan.tests,
+        exposure=orjson.loads(plan.access) if plan.access and detail is not Detail.NONE else None,
     )
 
 
 def _access(plan: Plan, detail: Detail) -> tuple[str, ...]:
     if detail is Detail.NONE:
         return ()
+    touching = sum(map(touches_access, plan.changes))
     if not plan.access:
-        touching = sum(map(touches_access, plan.changes))
         return (f"Not worked out for {touching:,} changes that can alter it: `access diff` does.",) if touching else ()
-    return tuple(exposure_lines(orjson.loads(plan.access), entries=None if detail is Detail.FULL else ACCESS_LISTED))
+    listed = None if detail is Detail.FULL else ACCESS_LISTED
+    told = exposure_lines(orjson.loads(plan.access), entries=listed, hazards=False)
+    if touching == len(plan.changes):
+        return tuple(told)
+    return (f"{touching:,} of {count(len(plan.changes), 'change')} can alter who sees what.", *told)
+
+
+def _effective(plan: Plan, compiled: Compiled) -> str:
+    return effective_line(compiled.effects, orjson.loads(plan.access) if plan.access else {})
 
 
 _Key = tuple[Action, Kind, str]

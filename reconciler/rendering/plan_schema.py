@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 PLAN_SCHEMA_ID = "plan.json"
+INSTANT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 
 class _Model(BaseModel):
@@ -80,7 +81,7 @@ class CoverDocument(_Model):
     """One resource that a call settles."""
 
     address: str
-    verb: Literal["put", "patch", "delete", "delete-tree", "swept", "withdraw"]
+    verb: Literal["put", "patch", "delete", "delete-tree", "swept", "withdraw", "tighten"]
     fields: list[str] | None = None
     """Of a patch: the fields that are set."""
 
@@ -147,10 +148,16 @@ class ShiftDocument(_Model):
     examples: list[str]
     people: int = Field(ge=0)
     """Persons; aliases of one another count once."""
+    public: bool = False
+    """Whether everybody gains or loses sight of them, also whoever did not log in."""
+    domains: list[str] = []
+    """Patterns (`*@domain`) of which everybody gains sight, also those of whom nothing else is known."""
     identities: list[str]
-    """The first of them, by each of their identities."""
+    """Each identity of the people; the first ones where the document is not complete."""
     because: list[str]
-    """Addresses of the changed identities behind it; none when the items changed themselves."""
+    """Addresses of the changed identities behind it; none when the items come, go or change themselves."""
+    more_causes: int = Field(default=0, ge=0)
+    """How many more there are behind it."""
 
 
 class ExposureTotalsDocument(_Model):
@@ -171,13 +178,88 @@ class CauseDocument(_Model):
     new: list[str]
 
 
-class ExposureHazardDocument(_Model):
-    """Items that become public, or that nobody will see any more."""
+class MoreDocument(_Model):
+    """How many entries of either side are not listed."""
 
-    name: Literal["item-public", "item-unseen"]
+    gained: int = Field(ge=0)
+    lost: int = Field(ge=0)
+
+
+class ExposureHazardDocument(_Model):
+    """One of the plan's hazards that is about who sees what."""
+
+    name: str
+    subject: str = ""
+    source: str
+    items: int = Field(ge=0)
+    people: int = Field(default=0, ge=0)
+    """Persons who gain sight, or of an item that nobody sees any more, lose it."""
+    examples: list[str]
+    allowed: bool = False
+
+
+class TestsDocument(_Model):
+    """The access tests that ran on all that the manifests ask for; each that failed is an error among `problems`."""
+
+    run: int = Field(ge=0)
+    failed: int = Field(ge=0)
+
+
+class EffectiveDocument(_Model):
+    """Identities of one provider that change, and when that takes effect."""
+
+    provider: str
+    calls: int = Field(ge=1)
+    changes: int = Field(ge=0)
+    """Identities and aliases."""
+    effective: str
+    """In words: at the provider's next refresh, or within how long."""
+    refresh_every: int | None = Field(ge=1)
+    """Seconds between two refreshes; null when the project does not say."""
+
+
+class ExpiringDocument(_Model):
+    """A grant that is over and still live, or that ends soon."""
+
+    address: str
+    """What gives it: a resource, `permissions/NAME` for a named permission model, or `alias/provider/type:*` for
+    the aliases that `ofEach` makes."""
+    entry: str
+    """The identity that is given it: `type/provider/name`; of a whole alias the one that it is an alias of."""
+    expires: str = Field(pattern=INSTANT)
+    file: str
+    line: int = Field(ge=1)
+    state: Literal["lapsed-live", "lapses"]
+
+
+class TransientDocument(_Model):
+    """Items that people see for a time who could not see them before the run and may not see them after it."""
+
+    since: int = Field(ge=0)
+    """The call after which it begins; 0 is the start."""
+    until: int = Field(ge=1)
+    """The call with which it ends."""
     source: str
     items: int = Field(ge=0)
     examples: list[str]
+    people: int = Field(ge=0)
+    identities: list[str]
+    """The first of them; a pattern (`*@domain`) for those whom nobody declared."""
+    public: bool
+    """Whether whoever did not log in sees them, too."""
+
+
+class OrderDocument(_Model):
+    """What keeping every moment of the run safe took."""
+
+    checked: bool
+    """False where that was too much to look at, or not wanted."""
+    extra_calls: int = Field(ge=0)
+    """API calls beyond the fewest."""
+    tightened: list[str]
+    """Addresses that are put for the time being, so that fewer see them."""
+    transients: list[TransientDocument]
+    """What no order of these calls avoids."""
 
 
 class AccessDocument(_Model):
@@ -187,13 +269,22 @@ class AccessDocument(_Model):
     """Whether who gains and who loses sight of what was worked out."""
     touched: list[str]
     """Addresses whose change can alter who sees what."""
+    complete: bool = True
+    """Whether all entries and identities are listed; counts always are of all (`plan --access-out` writes all)."""
     gained: list[ShiftDocument] = []
     """Items that people will see and do not see now, what weighs most first."""
     lost: list[ShiftDocument] = []
+    more: MoreDocument = MoreDocument(gained=0, lost=0)
     totals: ExposureTotalsDocument | None = None
     causes: dict[str, CauseDocument] = {}
     """What the changed identities named under `because` say no longer and say now."""
     hazards: list[ExposureHazardDocument] = []
+    tests: TestsDocument = TestsDocument(run=0, failed=0)
+    expiring: list[ExpiringDocument] | None = None
+    """By when it ends; only where any grant of the manifests ends."""
+    order: OrderDocument | None = None
+    effective: list[EffectiveDocument] = []
+    """When the changes of identities take effect, by provider: until then those who lose sight by them keep it."""
 
 
 class HazardDocument(_Model):
@@ -208,6 +299,10 @@ class HazardDocument(_Model):
     addresses: list[str]
     """At most a few examples of the `count` it concerns."""
     allowed: bool
+    people: int = Field(default=0, ge=0)
+    """Persons whom it lets see something, or keeps from it."""
+    liftable: bool = True
+    """False where no `--allow` lifts it."""
 
 
 class RelatedDocument(_Model):
@@ -260,12 +355,26 @@ class BodyDocument(_Model):
     """The content file, relative to the project's folder; null when the manifest holds the body."""
 
 
+class TightenedDocument(_Model):
+    """A resource as it is put for the time being: its address and its canonical documents."""
+
+    address: str
+    doc: dict[str, Any]
+    shared: dict[str, Any] | None
+
+
 class PlanDocument(_Model):
     """A plan of `reconciler`: what will change, by which calls, from which state."""
 
     format_version: str = Field(pattern=r"^1\.[0-9]+$")
     """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
     environment: str
+    as_of: str | None = Field(default=None, pattern=INSTANT)
+    """The instant that the manifests were read for; only where any of their grants ends."""
+    holds_until: str | None = Field(default=None, pattern=INSTANT)
+    """The next instant at which one of them ends: from then on the plan is not applied."""
+    rollback: list[str] | None = None
+    """The options of `rollback` that made it; only where it undoes what runs did."""
     state: StateDocument
     summary: SummaryDocument
     changes: list[ChangeDocument]
@@ -283,6 +392,8 @@ class PlanDocument(_Model):
     selection: list[str]
     """Addresses or patterns that the plan was narrowed to; empty for all."""
     bodies: list[BodyDocument]
+    tightened: list[TightenedDocument] = []
+    """What calls put for the time being (`tighten`), until a later call puts it as it is to be."""
     state_only: list[str]
     """Addresses whose change takes no call: only the state records it."""
     checksum: str = Field(pattern="^[0-9a-f]{64}$")

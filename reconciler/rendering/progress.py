@@ -5,6 +5,7 @@ Reporters write to the stream that they are given; they read no clock and ask no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -16,6 +17,7 @@ from reconciler.applying.events import (
     Event,
     Noted,
     Paused,
+    RefreshTriggered,
     RunFinished,
     RunStarted,
     StageStarted,
@@ -23,6 +25,7 @@ from reconciler.applying.events import (
     Stopping,
 )
 from reconciler.calls.call import Call
+from reconciler.rendering.effective import accepted_lines
 from reconciler.rendering.problems import problem_lines
 from reconciler.rendering.values import count, visible
 
@@ -45,15 +48,17 @@ class Reporter(Protocol):
     ) -> None: ...
 
 
-def render_report(finished: RunFinished, *, go_on: str = "") -> str:
-    """Return how a run ended, in one line of a form that never varies, and how to go on if it is not done.
+def render_report(finished: RunFinished, *, go_on: str = "", refresh_every: Mapping[str, int] | None = None) -> str:
+    """Return how a run ended, in one line of a form that never varies, when what it changed of identities takes
+    effect, and how to go on if it is not done.
 
-    `go_on` is the command that does.
+    `go_on` is the command that does; `refresh_every` are the seconds between two refreshes of providers.
     """
     line = (
         f"Apply: {count(finished.done, 'call')} done, {finished.failed:,} failed, {finished.unknown:,} unknown, "
         f"{finished.not_started:,} not started; {finished.seconds:.1f} s.\n"
     )
+    line += "".join(f"{visible(told)}\n" for told in accepted_lines(finished.identities, refresh_every or {}))
     if not (finished.failed or finished.unknown or finished.not_started):
         return line
     parts = [line, *_failures(finished)]
@@ -108,6 +113,8 @@ def event_line(event: Event, *, calls: int) -> str:
             )
         case CallFailed():
             return f"{_number(event.call, calls)}: {event.outcome}"
+        case RefreshTriggered():
+            return visible(f'provider "{event.provider}": the refresh of its security cache is triggered')
         case RunFinished():
             return render_report(event).partition("\n")[0]
 
@@ -175,7 +182,7 @@ class BarReporter:
                 self._describe(_number(event.call, self._calls))
             case CallAccepted():
                 self._advance(len(event.call.covers))
-            case CallRetried() | Noted() | Paused() | Stopping():
+            case CallRetried() | Noted() | Paused() | Stopping() | RefreshTriggered():
                 self._print(event_line(event, calls=self._calls) + "\n")
             case CallFailed():
                 self._print(event_line(event, calls=self._calls) + "\n" + _failure(event))

@@ -6,6 +6,7 @@ Within one major `format_version` keys are only added.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from reconciler.applying.events import (
 from reconciler.calls.call import Call
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Plan
+from reconciler.rendering.effective import accepted_document
 from reconciler.rendering.jsondoc import problem_document
 
 FORMAT_VERSION = "1.0"
@@ -33,12 +35,14 @@ class Recorder:
     """Gathers the events of one run; `run` None says that there was nothing to do.
 
     `result` in the document is `done`, `failed` or `interrupted`; each call that was started stands
-    in `calls`, its outcome `accepted`, `refused`, `unknown` or `stopped`.
+    in `calls`, its outcome `accepted`, `refused`, `unknown` or `stopped`. `refresh_every` are the seconds between
+    two refreshes of providers.
     """
 
-    def __init__(self, plan: Plan, run: str | None) -> None:
+    def __init__(self, plan: Plan, run: str | None, refresh_every: Mapping[str, int] | None = None) -> None:
         self._plan = plan
         self._run = run
+        self._refresh_every = refresh_every or {}
         self._total = 0
         self._calls: dict[int, dict[str, Any]] = {}
         self._problems: list[dict[str, Any]] = []
@@ -93,6 +97,9 @@ class Recorder:
                 "not_started": finished.not_started,
             },
             "seconds": round(finished.seconds, 3),
+            "effective": [
+                accepted_document(entry, self._refresh_every.get(entry.provider)) for entry in finished.identities
+            ],
             "calls": [self._calls[number] for number in sorted(self._calls)],
             "problems": self._problems,
             "notes": self._notes,

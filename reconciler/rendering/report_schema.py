@@ -81,6 +81,21 @@ class CallProblemDocument(ProblemDocument):
     call: int = Field(ge=1)
 
 
+class AcceptedDocument(_Model):
+    """What was accepted of a provider's identities, and when that takes effect."""
+
+    provider: str
+    calls: int = Field(ge=0)
+    changes: int = Field(ge=0)
+    """Identities and aliases; 0 where only a refresh was asked for, of what earlier runs changed."""
+    effective: str
+    """In words: at the provider's next refresh, within how long, or once the triggered one is done."""
+    refresh_every: int | None = Field(ge=1)
+    """Seconds between two refreshes; null when the project does not say."""
+    refresh: Literal["not-asked", "triggered", "failed"]
+    """What came of `--refresh-identities`; `notes` say why one failed."""
+
+
 class ApplyReport(_Model):
     """What `reconciler apply` or `reconciler destroy` came to."""
 
@@ -93,6 +108,8 @@ class ApplyReport(_Model):
     summary: SummaryDocument
     counts: CountsDocument
     seconds: float = Field(ge=0)
+    effective: list[AcceptedDocument]
+    """Sorted by provider."""
     calls: list[CallReport]
     """Sorted by number; what was not started is only counted."""
     problems: list[CallProblemDocument]
@@ -110,6 +127,8 @@ class StatusesDocument(_Model):
     rejected: int = Field(ge=0)
     missing: int = Field(ge=0)
     different: int = Field(ge=0)
+    waiting: int = Field(ge=0)
+    """Accepted identities that are not effective yet: they wait for the refresh of their provider."""
     unresolved: int = Field(ge=0)
 
 
@@ -125,9 +144,27 @@ class FindingDocument(ProblemDocument):
 
     address: str = Field(pattern="^[a-z-]+/[^/]*/")
     """`kind/scope/name`."""
-    status: Literal["rejected", "missing", "different", "unresolved"]
+    status: Literal["rejected", "missing", "different", "waiting", "unresolved"]
     deleted: bool
     """Whether it was the deletion that did not arrive."""
+
+
+class ProviderSeenDocument(_Model):
+    """What a provider's security cache has taken of the identities, aliases and deletions that were looked at."""
+
+    provider: str
+    checked: int = Field(ge=0)
+    effective: int = Field(ge=0)
+    waiting: int = Field(ge=0)
+    """Accepted, and pushed after the cache was refreshed."""
+    wrong: int = Field(ge=0)
+    """Neither: missing, different or unresolved."""
+    pushed_at: str | None
+    """When the newest of them was pushed."""
+    refreshed_at: str | None
+    """The newest update that the cache shows; null where it shows none."""
+    refresh_every: int | None = Field(ge=1)
+    """Seconds between two refreshes; null when the project does not say."""
 
 
 class VanishingDocument(_Model):
@@ -160,6 +197,8 @@ class VerifyReport(_Model):
     """How many resources were looked at."""
     summary: StatusesDocument
     kinds: dict[_Kind, CheckedDocument]
+    providers: list[ProviderSeenDocument]
+    """Those of which identities were looked at, sorted by name."""
     problems: list[FindingDocument]
     """Sorted by address."""
     notes: list[str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from reconciler.calls.quotas import UNLIMITED
@@ -115,6 +115,14 @@ def call_text(row: CallRow) -> str:
     return f"{row.number}. {row.method} {path}: {', '.join(verbs)}, {bound}{row.size:,} B"
 
 
+def tests_line(outline: Outline) -> str:
+    """Return how many access tests hold or fail; nothing when there are none."""
+    tests = outline.tests
+    if tests.failed:
+        return f"{tests.failed:,} of {count(tests.run, 'access test')} {'fails' if tests.failed == 1 else 'fail'}."
+    return f"{count(tests.run, 'access test')} {'holds' if tests.run == 1 else 'hold'}." if tests.run else ""
+
+
 def hidden_problem_lines(outline: Outline) -> Iterator[str]:
     """Yield how many problems of each code are not shown."""
     for code, number in outline.hidden_problems:
@@ -168,9 +176,11 @@ class _Text:
             yield visible(f"Only: {', '.join(outline.selection)}")
         yield ""
         for part in (
+            self._hazards(outline.hazards),
             self._tally(outline),
             self._access(outline),
-            self._hazards(outline.hazards),
+            self._expiring(outline),
+            self._tests(outline),
             self._problems(outline),
             self._names(outline),
             self._details(outline),
@@ -189,11 +199,24 @@ class _Text:
         return self._paint(sign, _SIGN_STYLES[sign])
 
     def _access(self, outline: Outline) -> Iterator[str]:
-        if outline.access:
+        lines = [*outline.access, outline.effective] if outline.effective else outline.access
+        if lines:
             yield self._paint("Access", "bold")
-        for line in outline.access:
+        yield from self._indented(lines)
+
+    def _expiring(self, outline: Outline) -> Iterator[str]:
+        if outline.expiring:
+            yield self._paint("Grants that end", "bold")
+        yield from self._indented(outline.expiring)
+
+    def _indented(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
             indent = len(line) - len(line.lstrip())
             yield from self._prose(f"  {' ' * indent}", line.lstrip(), f"      {' ' * indent}")
+
+    def _tests(self, outline: Outline) -> Iterator[str]:
+        if line := tests_line(outline):
+            yield self._paint(line, "red" if outline.tests.failed else "")
 
     def _tally(self, outline: Outline) -> Iterator[str]:
         if outline.is_empty:

@@ -1,4 +1,4 @@
-"""How the addresses that a call covers, and a target, are written: in a cell of a database, in JSON.
+"""How the addresses that a call covers, what was there before, and a target are written: in a cell, in JSON.
 
 A call covers one address or a hundred thousand. Short lists stay readable JSON for whoever opens the
 file with another tool; long ones are compressed, to about a tenth.
@@ -7,12 +7,14 @@ file with another tool; long ones are compressed, to about a tenth.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
 import orjson
 
 from reconciler.model.address import Address
+from reconciler.model.former import Former
 from reconciler.model.states import Target
 from reconciler.state.journal import Covers
 
@@ -22,21 +24,66 @@ LARGEST = 1 << 30  # no cell unpacks to more: a damaged one must not fill the me
 
 def pack_covers(covers: Covers) -> str | bytes:
     """Return the covers as JSON text, compressed if long."""
-    text = orjson.dumps(covers_doc(covers))
-    return text.decode() if len(text) <= READABLE else zlib.compress(text, 1)
+    return _packed(covers_doc(covers))
 
 
 def unpack_covers(cell: str | bytes) -> Covers:
     """Return what `pack_covers` was given. Raises ValueError for anything it never returns."""
+    return covers_from_doc(_unpacked(cell, "covers"))
+
+
+def pack_formers(formers: Iterable[Former]) -> str | bytes:
+    """Return what was recorded before as JSON text, compressed if long.
+
+    Few models are shared by many items, and few are left by many, so each stands there once and the entries
+    `[address, existed, own document, shared, left]` name the last two by their number.
+    """
+    shared: dict[bytes, int] = {}
+    left: dict[bytes, int] = {}
+    entries = [
+        [
+            str(former.address),
+            former.existed,
+            former.doc.decode(),
+            shared.setdefault(former.shared, len(shared)),
+            left.setdefault(former.left, len(left)),
+        ]
+        for former in formers
+    ]
+    return _packed(
+        {"shared": [doc.decode() for doc in shared], "left": [key.hex() for key in left], "entries": entries}
+    )
+
+
+def unpack_formers(cell: str | bytes) -> tuple[Former, ...]:
+    """Return what `pack_formers` was given. Raises ValueError for anything it never returns."""
+    doc = _unpacked(cell, "what was recorded before")
+    try:
+        shared = [text.encode() for text in doc["shared"]]
+        left = [bytes.fromhex(text) for text in doc["left"]]
+        return tuple(
+            Former(Address(address), existed is True, left[leaves], own.encode(), shared[model])
+            for address, existed, own, model, leaves in doc["entries"]
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError("what was recorded before does not read") from error
+
+
+def _packed(doc: Any) -> str | bytes:
+    text = orjson.dumps(doc)
+    return text.decode() if len(text) <= READABLE else zlib.compress(text, 1)
+
+
+def _unpacked(cell: str | bytes, what: str) -> Any:
     if isinstance(cell, bytes):
         stream = zlib.decompressobj()
         try:
             cell = stream.decompress(cell, LARGEST)
         except zlib.error as error:
-            raise ValueError(f"covers do not unpack: {error}") from error
+            raise ValueError(f"{what} cannot be unpacked: {error}") from error
         if not stream.eof:
-            raise ValueError("covers are cut off or too long")
-    return covers_from_doc(orjson.loads(cell))
+            raise ValueError(f"{what}: cut off or too long")
+    return orjson.loads(cell)
 
 
 def covers_doc(covers: Covers) -> list[Any]:

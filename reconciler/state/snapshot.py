@@ -16,7 +16,8 @@ Pure. The text, format version 1:
                    "verified_detail"}, ...]
     }
 
-History (runs, settled entries of the journal) stays with the store it was made in.
+History (runs, settled entries of the journal, what runs found before them) stays with the store it was made in: a
+diff of two snapshots tells what became of the resources, and a run can be undone where it was made.
 """
 
 from __future__ import annotations

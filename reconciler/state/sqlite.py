@@ -13,12 +13,13 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from reconciler.model.address import Address
+from reconciler.model.former import Former, merge
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem
 from reconciler.state import sqlite_faults as faults
@@ -152,6 +153,23 @@ class SqliteStore:
                     entry = read.entry(cells)
                 yield entry
                 seq = entry.seq
+
+    def runs_with_formers(self) -> tuple[str, ...]:
+        """Return the runs whose changes of access can be looked up, newest first."""
+        with self._read() as connection:
+            return read.runs_with_formers(connection) if connection else ()
+
+    def formers(self, run: str) -> Mapping[Address, Former]:
+        """Return what was recorded before a run, of each address whose access it changed, in address order."""
+        found: dict[Address, Former] = {}
+        seq = 0
+        while True:
+            with self._read() as connection:
+                page = read.formers_after(connection, seq, run) if connection else None
+            if page is None:
+                return dict(sorted(found.items()))
+            seq, formers = page
+            merge(found, formers)
 
     def check(self) -> tuple[Problem, ...]:
         """Return what is wrong with the file: its pages, and rows that no longer match their digests."""

@@ -15,6 +15,7 @@ import orjson
 
 from reconciler.model.address import Address
 from reconciler.model.canonical import NO_SHARED
+from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
 from reconciler.state.journal import (
     Intent,
@@ -26,7 +27,7 @@ from reconciler.state.journal import (
     still_open,
     usage_of,
 )
-from reconciler.state.packing import target_from_doc, unpack_covers
+from reconciler.state.packing import target_from_doc, unpack_covers, unpack_formers
 from reconciler.state.rows import RecordedRow
 
 PAGE = 1000  # rows fetched at once: the read lock is held no longer than that takes
@@ -81,6 +82,26 @@ def page_of(connection: sqlite3.Connection, addresses: Sequence[str]) -> list[Re
     marks = ",".join("?" * len(addresses))
     query = f"{_ROWS} WHERE r.address IN ({marks}) ORDER BY r.address"
     return [_row(cells) for cells in connection.execute(query, addresses).fetchall()]
+
+
+def rows_of(connection: sqlite3.Connection, addresses: Sequence[str]) -> Iterator[RecordedRow]:
+    """Yield those of any number of sorted addresses that are recorded."""
+    for some in _pages(addresses):
+        yield from page_of(connection, some)
+
+
+def fingerprints_of(connection: sqlite3.Connection, addresses: Sequence[str]) -> dict[str, bytes]:
+    """Return the fingerprints of those of any number of addresses that are recorded."""
+    found: dict[str, bytes] = {}
+    for some in _pages(addresses):
+        marks = ",".join("?" * len(some))
+        query = f"SELECT address, fingerprint FROM resources WHERE address IN ({marks})"  # noqa: S608
+        found.update(connection.execute(query, some).fetchall())
+    return found
+
+
+def _pages(addresses: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (addresses[start : start + PAGE // 2] for start in range(0, len(addresses), PAGE // 2))
 
 
 def runs(connection: sqlite3.Connection, limit: int | None) -> tuple[RunRecord, ...]:
@@ -149,6 +170,21 @@ def entry(cells: Sequence[Any]) -> JournalEntry:
     seq, run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, detail = cells
     intent = Intent(call, kind, request_digest, ordering_id, at, unpack_covers(covers))
     return JournalEntry(seq, run, intent, None if outcome is None else Outcome(outcome), settled_at, detail)
+
+
+def runs_with_formers(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """Return the runs of which it is known what was recorded before, newest first; none in a file of version 1."""
+    query = "SELECT id FROM runs WHERE seq >= (SELECT value FROM meta WHERE key = 'formers_from') ORDER BY seq DESC"
+    return tuple(run for (run,) in connection.execute(query))
+
+
+def formers_after(connection: sqlite3.Connection, seq: int, run: str) -> tuple[int, tuple[Former, ...]] | None:
+    """Return what the next call of a run after `seq` found recorded, with its own `seq`; None after the last."""
+    if connection.execute("PRAGMA user_version").fetchone() < (2,):
+        return None
+    query = "SELECT seq, formers FROM formers WHERE run = ? AND seq > ? ORDER BY seq LIMIT 1"
+    cells = connection.execute(query, (run, seq)).fetchone()
+    return (cells[0], unpack_formers(cells[1])) if cells else None
 
 
 def misfits(connection: sqlite3.Connection) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.state import sqlite_faults as faults
 
 APPLICATION_ID = 0x52434E4C  # "RCNL"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUSY_SECONDS = 30.0
 
 # `fingerprint` is the digest of `doc`, then of the shared document (zero bytes: none): 64 bytes. It
@@ -69,6 +69,14 @@ CREATE INDEX journal_ordering ON journal (ordering_id);
 INSERT INTO meta VALUES ('lineage', ''), ('serial', 0), ('churn', 0), ('rows_when_tidied', 0);
 """
 
+# `seq` is that of the call in the journal. Version 1 had no such table: runs before `formers_from` (their `seq`)
+# wrote nothing down, or it is not kept any more.
+_FORMERS = """
+CREATE TABLE formers (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, formers NOT NULL);
+CREATE INDEX formers_run ON formers (run);
+INSERT INTO meta SELECT 'formers_from', 1 + ifnull(max(seq), 0) FROM runs;
+"""
+
 
 def create(path: Path) -> None:
     """Make an empty state at `path`, where none is; only the holder of the lock may.
@@ -84,7 +92,8 @@ def create(path: Path) -> None:
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION}; {TABLES} COMMIT;"
+            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};"
+            f"{TABLES} {_FORMERS} COMMIT;"
         )
     finally:
         connection.close()
@@ -134,6 +143,21 @@ def allow_writing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = DELETE")  # undoes a WAL that another tool switched on
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA cache_size = -32768")  # 32 MB: most batches never spill before commit
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version up to this one, inside the transaction that a run begins with.
+
+    An earlier reconciler refuses the file from then on: it would change who sees what and not write down what was
+    before.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # A state that an early version 1 made has no such index.
+    connection.execute("CREATE INDEX IF NOT EXISTS journal_ordering ON journal (ordering_id)")
+    if version < 2:
+        for statement in _FORMERS.strip().split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
 def _recognise(connection: sqlite3.Connection, shown: str) -> None:

@@ -14,10 +14,12 @@ from typing import Protocol
 
 import orjson
 
-from reconciler.model.address import Address
-from reconciler.model.canonical import NO_SHARED, digest
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED, digest
+from reconciler.model.former import former_of
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.state import sqlite_read as read
+from reconciler.state import sqlite_schema as schema
 from reconciler.state.journal import (
     FORGET,
     NO_EFFECT,
@@ -28,9 +30,9 @@ from reconciler.state.journal import (
     Outcome,
     RunInfo,
 )
-from reconciler.state.packing import pack_covers, target_doc
+from reconciler.state.packing import pack_covers, pack_formers, target_doc
 from reconciler.state.rows import Verification
-from reconciler.state.store import LockInfo
+from reconciler.state.store import FORMERS_KEPT, LockInfo
 
 _UPSERT = """
 INSERT OR REPLACE INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
@@ -51,8 +53,15 @@ UPDATE journal SET outcome = ?, settled_at = ?, detail = ?, in_doubt = ?
 WHERE seq = ? AND run = ? AND (outcome IS NULL OR outcome = 'unknown')
 """
 _VERIFY = "UPDATE resources SET verified = ?, verified_detail = ? WHERE address = ? AND ordering_id = ?"
-# A state that an earlier version made has no such index.
-_INDEX_ORDERING = "CREATE INDEX IF NOT EXISTS journal_ordering ON journal (ordering_id)"
+_FORMERS_FROM = """
+UPDATE meta SET value = max(value, ifnull(
+    (SELECT r.seq FROM runs r WHERE r.id IN (SELECT run FROM formers) ORDER BY r.seq DESC LIMIT 1 OFFSET ?), 0))
+WHERE key = 'formers_from'
+"""
+_TIDY_FORMERS = """
+DELETE FROM formers WHERE run IN
+    (SELECT id FROM runs WHERE seq < (SELECT value FROM meta WHERE key = 'formers_from'))
+"""
 _TIDY_SHARED = """
 DELETE FROM shared_docs WHERE digest NOT IN (SELECT substr(fingerprint, 33) FROM resources)
 """
@@ -93,7 +102,9 @@ class SqliteWriter:
             raise RuntimeError("a run began twice or without its lock. This is a bug in reconciler.")
         with self._store.writing(create=True) as connection:
             base = read.base(connection)
-            connection.execute(_INDEX_ORDERING)
+            schema.upgrade(connection)
+            connection.execute(_FORMERS_FROM, (FORMERS_KEPT - 1,))
+            connection.execute(_TIDY_FORMERS)
             if not base.lineage:
                 base = StateBase(new_lineage(), base.serial)
                 connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
@@ -133,6 +144,7 @@ class SqliteWriter:
             if settled.rowcount != 1:
                 raise RuntimeError(f"call {ticket} is settled already. This is a bug in reconciler.")
             (ours,) = connection.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
+            _remember(connection, ticket, run, effect)
             _record(connection, _UPSERT, effect, (ours if ordering_id is None else ordering_id, at, run))
             return _grow(connection)
 
@@ -222,6 +234,36 @@ def _insert_entry(
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def _remember(connection: sqlite3.Connection, ticket: int, run: str, effect: Effect) -> None:
+    """Write down what is recorded now of who sees what and will not be so after the effect."""
+    after: dict[Address, Resource | None] = {resource.address: resource for resource in effect.upserts}
+    after.update(dict.fromkeys(effect.deletes))
+    known = read.fingerprints_of(connection, sorted(map(str, after)))
+    models: dict[bytes, bytes] = {}
+    differing = [
+        address for address, resource in sorted(after.items()) if _differs(resource, known.get(address), models)
+    ]
+    before = {
+        row.address: row.resource for row in read.rows_of(connection, [str(key) for key in differing if key in known])
+    }
+    formers = [former_of(address, before.get(address), after[address]) for address in differing]
+    if found := [former for former in formers if former is not None]:
+        cell = pack_formers(found)
+        connection.execute("INSERT OR REPLACE INTO formers (seq, run, formers) VALUES (?, ?, ?)", (ticket, run, cell))
+
+
+def _differs(resource: Resource | None, known: bytes | None, models: dict[bytes, bytes]) -> bool:
+    """Whether access may be another after a row is written or goes; `models` keeps the digests of models met."""
+    if resource is None or known is None:
+        return resource is not None or known is not None
+    if resource.address.kind is not Kind.ITEM:
+        return True
+    model = resource.shared
+    if model not in models:
+        models[model] = digest(model) if model else NO_SHARED
+    return known[DIGEST_SIZE:] != models[model]
 
 
 def _record(connection: sqlite3.Connection, upsert: str, effect: Effect, stamp: tuple[int, str, str]) -> None:

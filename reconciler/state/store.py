@@ -14,18 +14,22 @@ nothing of files or databases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.model.address import Address
+from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem
 from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord, Usage
 from reconciler.state.rows import RecordedRow, Verification
 
 EMPTY_BASE = StateBase(lineage="", serial=0)
+
+FORMERS_KEPT = 50
+"""Of how many runs that changed access it is kept what was recorded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,18 @@ class StateReader(Protocol):
     def runs(self, limit: int | None = None) -> tuple[RunRecord, ...]:
         """Return the history, newest run first."""
 
+    def runs_with_formers(self) -> tuple[str, ...]:
+        """Return the runs whose changes of access can be looked up, newest first, those that changed none included.
+
+        Older ones than the last `FORMERS_KEPT` that changed any are not kept, nor those of a state's earlier format.
+        """
+
+    def formers(self, run: str) -> Mapping[Address, Former]:
+        """Return what was recorded before a run, of each address whose access it changed, in address order.
+
+        Access is what `model.former` says. Also of a run that is under way or died: it is written with the rows.
+        """
+
     def journal(self, run: str | None = None) -> Iterator[JournalEntry]:
         """Yield the journal in the order in which it was written, or one run's part of it."""
 
@@ -136,6 +152,7 @@ class Writer(Protocol):
     ) -> int:
         """Record how a call ended and, when accepted, its effect on the rows; return the new serial.
 
+        What the effect takes away of who sees what is recorded with it (`StateReader.formers`).
         The rows take ordering id and run from the intent and `at` as the time of acceptance; with
         `ordering_id`, which the remote chose (push-api.md 2.5), they take that instead. Only an
         accepted call has an effect. An unknown outcome may be settled again, any other is final.

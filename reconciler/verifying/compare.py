@@ -60,15 +60,15 @@ def judge_item(
     index shows is the source's own and is not looked at. `fields` are those of the organization, as far
     as they are known: then the metadata that a field shows is compared.
     """
-    earliest, latest = _sent(row)
+    earliest, latest = sent_between(row)
     good = Finding(row.address, Status.VERIFIED, row.ordering_id, arrived=False, sent=earliest)
     if seen is None:
         return _not(good, Status.MISSING, "not-indexed", "the index does not hold the item")
     metadata = row.resource.own().get("metadata", {})
-    if "indexeddate" not in metadata and seen.indexed_at is not None and _before(seen.indexed_at, earliest):
-        what = f"the index holds the version of {_moment(seen.indexed_at)}, not the one pushed at {_moment(latest)}"
+    if "indexeddate" not in metadata and seen.indexed_at is not None and is_before(seen.indexed_at, earliest):
+        what = f"the index holds the version of {moment(seen.indexed_at)}, not the one pushed at {moment(latest)}"
         return _not(good, Status.MISSING, "outdated", what)
-    dated = "indexeddate" not in metadata and seen.indexed_at is not None and not _before(seen.indexed_at, latest)
+    dated = "indexeddate" not in metadata and seen.indexed_at is not None and not is_before(seen.indexed_at, latest)
     good = replace(good, arrived=True if dated else None)
     expected = metadata.get("permanentid") or permanent_id(row.address.name)
     if seen.permanent_id is not None and seen.permanent_id != expected:
@@ -109,7 +109,7 @@ def _not(good: Finding, status: Status, code: str, what: str) -> Finding:
     return replace(good, status=status, code=code, what=what)
 
 
-def _sent(row: RecordedRow) -> tuple[int, int]:
+def sent_between(row: RecordedRow) -> tuple[int, int]:
     """Return the earliest and the latest time at which the row's push was sent.
 
     An ordering id is the time of the push, unless it had to be above an older one that was ahead of
@@ -121,9 +121,10 @@ def _sent(row: RecordedRow) -> tuple[int, int]:
     return accepted - _LONGEST_CALL, accepted
 
 
-def _before(indexed_at: int, moment: int) -> bool:
+def is_before(date: int, moment: int) -> bool:
+    """Whether a date that the remote shows is before a moment of ours, both in epoch milliseconds."""
     # A date that is a whole second may have lost its milliseconds on the way.
-    return indexed_at + (999 if indexed_at % 1000 == 0 else 0) < moment
+    return date + (999 if date % 1000 == 0 else 0) < moment
 
 
 def difference(recorded: Levels, shown: Levels) -> str:
@@ -153,12 +154,13 @@ def _lacks_and_has(wanted: Collection[Who], found: Collection[Who], word: str) -
     return parts
 
 
-def _moment(milliseconds: int) -> str:
+def moment(milliseconds: int) -> str:
+    """Return a time in epoch milliseconds as people read it, or the number where it is no time."""
     try:
-        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+        found = datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (OverflowError, ValueError, OSError):
         return str(milliseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # -- identities ------------------------------------------------------------------------------------

@@ -67,11 +67,29 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSeen:
+    """What a provider's security cache has taken of the identities, aliases and deletions that were looked at.
+
+    `waiting` are accepted and wait for its refresh, `wrong` are the rest of those that are not `effective`. The newest
+    push and the newest update that the cache shows are in epoch milliseconds, None where none is known.
+    """
+
+    provider: str
+    checked: int
+    effective: int
+    waiting: int
+    wrong: int
+    pushed: int | None
+    refreshed: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What was found. `problems` are the findings that are not good, sorted by address.
 
     `checked` and `verified` count resources by kind. `verifications` are what the state does not
-    know yet. `notes` say what kept us from knowing more. `metadata` is None where nobody asked for it.
+    know yet. `notes` say what kept us from knowing more. `metadata` is None where nobody asked for it. `providers`
+    are those of which identities were looked at, by their names in the project.
     """
 
     checked: Counter[Kind]
@@ -81,6 +99,7 @@ class Report:
     notes: tuple[str, ...]
     seconds: float
     metadata: Metadata | None = None
+    providers: tuple[ProviderSeen, ...] = ()
 
     def count(self, status: Status) -> int:
         """Return how many resources have this status."""

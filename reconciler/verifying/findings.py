@@ -14,12 +14,17 @@ from reconciler.problems import Problem
 
 
 class Status(StrEnum):
-    """What became of a resource; only the first is good, and only the first two are final."""
+    """What became of a resource; only the first is good, and only the first two are final.
+
+    Missing and different are wrong as far as anybody can tell. What is waiting is an identity that was accepted and
+    is not effective yet: its provider's security cache was not refreshed since (push-api.md 5.1).
+    """
 
     VERIFIED = "verified"
     REJECTED = "rejected"
     MISSING = "missing"
     DIFFERENT = "different"
+    WAITING = "waiting"
     UNRESOLVED = "unresolved"
 
 
@@ -64,6 +69,12 @@ _AGAIN = "to have it sent again:\n    reconciler verify --resend\n    reconciler
 _WAIT = "wait longer:\n    reconciler verify --timeout 600\nif it stays so, have it sent again:"
 _RESEND = "\n    reconciler verify --resend\n    reconciler apply"
 
+_NOT_YET = (
+    "it was accepted and takes effect at the provider's refresh, often once a day; until then the access of before "
+    "holds, and those who lose sight keep it."
+)
+_REFRESH = "have it refreshed now:\n    reconciler apply --refresh-identities\nor wait for the provider's own refresh."
+
 # code -> (why, fix)
 _ADVICE: dict[str, tuple[str, str]] = {
     "not-indexed": (
@@ -81,6 +92,7 @@ _ADVICE: dict[str, tuple[str, str]] = {
         "gains or loses sight of an item by it. Why an identity was refused cannot be read.",
         _WAIT + _RESEND,
     ),
+    "not-refreshed": (_NOT_YET, _REFRESH),
     "rejected": (
         "the remote accepts first and checks later; its log says that it dropped this. The next plan sends it again.",
         "correct the cause, then:\n    reconciler apply",
@@ -101,6 +113,7 @@ _ADVICE: dict[str, tuple[str, str]] = {
     ),
 }
 _STILL_THERE = {
+    Status.WAITING: (_NOT_YET, _REFRESH),
     Status.DIFFERENT: (
         "it was deleted and is still served; the state does not know it any more.",
         "wait longer:\n    reconciler verify --timeout 600\nif it stays so, declare it again, apply, remove it "

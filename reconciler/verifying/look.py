@@ -17,6 +17,7 @@ from reconciler.model.identity import Identity
 from reconciler.problems import RemoteError
 from reconciler.verifying.compare import SeenRelations
 from reconciler.verifying.logs import Asked, Key, LogBook
+from reconciler.verifying.refreshed import SeenCache
 from reconciler.verifying.relations import GROUP_TYPES
 from reconciler.verifying.seen import SeenIdentity, SeenItem, SeenModel, Who, read_identity, read_item, read_model
 
@@ -82,18 +83,24 @@ class Look:
         models = self._each(self._model, [item.handle for item in items.values()])
         return {uri: model for uri, model in zip(items, models, strict=True) if model is not None}
 
-    def identities(self, provider_id: str, wanted: Collection[Who]) -> dict[Who, SeenIdentity]:
-        """Return those of the wanted identities that the cache lists; reads no further than it must."""
+    def identities(self, provider_id: str, wanted: Collection[Who]) -> SeenCache:
+        """Return those of the wanted identities that the cache lists, and how old it is.
+
+        Reads no further than it must: all of it where one of them is not listed.
+        """
         missing = set(wanted)
-        found: dict[Who, SeenIdentity] = {}
+        cache = SeenCache()
         for document in self._reads.provider_members(provider_id):
             seen = read_identity(document, provider_id)
-            if seen is not None and seen.who in missing:
-                found[seen.who] = seen
+            if seen is None:
+                continue
+            cache.add(seen)
+            if seen.who in missing:
+                cache.identities[seen.who] = seen
                 missing.discard(seen.who)
                 if not missing:
                     break
-        return found
+        return cache
 
     def relations(self, identities: Sequence[Identity], ref: Callable[[str], str]) -> list[SeenRelations]:
         """Return the neighbours of each identity, in the same order."""

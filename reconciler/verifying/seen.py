@@ -90,11 +90,15 @@ class SeenModel:
 
 @dataclass(frozen=True, slots=True)
 class SeenIdentity:
-    """An identity that the security cache lists, with its state and what its last refresh said."""
+    """An identity that the security cache lists, with its state and what its last refresh said.
+
+    `updated` is when the cache last updated it, in epoch milliseconds, None where no date is shown.
+    """
 
     who: Who
     state: str
     error: str = ""
+    updated: int | None = None
 
 
 def recorded_levels(model: Mapping[str, Any], ref: Ref) -> Levels:
@@ -152,8 +156,15 @@ def read_identity(document: Mapping[str, Any], provider: str) -> SeenIdentity | 
     pairs = [(entry.get("key"), entry.get("value")) for entry in _objects(document.get("infos"))]
     info = [(key, value) for key, value in pairs if isinstance(key, str) and isinstance(value, str)]
     found = who(kind, own if isinstance(own, str) and own else provider, name, info)
-    error = document.get("lastUpdateErrorDetail")
-    return SeenIdentity(found, _word(document.get("state")), error[:300] if isinstance(error, str) else "")
+    error, date = document.get("lastUpdateErrorDetail"), document.get("lastUpdateDate")
+    said = error[:300] if isinstance(error, str) and error else _failure(_word(document.get("lastUpdateResult")))
+    # The documents do not say in which form the date is: both are taken.
+    updated = log_moment(date) if isinstance(date, str) and "-" in date else _milliseconds(date)
+    return SeenIdentity(found, _word(document.get("state")), said, updated)
+
+
+def _failure(result: str) -> str:
+    return "" if result in ("NONE", "SUCCESS") else result
 
 
 def log_moment(value: Any) -> int | None:

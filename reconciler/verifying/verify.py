@@ -24,12 +24,24 @@ from reconciler.verifying.compare import (
     judge_deleted_item,
     judge_identity,
     judge_item,
+    sent_between,
     with_log,
 )
-from reconciler.verifying.events import Clock, Event, Looked, Metadata, Report, Started, Vanishing, Waiting
+from reconciler.verifying.events import (
+    Clock,
+    Event,
+    Looked,
+    Metadata,
+    ProviderSeen,
+    Report,
+    Started,
+    Vanishing,
+    Waiting,
+)
 from reconciler.verifying.findings import RESEND, Finding, Status, rejected
 from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
+from reconciler.verifying.refreshed import SeenCache, in_time
 from reconciler.verifying.relations import Relations, identity_of, subject_of
 from reconciler.verifying.scope import Scope
 from reconciler.verifying.seen import Levels, SeenIdentity, SeenItem, Who, recorded_levels
@@ -97,6 +109,9 @@ class _Work:
     verifications: list[Verification] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     log: LogBook | None = None
+    caches: dict[str, SeenCache] = field(default_factory=dict)  # by the provider's id
+    pushed: dict[str, int] = field(default_factory=dict)  # by the provider's name, as `effective`
+    effective: Counter[str] = field(default_factory=Counter)
     blind: set[str] = field(default_factory=set)  # items whose fields no search can show
     asked: set[tuple[str, str]] = field(default_factory=set)
     shown: set[tuple[str, str]] = field(default_factory=set)
@@ -110,17 +125,17 @@ class _Work:
     def round(self) -> Iterator[Looked]:
         """Look once at what is pending and keep what is final."""
         self.open.clear()
-        relations, listed = self._identities()
+        relations = self._identities()
         doubtful: list[Finding] = []
         for page in _pages(self.rows(sorted(self.pending - self.scope.deletions.keys()))):
             self.known.update((row.address, (row.verified, row.verified_detail)) for row in page if row.verified)
-            findings = [*self._items(page), *self._identity_findings(page, relations, listed)]
+            findings = [*self._items(page), *self._identity_findings(page, relations)]
             self._take(findings, doubtful)
             yield Looked(self.settled)
         gone = sorted(self.pending & self.scope.deletions.keys())
         for addresses in _pages(gone):
             deleted = [Address(address) for address in addresses]
-            found = [*self._deleted_items(deleted), *self._deleted_identities(deleted, relations, listed)]
+            found = [*self._deleted_items(deleted), *self._deleted_identities(deleted, relations)]
             self._take(found, doubtful)
             yield Looked(self.settled)
         self._read_logs(doubtful)
@@ -148,6 +163,8 @@ class _Work:
         self.settled += 1
         if finding.status is Status.VERIFIED:
             self.verified[finding.address.kind] += 1
+            if finding.address.kind is not Kind.ITEM:
+                self.effective[finding.address.scope] += 1
         else:
             self.problems.append(finding)
         self._learn(finding, finding.status.value)
@@ -238,8 +255,8 @@ class _Work:
 
     # -- identities ----------------------------------------------------------------------------
 
-    def _identities(self) -> tuple[Relations, dict[Who, SeenIdentity]]:
-        """Return what the state says of the pending identities' relations, and which of them are listed."""
+    def _identities(self) -> Relations:
+        """Return what the state says of the pending identities' relations, and look which of them are listed."""
         ref = self.context.provider_ref
         wanted: dict[str, set[Who]] = {}
         for text in self.pending:
@@ -250,28 +267,48 @@ class _Work:
         relations = Relations({who for whos in wanted.values() for who in whos})
         if wanted:
             relations.add(self.rows(None), ref)
-        listed: dict[Who, SeenIdentity] = {}
         for provider, whos in sorted(wanted.items()):
-            listed.update(self.look.identities(provider, whos))
-        return relations, listed
+            self.caches[provider] = self.look.identities(provider, whos)
+        return relations
 
-    def _identity_findings(
-        self, page: Sequence[RecordedRow], relations: Relations, listed: dict[Who, SeenIdentity]
-    ) -> Iterator[Finding]:
+    def _identity_findings(self, page: Sequence[RecordedRow], relations: Relations) -> Iterator[Finding]:
         rows = [row for row in page if row.address.kind is not Kind.ITEM]
-        near = self.look.relations([identity_of(row.address) for row in rows], self.context.provider_ref)
+        ref = self.context.provider_ref
+        near = self.look.relations([identity_of(row.address) for row in rows], ref)
         for row, neighbours in zip(rows, near, strict=True):
-            seen = listed.get(subject_of(row.address, self.context.provider_ref))
-            yield judge_identity(row, seen, neighbours, relations, self.context.provider_ref)
+            seen, cache = self._seen(row.address)
+            earliest, latest = sent_between(row)
+            self._note_push(row.address, latest)
+            yield in_time(judge_identity(row, seen, neighbours, relations, ref), earliest, seen, cache)
 
-    def _deleted_identities(
-        self, addresses: Sequence[Address], relations: Relations, listed: dict[Who, SeenIdentity]
-    ) -> Iterator[Finding]:
+    def _deleted_identities(self, addresses: Sequence[Address], relations: Relations) -> Iterator[Finding]:
         here = [address for address in addresses if address.kind is not Kind.ITEM]
         ref = self.context.provider_ref
         near = self.look.relations([identity_of(address) for address in here], ref)
         for address, neighbours in zip(here, near, strict=True):
-            yield judge_deleted_identity(address, listed.get(subject_of(address, ref)), neighbours, relations, ref)
+            seen, cache = self._seen(address)
+            sent = self.scope.deletions[address]
+            self._note_push(address, sent)
+            yield in_time(judge_deleted_identity(address, seen, neighbours, relations, ref), sent, seen, cache)
+
+    def _seen(self, address: Address) -> tuple[SeenIdentity | None, SeenCache]:
+        """Return what the cache shows of an identity, and the cache of its provider."""
+        cache = self.caches[self.context.provider_id(address.scope)]
+        return cache.identities.get(subject_of(address, self.context.provider_ref)), cache
+
+    def _note_push(self, address: Address, sent: int) -> None:
+        self.pushed[address.scope] = max(sent, self.pushed.get(address.scope, 0))
+
+    def _providers(self) -> Iterator[ProviderSeen]:
+        bad = Counter((entry.address.scope, entry.status is Status.WAITING) for entry in self._identity_problems())
+        for provider in sorted({scope for scope, _ in bad} | self.effective.keys()):
+            effective, waiting, wrong = self.effective[provider], bad[provider, True], bad[provider, False]
+            cache = self.caches.get(self.context.provider_id(provider), SeenCache())
+            checked = effective + waiting + wrong
+            yield ProviderSeen(provider, checked, effective, waiting, wrong, self.pushed.get(provider), cache.newest)
+
+    def _identity_problems(self) -> Iterator[Finding]:
+        return (finding for finding in self.problems if finding.address.kind is not Kind.ITEM)
 
     # -- logs ----------------------------------------------------------------------------------
 
@@ -318,6 +355,7 @@ class _Work:
             notes=tuple(self.notes),
             seconds=seconds,
             metadata=self._metadata(self.fields) if self.fields is not None else None,
+            providers=tuple(self._providers()),
         )
 
 

@@ -12,16 +12,18 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import orjson
 
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json, digest
 from reconciler.model.states import Resource
-from reconciler.permissions.exposure import Edit, expose
+from reconciler.permissions.exposure import Edit, Exposure, expose
 from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
 from reconciler.permissions.relation import Relation
+from reconciler.planning.accesshazards import AccessLimits, access_hazards
+from reconciler.rendering.exposuredoc import exposure_document
 
 USERS, GROUPS, MODELS, ITEMS, DEPTH = 100_000, 20_000, 20_000, 1_000_000, 6
 FIRST_LEVEL = 0.7
@@ -37,6 +39,7 @@ LINES = {
     "1% s": "a change of 1% of groups",
     "10% s": "a change of 10% of groups",
     "items s": "another model for 1% of items",
+    "replaced s": "other members in 25% of groups, told",
 }
 
 
@@ -151,8 +154,25 @@ def measure(part: float) -> None:
     figures["items models"] = len(exposure.shifts)
     expose(relation, [], items=rows)
     assert relation.pairs() == pairs
+    # Of every fourth group all members are others: a mistake in an export looks like this.
+    replaced = [Edit(group.address, group, _others(world, group)) for group in groups[::4]]
+    began = time.perf_counter()
+    exposure, _ = explained(relation, replaced)
+    figures |= {"replaced s": time.perf_counter() - began, "replaced models": len(exposure.shifts)}
+    figures["replaced pairs"] = exposure.pairs_gained + exposure.pairs_lost
     figures["memory after"] = _peak()
     print(orjson.dumps(figures).decode())
+
+
+def explained(relation: Relation, edits: Iterable[Edit]) -> tuple[Exposure, int]:
+    """Return what a change does and how large its document is, worked out as a plan does, hazards included."""
+    exposure = expose(relation, edits)
+    hazards = access_hazards(exposure, relation, AccessLimits())
+    return exposure, len(orjson.dumps(exposure_document(exposure, relation.names, hazards=hazards)))
+
+
+def _others(world: Organization, group: Resource) -> Resource:
+    return world.group(group.address, sorted({world.user() for _ in orjson.loads(group.doc)["members"]}))
 
 
 def _peak() -> float:
@@ -176,29 +196,47 @@ def main() -> None:
 
 
 def report(parts: list[float]) -> None:
-    """Measure each size in a process of its own and print what came of it, and how it grew."""
+    """Measure each size in a process of its own, one after the other, and print all of them side by side."""
+    command = [sys.executable, "-m", "tests.bench.access", "--part"]
+    measured = [
+        orjson.loads(subprocess.run([*command, str(part)], check=True, capture_output=True).stdout) for part in parts
+    ]
     print(
         "\nwho sees what, by size: distinct models once, people as bitmaps; then a member more and less in some groups"
     )
-    before: dict[str, float] | None = None
-    for part in parts:
-        command = [sys.executable, "-m", "tests.bench.access", "--part", str(part)]
-        figures = orjson.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        print(
-            f"  {int(ITEMS * part):9,} items, {int(MODELS * part):6,} models, {int(USERS * part):7,} users,"
-            f" {int(GROUPS * part):6,} groups: {figures['pairs']:,} pairs   {figures['memory']:.0f} MB,"
-            f" with changes {figures['memory after']:.0f} MB"
-        )
-        for name in ("loaded", "evaluated", "whole", "what", "20 s", "1% s", "10% s", "items s"):
-            title, extra = LINES[name], ""
-            if name.endswith(" s"):
-                pairs, models = (figures[name.replace(" s", kind)] for kind in (" pairs", " models"))
-                extra = (
-                    f"   {pairs:11,} pairs change, {models:6,} models   {figures[name] / models * 1000:.2f} ms a model"
-                )
-            growth = f"{figures[name] / before[name]:6.2f} x the one before" if before else " " * 23
-            print(f"    {title:30} {figures[name]:8.3f} s   {growth}{extra}")
-        before = figures
+    for cells in _table(parts, measured):
+        print(f"  {cells[0]:31}" + "".join(f"{cell:>15}{cells[index + 1]:>8}" for index, cell in _every_other(cells)))
+
+
+def _every_other(cells: list[str]) -> list[tuple[int, str]]:
+    return [(index, cells[index]) for index in range(1, len(cells), 2)]
+
+
+def _table(parts: list[float], measured: list[dict[str, float]]) -> Iterator[list[str]]:
+    """Yield rows: a title, then for each size a figure and how it compares with the size before."""
+    yield ["", *(text for part in parts for text in (f"x {part / parts[0]:.0f}", ""))]
+    for title, whole in (("items", ITEMS), ("models", MODELS), ("users", USERS), ("groups", GROUPS)):
+        yield [title, *(text for part in parts for text in (f"{int(whole * part):,}", ""))]
+    yield ["pairs of a user and an item", *_compared([figures["pairs"] for figures in measured], "{:,}")]
+    for name, title in LINES.items():
+        yield [title, *_compared([figures[name] for figures in measured], "{:.3f} s")]
+        if name.endswith(" s"):
+            pairs, models = (
+                [figures[name.replace(" s", kind)] for figures in measured] for kind in (" pairs", " models")
+            )
+            yield ["  pairs that change", *_compared(pairs, "{:,}")]
+            yield ["  models whose viewers change", *_compared(models, "{:,}")]
+            each = [figures[name] / count * 1000 for figures, count in zip(measured, models, strict=True)]
+            yield ["  time for each of these", *_compared(each, "{:.2f} ms")]
+    yield ["memory", *_compared([figures["memory"] for figures in measured], "{:,.0f} MB")]
+    yield ["memory with all changes", *_compared([figures["memory after"] for figures in measured], "{:,.0f} MB")]
+
+
+def _compared(values: list[float], shape: str) -> Iterator[str]:
+    """Yield each value, and by how much it is more than the one before."""
+    for before, value in zip([None, *values], values, strict=False):
+        yield shape.format(value)
+        yield "" if not before else f"x {value / before:.1f}"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,22 @@ FLAGS = (
 )
 _PATIENCE = 60.0
 
+# What lies to the right of the screen, apart from what a scrolling box of its own holds.
+BEYOND = """[...document.querySelectorAll('body *')].filter(
+    element => !element.closest('pre, select, datalist') && element.getBoundingClientRect().right > innerWidth + 0.5
+).map(element => element.outerHTML.slice(0, 200))"""
+
+# Whether a script that is put into the page runs, and whether a style does.
+INJECTED = """(() => {
+    const script = document.createElement('script');
+    script.textContent = 'window.ran = "script"';
+    document.body.append(script);
+    document.body.insertAdjacentHTML('beforeend', '<button id="injected" onclick="window.ran = 1">x</button>');
+    document.querySelector('#injected').click();
+    document.body.insertAdjacentHTML('beforeend', '<p id="styled" style="color: rgb(1, 2, 3)">x</p>');
+    return [window.ran ?? null, getComputedStyle(document.querySelector('#styled')).color === 'rgb(1, 2, 3)'];
+})()"""
+
 
 class Chromium:
     """One browser with one page."""

@@ -5,7 +5,6 @@ Needs Debian's package chromium, which `.ci/run` installs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,8 +15,7 @@ import pytest
 from reconciler.emulator.clock import stepped_clock
 from reconciler.emulator.pages.style import DARK, LIGHT
 from reconciler.emulator.server import BackgroundEmulator
-from tests.browser.chromium import CHROMIUM, Chromium, chromium
-from tests.conftest import ON_CI
+from tests.browser.chromium import BEYOND, INJECTED, Chromium
 from tests.emulator.conftest import KEY, OPTIONS, ORGANIZATION, PROVIDER, SOURCE, Remote
 from tests.emulator.filled import HOSTILE, LONG, MARK, PATH, RTL, fill
 
@@ -66,30 +64,6 @@ def site() -> Iterator[str]:
         yield emulator.url
 
 
-@pytest.fixture(scope="module")
-def shared_browser() -> Iterator[Chromium]:
-    if not CHROMIUM.exists():
-        assert os.environ.get(ON_CI) != "true", "CI installs chromium, so this must run there"
-        pytest.skip(f"{CHROMIUM} is not there; install the Debian package chromium")
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(shared_browser: Chromium) -> Chromium:
-    """A browser on a screen of usual size, whatever the test before did."""
-    shared_browser.ask("Page.setBypassCSP", enabled=False)
-    shared_browser.ask("Emulation.setScriptExecutionDisabled", value=False)
-    shared_browser.screen(1280)
-    return shared_browser
-
-
-# What lies to the right of the screen, apart from what a scrolling box of its own holds.
-BEYOND = """[...document.querySelectorAll('body *')].filter(
-    element => !element.closest('pre, select, datalist') && element.getBoundingClientRect().right > innerWidth + 0.5
-).map(element => element.outerHTML.slice(0, 200))"""
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_overflows_a_screen_sideways(browser: Chromium, site: str, name: str) -> None:
     """At 1280 pixels, at twice that zoom (640), on a telephone (360), and at the 320 that WCAG asks for."""
@@ -113,17 +87,6 @@ def test_the_measure_finds_what_overflows(browser: Chromium, site: str) -> None:
     browser.screen(360)
     browser.value("document.querySelector('h1').style.width = '400px'")
     assert len(browser.value(BEYOND)) == 1
-
-
-INJECTED = """(() => {
-    const script = document.createElement('script');
-    script.textContent = 'window.ran = "script"';
-    document.body.append(script);
-    document.body.insertAdjacentHTML('beforeend', '<button id="injected" onclick="window.ran = 1">x</button>');
-    document.querySelector('#injected').click();
-    document.body.insertAdjacentHTML('beforeend', '<p id="styled" style="color: rgb(1, 2, 3)">x</p>');
-    return [window.ran ?? null, getComputedStyle(document.querySelector('#styled')).color === 'rgb(1, 2, 3)'];
-})()"""
 
 
 def test_the_policy_stops_what_would_be_injected(browser: Chromium, site: str) -> None:

@@ -143,6 +143,32 @@ def test_as_json(folder: Folder) -> None:
     assert [step["to"] for step in first["why"]["chain"]] == ["group/corp/Inner", "group/corp/AlphaTeam"]
 
 
+def test_what_no_test_speaks_of_is_listed_on_demand(folder: Folder) -> None:
+    told(folder, "accessTests: [{who: group:Inner, canView: ['file:///alpha/*']}]\n")
+    assert folder.ok("test", "--coverage").out == (
+        "1 access test: 1 passed, 0 failed\nNo test speaks of 2 of 4 items and 3 of 4 people\n"
+        "  item/blog/http://post\n  item/handbook/file:///ghost\n"
+        "  user:alice@example.com\n  user:bob@example.com\n  user:ghost@example.com\n"
+    )
+    assert folder.ok("test", "--coverage", "--format", "json").json["coverage"]["untested"] == {
+        "items": ["item/blog/http://post", "item/handbook/file:///ghost"],
+        "people": [f"user/corp/{name}@example.com" for name in ("alice", "bob", "ghost")],
+    }
+    root = ElementTree.fromstring(folder.ok("test", "--coverage", "--format", "junit").out)
+    listed = root.findtext("testsuite/system-out")
+    assert listed is not None and listed.splitlines()[::4] == ["item/blog/http://post", "user:ghost@example.com"]
+    assert "untested" not in folder.ok("test", "--format", "json").json["coverage"]
+
+
+def test_a_person_with_aliases_is_listed_once(folder: Folder) -> None:
+    told(
+        folder,
+        "aliases: [{of: user:alice@example.com, is: [{provider: Email Security Provider, identity: user:a@x.org}]}]\n",
+    )
+    out = folder.ok("test", "--coverage").out
+    assert "  user:alice@example.com\n" in out and "user:a@x.org" not in out
+
+
 def test_as_junit_xml(folder: Folder) -> None:
     root = ElementTree.fromstring(told(folder, TESTS).ok("test", "--format", "junit", code=1).out)
     assert (root.get("tests"), root.get("failures")) == ("3", "1")

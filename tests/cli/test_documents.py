@@ -17,8 +17,8 @@ from tests.builders import REPOSITORY, run_here
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
-CHANGES = {
-    "example.yaml": [("    denied: [user:bob@example.com]\n", ""), ("title: My Text", "title: My First Text")],
+EXAMPLE = {
+    "example.yaml": [("title: My Text", "title: My First Text")],
     "handbook.yaml": [
         (
             "members: [group:AlphaTeam, group:Cleared,",
@@ -26,6 +26,7 @@ CHANGES = {
         )
     ],
 }
+BOB = {"example.yaml": [("    denied: [user:bob@example.com]\n", "")]}
 
 
 def options(command: click.Command) -> Iterator[str]:
@@ -56,6 +57,7 @@ def test_the_readme_has_every_command(command: str) -> None:
     "model",
     [
         *(schema.ProjectSections, schema.SourceSpec, schema.ProviderSpec, schema.EnvironmentSpec),
+        *(schema.WidenedAccessSpec, schema.WidenedExceptSpec, schema.MaxWidenedSpec),
         *(schema.QuotasSpec, schema.GuardrailsSpec),
     ],
 )
@@ -64,23 +66,45 @@ def test_the_reference_has_every_setting(model: type[BaseModel]) -> None:
     assert not {key for key in keys if not re.search(rf"`{key}[`:]", REFERENCE)}
 
 
-def test_the_first_example_is_what_comes_out(tmp_path: Path) -> None:
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
     root = tmp_path / "manifests"
     shutil.copytree(REPOSITORY / "manifests", root, ignore=shutil.ignore_patterns(".reconciler"))
-    for arguments in (("apply", "--auto-approve"), ("verify",)):
-        assert run_here("-C", str(root), *arguments).code == 0
-    for name, changes in CHANGES.items():
+    return root
+
+
+def change(root: Path, changes: dict[str, list[tuple[str, str]]]) -> None:
+    for name, pairs in changes.items():
         text = (root / name).read_text(encoding="utf-8")
-        for before, after in changes:
+        for before, after in pairs:
             assert text.count(before) == 1
             text = text.replace(before, after)
         (root / name).write_text(text, encoding="utf-8")
 
-    found = re.search(r"\$ reconciler plan\n(.*?)```", README, re.DOTALL)
+
+def shown_in_readme(command: str) -> str:
+    found = re.search(rf"\$ reconciler {command}\n(.*?)```", README, re.DOTALL)
     assert found is not None
-    start, _, end = found[1].partition("...\n")
-    shown = run_here("-C", str(root), "plan").out
+    return found[1]
+
+
+def test_the_first_example_is_what_comes_out(manifests: Path) -> None:
+    for arguments in (("apply", "--auto-approve"), ("verify",)):
+        assert run_here("-C", str(manifests), *arguments).code == 0
+    change(manifests, EXAMPLE)
+
+    start, _, end = shown_in_readme("plan").partition("...\n")
+    shown = run_here("-C", str(manifests), "plan").out
     # How many calls are recorded is a matter of what ran before.
     shown = re.sub(r"from serial \d+", "from serial 4", shown)
     assert shown.startswith(start)
     assert shown.endswith(end)
+
+
+def test_the_failing_access_test_is_what_comes_out(manifests: Path) -> None:
+    change(manifests, EXAMPLE)
+    change(manifests, BOB)
+
+    ran = run_here("-C", str(manifests), "test")
+
+    assert (ran.code, ran.out) == (1, shown_in_readme("test"))

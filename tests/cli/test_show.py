@@ -25,7 +25,7 @@ def saved(folder: Folder, tmp_path: Path) -> tuple[Folder, Path]:
     return folder, path
 
 
-@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+@pytest.mark.parametrize("form", ["text", "markdown", "html", "json"])
 @pytest.mark.parametrize("detail", ["none", "names", "fields", "full"])
 def test_shows_what_plan_showed(saved: tuple[Folder, Path], form: str, detail: str) -> None:
     folder, path = saved

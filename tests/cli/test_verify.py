@@ -84,6 +84,7 @@ GOOD = """\
 1 virtual group: 1 verified
 1 user: 1 verified
 1 alias: 1 verified
+provider corp: its security cache has taken 6 identity changes
 note: 1 metadata value not compared, for want of a field that shows just that
 
 Verified: 10 of 10 resources; 0 missing, 0 rejected, 0 different.
@@ -118,8 +119,9 @@ def test_nothing_to_verify_asks_nobody(folder: Folder, remote: Remote) -> None:
         "format_version": "1.0",
         "environment": "local",
         "total": 0,
-        "summary": {"verified": 0, "rejected": 0, "missing": 0, "different": 0, "unresolved": 0},
+        "summary": {"verified": 0, "rejected": 0, "missing": 0, "different": 0, "waiting": 0, "unresolved": 0},
         "kinds": {},
+        "providers": [],
         "problems": [],
         "notes": [],
         "metadata": None,
@@ -132,11 +134,21 @@ def test_json(folder: Folder) -> None:
     apply(folder)
     document = folder.ok("verify", "--format", "json").json
     assert document.pop("seconds") >= 0
+    (provider,) = document.pop("providers")
+    assert provider.pop("pushed_at") <= provider.pop("refreshed_at")
+    assert provider == {
+        "provider": "corp",
+        "checked": 6,
+        "effective": 6,
+        "waiting": 0,
+        "wrong": 0,
+        "refresh_every": None,
+    }
     assert document == {
         "format_version": "1.0",
         "environment": "local",
         "total": 10,
-        "summary": {"verified": 10, "rejected": 0, "missing": 0, "different": 0, "unresolved": 0},
+        "summary": {"verified": 10, "rejected": 0, "missing": 0, "different": 0, "waiting": 0, "unresolved": 0},
         "kinds": {
             "alias": {"checked": 1, "verified": 1},
             "group": {"checked": 3, "verified": 3},
@@ -249,7 +261,7 @@ def test_a_slow_remote_is_waited_for(folder: Folder) -> None:
     with start_remote(delay=1.2) as remote:
         apply(folder.at(remote))
         assert folder.ok("verify", "--timeout", "0", code=1).out.endswith(
-            "Verified: 0 of 10 resources; 10 missing, 0 rejected, 0 different.\n"
+            "Verified: 0 of 10 resources; 4 missing, 0 rejected, 0 different, 6 waiting.\n"
         )
         assert folder.ok("verify", "--timeout", "20").out == GOOD
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -365,10 +366,108 @@ class TestSecurityCache:
             remote.client.post(f"{remote.platform}/securitycache/refresh")
             assert self.names(self.entity(remote, "members/children", "G", "Group")) == [member]
 
-    def test_members_by_state_and_time(self, remote: Remote) -> None:
+    def dates(self, remote: Remote) -> dict[str, Any]:
+        """Return when each identity was last updated in the cache, as minutes after the clock's start."""
+        members = f"{remote.platform}/securitycache/entities/{PROVIDER}/members"
+        start = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+        listed = remote.client.get(members).json()["items"]
+        return {
+            entry["name"]: entry["lastUpdateDate"]
+            and (datetime.fromisoformat(entry["lastUpdateDate"]) - start).total_seconds() / 60
+            for entry in listed
+        }
+
+    def push(self, remote: Remote, *names: str) -> None:
+        for name in names:
+            remote.client.put(remote.identities, json={"identity": {"name": name, "type": "GROUP"}})
+
+    def test_the_date_of_the_last_update_is_that_of_the_refresh(self, start: Start) -> None:
+        remote = start(doubts=Doubts(cache_view="on refresh"))
+        self.push(remote, "a", "b")
+        remote.clock.advance(600)
+        remote.client.post(f"{remote.platform}/securitycache/{PROVIDER}/refresh")
+        assert self.dates(remote) == {"a": 10, "b": 10}
+        remote.clock.advance(600)
+        body = {"name": "b", "type": "Group", "provider": PROVIDER, "infos": []}
+        remote.client.post(f"{remote.platform}/securitycache/refresh/entity", json=body)
+        assert self.dates(remote) == {"a": 10, "b": 20}
+
+    def test_a_cache_that_follows_at_once_is_refreshed_by_whatever_is_processed(self, remote: Remote) -> None:
+        self.push(remote, "a")
+        remote.clock.advance(60)
+        self.push(remote, "b")
+        assert self.dates(remote) == {"a": 1, "b": 1}
+
+    def test_a_refresh_takes_its_time_and_can_be_called_off_until_then(self, start: Start) -> None:
+        remote = start(doubts=Doubts(cache_view="on refresh"), delay=60)
+        refresh = f"{remote.platform}/securitycache/{PROVIDER}/refresh"
+        status = f"{remote.platform}/securityproviders/{PROVIDER}"
+        self.push(remote, "a")
+        remote.clock.advance(60)
+        assert remote.client.get(status).json()["currentStatus"] == {"state": "IDLE"}
+        assert remote.client.post(refresh).status_code == 204
+        remote.clock.advance(30)
+        assert remote.client.get(status).json()["currentStatus"] == {"state": "UPDATING"}
+        assert self.dates(remote) == {}
+        assert remote.client.post(f"{refresh}/cancel").status_code == 204
+        remote.clock.advance(60)
+        assert self.dates(remote) == {}
+        remote.client.post(refresh)
+        remote.clock.advance(60)
+        assert remote.client.post(f"{refresh}/cancel").status_code == 204
+        assert self.dates(remote) == {"a": 3.5}
+
+    def test_the_cache_is_refreshed_by_itself_at_the_times_of_its_schedule(self, start: Start) -> None:
+        remote = start(doubts=Doubts(cache_view="on refresh"), refresh_every=3600)
+        # The clock starts at 22:13:20, so the first refresh is 46 minutes and 40 seconds later.
+        self.push(remote, "a")
+        remote.clock.advance(46 * 60)
+        assert self.dates(remote) == {}
+        remote.clock.advance(60)
+        self.push(remote, "b")
+        assert self.dates(remote) == {"a": pytest.approx(46 + 40 / 60)}
+        remote.clock.advance(10 * 3600)
+        assert set(self.dates(remote)) == {"a", "b"}
+        assert len(set(self.dates(remote).values())) == 1
+
+    def test_what_is_due_after_a_scheduled_refresh_waits_for_the_next_one(self, start: Start) -> None:
+        remote = start(doubts=Doubts(cache_view="on refresh"), refresh_every=3600, delay=40 * 60)
+        self.push(remote, "a")
+        remote.clock.advance(20 * 60)
+        self.push(remote, "b")
+        # Nobody asked in between: both are processed now, on either side of the refresh at 23:00.
+        remote.clock.advance(60 * 60)
+        assert set(self.dates(remote)) == {"a"}
+        remote.clock.advance(60 * 60)
+        assert set(self.dates(remote)) == {"a", "b"}
+
+    def test_a_removed_member_sees_the_item_until_the_refresh(self, start: Start) -> None:
+        remote = start(doubts=Doubts(cache_view="on refresh"))
         play_usage_example(remote)
+        refresh = f"{remote.platform}/securitycache/{PROVIDER}/refresh"
+        remote.client.post(refresh)
+
+        def allowed() -> set[str]:
+            query = {"source": SOURCE, "uri": EXAMPLE}
+            users = remote.client.get("/_emulator/viewers", params=query).json()["users"]
+            return {user["identity"] for user in users if user["decision"] == "ALLOWED"}
+
+        before = allowed()
+        assert before
+        group = {"identity": {"name": "AlphaTeam", "type": "GROUP"}, "members": []}
+        assert remote.client.put(remote.identities, json=group).status_code == 202
+        assert allowed() == before
+        remote.client.post(refresh)
+        assert allowed() == set()
+
+    def test_members_by_state_and_time(self, start: Start) -> None:
+        remote = start(doubts=Doubts(cache_view="on refresh"))
+        play_usage_example(remote)
+        remote.client.post(f"{remote.platform}/securitycache/refresh")
         remote.clock.advance(3600)
         remote.client.request("DELETE", remote.identities, json={"identity": {"name": "AlphaTeam", "type": "GROUP"}})
+        body = {"name": "AlphaTeam", "type": "Group", "provider": PROVIDER, "infos": []}
+        remote.client.post(f"{remote.platform}/securitycache/refresh/entity", json=body)
         members = f"{remote.platform}/securitycache/entities/{PROVIDER}/members"
         late = {"from": "2023-11-14T23:00:00Z", "to": "2023-11-15T00:00:00Z"}
         assert self.names(remote.client.get(members, params=late)) == ["AlphaTeam"]

@@ -21,7 +21,7 @@ from tests.builders import EMAIL, PROJECT, Folder, as_yaml
 
 # A disk that forgets makes "on stable storage" cheap; what a crash does to a disk is tested elsewhere.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-WISH = Wish(allowed=("emptied", "emptied-group", "mass-delete"))
+WISH = Wish(allowed=("deny-removed", "emptied", "emptied-group", "item-public", "item-unseen", "mass-delete"))
 
 GROUPS = ("Alpha", "Bravo", "Große Gruppe", "d/e:f")
 VIRTUAL = ("Owners", "Readers")

@@ -64,7 +64,7 @@ providers:
   corp: {{id: {PROVIDER_ID}, cascadesTo: ["{EMAIL}"]}}
 environments:
   local: {{target: emulator, organization: {ORGANIZATION}}}
-guardrails: {{deletes: 100%}}
+guardrails: {{deletes: 100%, widenedAccess: allow}}
 """
 
 
@@ -345,7 +345,7 @@ def expected(resources: Iterable[Resource]) -> dict[str, Any]:
     return found
 
 
-ALLOW = ("--allow", "emptied", "--allow", "emptied-group", "--allow", "mass-delete")
+ALLOW = tuple(word for name in WISH.allowed for word in ("--allow", name))
 
 
 @dataclass

@@ -238,9 +238,11 @@ def test_what_a_change_does_is_the_difference(before: World, data: st.DataObject
             assert shift.seen_before == count([pair for pair in was.pairs if pair[1] == address], was.directory)
         if shift.kind == "affected":
             # Nobody gains or loses without an edited identity behind it.
+            causes = exposure.causes(shift)
+            assert causes.parts and not causes.more
             for people, parts in (
-                (shift.gained, [part.gained for part in shift.parts]),
-                (shift.lost, [part.lost for part in shift.parts]),
+                (shift.gained, [part.gained for part in causes.parts]),
+                (shift.lost, [part.lost for part in causes.parts]),
             ):
                 assert set(people) == set().union(*parts)
     # And afterwards it is the relation of the new state.

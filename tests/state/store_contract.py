@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
+from reconciler.model.former import ABSENT, Former, access_digest, former_of, merge
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.problems import StateError
 from reconciler.state.journal import (
@@ -32,7 +33,7 @@ from reconciler.state.journal import (
 )
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
 from reconciler.state.snapshot import decode, encode, take
-from reconciler.state.store import LockInfo, Store, Writer
+from reconciler.state.store import FORMERS_KEPT, LockInfo, Store, Writer
 
 OpenStore = Callable[[], Store]
 
@@ -80,6 +81,11 @@ def put(*names: str, title: str = "t") -> Effect:
     return Effect(tuple(resource(name, title) for name in names))
 
 
+def changed(key: Address, before: dict[Address, RecordedRow], after: dict[Address, RecordedRow]) -> Former | None:
+    was, now = before.get(key), after.get(key)
+    return former_of(key, was.resource if was else None, now.resource if now else None)
+
+
 class StoreContract:
     """The promises of `reconciler.state.store`, one test each."""
 
@@ -93,6 +99,7 @@ class StoreContract:
         assert list(store.rows()) == list(store.rows(["item/a/b"])) == list(store.journal()) == []
         assert store.unsettled() == store.runs() == store.rejected() == store.activities() == ()
         assert (store.highest_ordering_id(), store.usage_since("")) == (0, Usage())
+        assert (store.runs_with_formers(), store.formers("run-1")) == ((), {})
         with store.reading():
             assert store.base() == StateBase("", 0)
 
@@ -319,6 +326,80 @@ class StoreContract:
         with pytest.raises(RuntimeError):
             writer.record_activities(told)
 
+    # --- what was before -------------------------------------------------------------------------
+
+    def test_a_run_remembers_whom_it_found_let_in(self, open_store: OpenStore) -> None:
+        """Of an item the permission model, of an identity all of it, and of what was not there that it was not."""
+        group, members = Address.of(Kind.GROUP, "corp", "Team"), canonical_json({"members": ["user/corp/alice"]})
+        more = canonical_json({"members": ["user/corp/alice", "user/corp/bob"]})
+        with running(open_store()) as writer:
+            accept(writer, Effect((resource("a"), resource("b"), resource("same"), Resource(group, members))))
+        changed = Effect((resource("a", allowed=None), resource("same", "new"), resource("c"), Resource(group, more)))
+        gone = Effect(deletes=(address("b"), address("never")))
+        with running(open_store(), "run-2") as writer:
+            accept(writer, changed, 1, 8)
+            accept(writer, gone, 2, 9)
+        store = open_store()
+        assert store.runs_with_formers() == ("run-2", "run-1")
+        assert store.formers("run-2") == {
+            group: Former(group, True, access_digest(Resource(group, more)), members),
+            address("a"): Former(
+                address("a"), True, access_digest(resource("a", allowed=None)), b"", resource("a").shared
+            ),
+            address("b"): Former(address("b"), True, ABSENT, b"", resource("b").shared),
+            address("c"): Former(address("c"), False, access_digest(resource("c"))),
+        }
+        assert list(store.formers("run-2")) == sorted(store.formers("run-2"))
+        assert {former.existed for former in store.formers("run-1").values()} == {False}
+        assert store.formers("nobody") == {}
+
+    def test_the_first_before_and_the_last_left_of_a_run_count(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, Effect((resource("a", allowed="user/corp/1"),)))
+        with running(open_store(), "run-2") as writer:
+            accept(writer, Effect((resource("a", allowed="user/corp/2"),)), 1, 8)
+            accept(writer, Effect((resource("a", allowed="user/corp/3"),)), 2, 9)
+        first, last = resource("a", allowed="user/corp/1"), resource("a", allowed="user/corp/3")
+        former = Former(address("a"), True, access_digest(last), b"", first.shared)
+        assert open_store().formers("run-2") == {address("a"): former}
+
+    def test_what_leaves_access_as_it_is_leaves_nothing_to_undo(self, open_store: OpenStore) -> None:
+        group, doc = Address.of(Kind.GROUP, "corp", "Team"), {"members": ["user/corp/alice"]}
+        with running(open_store()) as writer:
+            accept(writer, Effect((resource("a"), Resource(group, canonical_json(doc)))))
+        with running(open_store(), "run-2") as writer:
+            protected = Resource(group, canonical_json({**doc, "protect": True}))
+            accept(writer, Effect((resource("a", "new"), protected), (address("never"),)), 1, 8)
+            for outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
+                writer.settle(writer.intent(intent_for(put("b"), 2, 9)), outcome, at=LATER)
+            writer.forget([address("a")], at=LATER)
+        assert open_store().formers("run-2") == {}
+        assert open_store().runs_with_formers() == ("run-2", "run-1")
+
+    def test_a_run_that_died_has_formers_of_what_was_accepted(self, open_store: OpenStore) -> None:
+        with open_store().lock(lock_info()) as writer:
+            writer.begin_run(run_info(), TARGET, lambda: LINEAGE)
+            accept(writer, put("a"))
+            writer.intent(intent_for(put("b"), 2))
+        assert list(open_store().formers("run-1")) == [address("a")]
+
+    def test_formers_are_kept_of_so_many_runs_that_changed_access(self, open_store: OpenStore) -> None:
+        store = open_store()
+        runs = [f"run-{number}" for number in range(FORMERS_KEPT + 3)]
+        for number, run in enumerate(runs):
+            with running(store, run) as writer:
+                accept(writer, Effect((resource("a", allowed=f"user/corp/{number}"),)), 1, 1 + 2 * number)
+            with running(store, f"{run}-idle") as writer:
+                accept(writer, Effect((resource("a", f"t{number}", f"user/corp/{number}"),)), 1, 2 + 2 * number)
+        with running(store, "last"):
+            pass
+        told = store.runs_with_formers()
+        assert [run for run in told if store.formers(run)] == runs[: -FORMERS_KEPT - 1 : -1]
+        assert len(told) == 2 * FORMERS_KEPT + 1, (
+            "those that changed nothing in between are known to have changed nothing"
+        )
+        assert store.formers(runs[2]) == {}
+
     # --- doubt -----------------------------------------------------------------------------------
 
     def test_intent_without_outcome_is_in_doubt(self, open_store: OpenStore) -> None:
@@ -447,7 +528,7 @@ class StoreContract:
         max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
     )
     def test_rows_follow_the_definition(self, data: st.DataObject, open_fresh_store: Callable[[], OpenStore]) -> None:
-        """Whatever is settled in whatever order, the rows are those of `advance`."""
+        """Whatever is settled in whatever order, the rows are those of `advance`, and what was before is known."""
         open_store = open_fresh_store()
         names = st.sampled_from("abcde")
         effects = st.builds(
@@ -460,11 +541,13 @@ class StoreContract:
         )
         steps = data.draw(st.lists(st.tuples(st.sampled_from(["call", "refused", "local", "forget"]), effects)))
         rows: dict[Address, RecordedRow] = {}
+        formers: dict[Address, Former] = {}
         with running(open_store()) as writer:
             for number, (step, effect) in enumerate(steps, 1):
                 if step == "call":
                     accept(writer, effect, number, number)
-                    rows = advance(rows, effect, ordering_id=number, accepted_at=LATER, run="run-1")
+                    earlier, rows = rows, advance(rows, effect, ordering_id=number, accepted_at=LATER, run="run-1")
+                    merge(formers, [found for key in {*earlier, *rows} if (found := changed(key, earlier, rows))])
                 elif step == "refused":
                     writer.settle(writer.intent(intent_for(effect)), Outcome.REFUSED, at=LATER)
                 elif step == "local":
@@ -474,6 +557,7 @@ class StoreContract:
                     writer.forget(effect.deletes, at=NOW)
                     rows = advance_state_only(rows, Effect(deletes=effect.deletes), at=NOW, run="run-1")
         store = open_store()
+        assert store.formers("run-1") == formers
         assert {row.address: row for row in store.rows()} == rows
         assert store.fingerprints() == {key: row.fingerprint for key, row in rows.items()}
         assert all(orjson.loads(row.doc) for row in store.rows())

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import pytest
 from state_child import STEPS
 from store_contract import LINEAGE, lock_info, put, run_info, running
 
+from reconciler.model.address import Address
+from reconciler.model.former import Former
 from reconciler.model.states import StateBase
 from reconciler.problems import StateError
 from reconciler.state.journal import JournalEntry, RunRecord
@@ -25,13 +27,21 @@ from reconciler.state.sqlite import SqliteStore
 
 CHILD = Path(__file__).with_name("state_child.py")
 
-Seen = tuple[StateBase, list[RecordedRow], list[JournalEntry], tuple[JournalEntry, ...], tuple[RunRecord, ...]]
+Seen = tuple[
+    StateBase,
+    list[RecordedRow],
+    list[JournalEntry],
+    tuple[JournalEntry, ...],
+    tuple[RunRecord, ...],
+    Mapping[Address, Former],
+]
 
 
 def seen(path: Path) -> Seen:
     with SqliteStore(path) as store:
         assert store.check() == ()
-        return (store.base(), list(store.rows()), list(store.journal()), store.unsettled(), store.runs())
+        formers = store.formers(run_info().id)
+        return (store.base(), list(store.rows()), list(store.journal()), store.unsettled(), store.runs(), formers)
 
 
 def states_after_each_step(folder: Path) -> list[Seen]:

@@ -47,6 +47,8 @@ READ = {
     "highest ordering id": lambda store: store.highest_ordering_id(),
     "usage": lambda store: store.usage_since(""),
     "activities": lambda store: store.activities(),
+    "runs with formers": lambda store: store.runs_with_formers(),
+    "formers": lambda store: store.formers("run-1"),
 }
 
 
@@ -263,6 +265,8 @@ def test_values_we_never_write_are_damage(opened: Callable[[Path], SqliteStore],
         "DELETE FROM shared_docs": "rows",
         "UPDATE journal SET covers = x'00'": "journal",
         "UPDATE journal SET in_doubt = 1, covers = '[[1]]'": "unsettled",
+        "UPDATE formers SET formers = '[]'": "formers",
+        "UPDATE formers SET formers = x'00'": "formers",
     }.items():
         for leftover in path.parent.glob("*"):
             leftover.unlink()
@@ -338,3 +342,47 @@ def test_a_state_of_an_earlier_version_gets_the_index_of_ordering_ids(open_store
     (plan,) = connection.execute("EXPLAIN QUERY PLAN SELECT max(ordering_id) FROM journal").fetchall()
     connection.close()
     assert "journal_ordering" in plan[3]
+
+
+def as_version_1(path: Path) -> None:
+    """Make a state what the version before would have left."""
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "DROP TABLE formers; DELETE FROM meta WHERE key = 'formers_from'; PRAGMA user_version = 1;"
+    )
+    connection.close()
+
+
+def test_a_state_of_version_1_is_read_as_it_is_and_remembers_from_the_next_run_on(
+    open_store: OpenStore, path: Path
+) -> None:
+    with running(open_store()) as writer:
+        accept(writer, put("a"))
+    open_store().close()
+    as_version_1(path)
+    before = path.read_bytes()
+    store = open_store()
+    assert (store.runs_with_formers(), store.formers("run-1")) == ((), {})
+    assert [row.address for row in store.rows()] == [address("a")]
+    assert path.read_bytes() == before, "reading changes nothing"
+    with running(store, "run-2") as writer:
+        accept(writer, Effect(deletes=(address("a"),)), 1, 8)
+    fresh = open_store()
+    assert fresh.runs_with_formers() == ("run-2",)
+    assert list(fresh.formers("run-2")) == [address("a")]
+    assert fresh.check() == ()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT_VERSION,)
+    connection.close()
+
+
+def test_what_many_items_had_before_is_kept_small(open_store: OpenStore, path: Path) -> None:
+    with running(open_store()) as writer:
+        accept(writer, Effect(tuple(resource(f"{n:05}", allowed=f"user/corp/{n % 7}") for n in range(3000))))
+    with running(open_store(), "run-2") as writer:
+        accept(writer, Effect(tuple(resource(f"{n:05}", allowed="group/corp/everybody") for n in range(3000))), 1, 8)
+    assert len(open_store().formers("run-2")) == 3000
+    connection = sqlite3.connect(path)
+    (size,) = connection.execute("SELECT sum(length(formers)) FROM formers WHERE run = 'run-2'").fetchone()
+    connection.close()
+    assert size < 3000 * 20

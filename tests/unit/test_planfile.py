@@ -25,7 +25,7 @@ from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planfile import dump_plan, load_plan
 from reconciler.planning.change import Action, Change
-from reconciler.planning.plan import BodyRef, Hazard, Plan
+from reconciler.planning.plan import AccessTests, BodyRef, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.jsondoc import checksum
 from reconciler.rendering.plan_schema import plan_schema
@@ -105,6 +105,7 @@ PLANS = st.builds(
     bodies=st.lists(BODIES, max_size=2).map(tuple),
     manifest_digest=WORDS,
     selection=st.lists(WORDS, max_size=2).map(tuple),
+    tests=st.tuples(COUNTS, COUNTS).map(lambda pair: AccessTests(max(pair), min(pair))),
 )
 CALLS = st.builds(
     Call,
@@ -275,6 +276,12 @@ def test_calls_stay_on_their_host(path: str) -> None:
     assert code_of(sealed(document)) == "plan-not-a-plan"
 
 
+def test_a_plan_of_before_tests_ran_in_plans_tells_of_none() -> None:
+    document = orjson.loads(small())
+    del document["access"]["tests"]
+    assert load_plan(sealed(document), "plan.json").plan.tests == AccessTests(0, 0)
+
+
 def test_excerpts_are_left_out() -> None:
     plan = plans.mixed_plan()
     saved = load_plan(dump_plan(plan, Compiled()), "x")
@@ -306,6 +313,9 @@ def test_calls_have_numbers_of_their_own() -> None:
         (("calls", 0, "containers"), -1),
         (("calls", 0, "chunks"), [1, 1_000]),
         (("calls", 0, "covers", 0, "fields"), [["title"]]),
+        (("access", "tests"), {"run": 1, "failed": 2}),
+        (("access", "tests"), {"run": -1, "failed": 0}),
+        (("access", "tests"), 3),
     ],
 )
 def test_what_plans_say_of_their_calls_is_held_to_what_it_may_be(path: tuple[Any, ...], value: Any) -> None:

@@ -16,7 +16,7 @@ from reconciler.emulator.engine import Engine
 from reconciler.emulator.replies import reply
 from reconciler.emulator.routes.read import narrowed, page
 from reconciler.emulator.views import Access, member_of
-from reconciler.emulator.wire import BadJson, Identity, folded, identity_type, text
+from reconciler.emulator.wire import BadJson, folded, identity_type, text
 
 
 def security_routes(engine: Engine, hooks: Hooks) -> list[Route]:
@@ -165,12 +165,12 @@ async def parents(exchange: Exchange) -> Response:
 
 
 async def refresh(exchange: Exchange) -> Response:
-    """Refresh one provider or all of them, at once."""
+    """Begin to refresh one provider or all of them: it happens behind what was accepted before."""
     wanted = _provider(exchange) if "provider" in exchange.request.path_params else None
     await exchange.read()
     for place, provider in exchange.engine.providers(exchange.organization):
         if wanted in (None, provider.id):
-            exchange.engine.identities.refresh(place, provider.id)
+            exchange.engine.accept("identity.refresh", place, {})
     return Response(status_code=204)
 
 
@@ -182,14 +182,16 @@ async def refresh_entity(exchange: Exchange) -> Response:
     if place is None:
         raise replies.Refusal(404, "SECURITY_PROVIDER_NOT_FOUND", "The member names no security provider.")
     who = _member(exchange, value, str(name))
-    exchange.engine.identities.refresh(place, str(name), Identity(who.name, who.type, who.info))
+    exchange.engine.accept("identity.refresh", place, {"identity": (who.name, who.type, who.info)})
     return Response(status_code=204)
 
 
 async def cancel_refresh(exchange: Exchange) -> Response:
-    """Accept that a refresh is not wanted any more; those of this cache are over before that."""
-    _provider(exchange)
+    """Call off a refresh that has not happened yet; one that has is not undone."""
+    place = exchange.engine.provider(exchange.organization, _provider(exchange))
     await exchange.read()
+    if place is not None:
+        exchange.engine.cancel_refresh(place)
     return Response(status_code=204)
 
 

@@ -16,6 +16,7 @@ from reconciler.applying.events import (
     CallRetried,
     CallStarted,
     Event,
+    ProviderAccepted,
     RunFinished,
     RunStarted,
     StageStarted,
@@ -44,6 +45,7 @@ CHANGES = (
 INFO = RunInfo("run-1", "reconciler apply", "t0")
 BASE = StateBase("lineage", 3)
 PROBLEM = Problem("some-code", "something happened")
+GROUP_TAKEN = (ProviderAccepted("corp", 1, 1),)
 
 
 @dataclass
@@ -159,7 +161,7 @@ def test_all_accepted() -> None:
         CallAccepted(second, 202, 0.0, 10),
         CallStarted(third),
         CallAccepted(third, 202, 0.0, 10),
-        RunFinished(3, 0, 0, 0, 0.0),
+        RunFinished(3, 0, 0, 0, 0.0, (), GROUP_TAKEN),
     ]
     assert book.lines == [
         ("begin", INFO, Target("org"), "new-lineage"),
@@ -183,12 +185,20 @@ def test_all_accepted() -> None:
 @pytest.mark.parametrize(
     ("error", "outcome", "tally"),
     [
-        (RemoteFailure(PROBLEM, outcome="refused", status=403), "refused", RunFinished(1, 1, 0, 1, 0.0)),
-        (RemoteFailure(PROBLEM, outcome="unknown", status=504), "unknown", RunFinished(1, 0, 1, 1, 0.0)),
+        (
+            RemoteFailure(PROBLEM, outcome="refused", status=403),
+            "refused",
+            RunFinished(1, 1, 0, 1, 0.0, (), GROUP_TAKEN),
+        ),
+        (
+            RemoteFailure(PROBLEM, outcome="unknown", status=504),
+            "unknown",
+            RunFinished(1, 0, 1, 1, 0.0, (), GROUP_TAKEN),
+        ),
         # A body that is not what the plan says: nothing was sent.
-        (ManifestError(PROBLEM), "refused", RunFinished(1, 1, 0, 1, 0.0)),
+        (ManifestError(PROBLEM), "refused", RunFinished(1, 1, 0, 1, 0.0, (), GROUP_TAKEN)),
         # Somebody stopped it between two attempts.
-        (Interrupted(PROBLEM), "unknown", RunFinished(1, 0, 1, 1, 0.0)),
+        (Interrupted(PROBLEM), "unknown", RunFinished(1, 0, 1, 1, 0.0, (), GROUP_TAKEN)),
     ],
 )
 def test_the_first_call_that_is_not_accepted_ends_the_run(error: Exception, outcome: Any, tally: RunFinished) -> None:
@@ -246,7 +256,7 @@ def test_asked_to_stop_it_starts_no_further_call(after: int) -> None:
     events, book = played(wire, stop=lambda: len(wire.sent) >= after)
 
     assert len(wire.sent) == min(after, 3)
-    assert events[-1] == RunFinished(len(wire.sent), 0, 0, 3 - len(wire.sent), 0.0)
+    assert events[-1] == RunFinished(len(wire.sent), 0, 0, 3 - len(wire.sent), 0.0, (), GROUP_TAKEN if after else ())
     assert book.lines[-1] == ("end", "t", "done" if after == 3 else "interrupted", "")
     assert sum(line[0] == "settle" for line in book.lines) == len(wire.sent)
 

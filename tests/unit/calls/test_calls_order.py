@@ -9,7 +9,7 @@ from call_changes import CONTEXT, alias, create, delete, destroy, group, item, s
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.calls.call import Call, Stage, Verb
+from reconciler.calls.call import Call, Stage, Verb, Wave
 from reconciler.calls.compile import Batching, compile_calls
 from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
@@ -123,7 +123,8 @@ def test_a_patched_child_does_not_wait_for_its_parent() -> None:
     assert [(call.covers[0].verb, call.after) for call in calls] == [(Verb.PATCH, ()), (Verb.PUT, ())]
 
 
-def test_calls_of_one_provider_go_one_after_the_other_and_providers_beside_each_other() -> None:
+def test_calls_of_identities_go_one_after_the_other_whatever_their_provider() -> None:
+    """Between any two of them somebody may see what nobody was to see: their order is the plan's."""
     changes = [
         *(create(group(name, f"user/corp/{name * 40}")) for name in "abcdefgh"),
         create(user("u")),
@@ -134,14 +135,47 @@ def test_calls_of_one_provider_go_one_after_the_other_and_providers_beside_each_
     ]
     for batching in ("auto", "never"):
         compiled = compile_calls(changes, CONTEXT, ALONE, batching=batching)  # type: ignore[arg-type]
-        seen: dict[tuple[str, str], list[Call]] = {}
+        assert [stage.name for stage in compiled.stages] == ["identities", "alias-deletes", "identity-deletes"]
         for stage in compiled.stages:
-            for call in stage.calls:
-                seen.setdefault((stage.name, call.scope), []).append(call)
-        assert len(seen["identities", "corp"]) > 2
-        assert len(seen["identity-deletes", "corp"]) > 1
-        for calls in seen.values():
-            assert [call.after for call in calls] == [(), *((call.number,) for call in calls[:-1])]
+            assert [call.after for call in stage.calls] == [(), *((call.number,) for call in stage.calls[:-1])]
+        assert {call.scope for call in compiled.stages[0].calls} == {"corp", "other"}
+        assert len(compiled.stages[2].calls) > 1
+
+
+def test_a_wave_is_settled_before_the_next_one_begins() -> None:
+    changes = [create(group("a")), create(group("b")), create(item("https://x/1")), delete(item("https://x/2"))]
+    first = Wave(frozenset({"item/s/https://x/2", "group/corp/b"}))
+    compiled = compile_calls(changes, CONTEXT, waves=(first, Wave()))
+    told = [
+        (stage.name, [covered.address for call in stage.calls for covered in call.covers]) for stage in compiled.stages
+    ]
+    assert told == [
+        ("identities", ["group/corp/b"]),
+        ("items", ["item/s/https://x/2"]),
+        ("identities", ["group/corp/a"]),
+        ("items", ["item/s/https://x/1"]),
+    ]
+    assert [call.number for call in compiled.calls] == [1, 2, 3, 4]
+
+
+def test_what_is_tightened_is_put_twice() -> None:
+    before, after = group("a", "user/corp/x", "user/corp/y"), group("a", "user/corp/y", "user/corp/z")
+    less = group("a", "user/corp/y")
+    waves = (Wave(tightened=(less,)), Wave(frozenset({less.address})))
+    compiled = compile_calls([update(before, after)], CONTEXT, waves=waves)
+    assert [[(covered.verb, covered.address) for covered in call.covers] for call in compiled.calls] == [
+        [(Verb.TIGHTEN, less.address)],
+        [(Verb.PUT, less.address)],
+    ]
+    assert compiled.tightened == (less,)
+
+
+def test_what_goes_together_is_one_call() -> None:
+    changes = [create(group("a")), create(group("b"))]
+    apart, together = (compile_calls(changes, CONTEXT, waves=(Wave(together=flag),)) for flag in (False, True))
+    assert [len(call.covers) for call in apart.calls] == [1, 1]
+    assert [len(call.covers) for call in together.calls] == [2]
+    assert apart.api_calls == together.api_calls
 
 
 def test_sources_never_wait_for_each_other() -> None:

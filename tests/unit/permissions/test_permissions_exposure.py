@@ -63,7 +63,7 @@ def test_somebody_who_joins_a_group_gains_what_it_sees_and_what_groups_around_it
     assert (exposure.pairs_gained, exposure.people_gained, exposure.items_gained) == (3, 1, 3)
     assert (exposure.pairs_lost, exposure.people_lost, exposure.items_lost) == (0, 0, 0)
     assert exposure.relations[Address(ALPHA)].new == ((CAROL, "member of", ALPHA),)
-    assert all([part.address for part in shift.parts] == [ALPHA] for shift in exposure.shifts)
+    assert all([part.address for part in exposure.causes(shift).parts] == [ALPHA] for shift in exposure.shifts)
     assert (exposure.shifts[0].seen_before, exposure.shifts[0].seen_after) == (2, 3)
 
 
@@ -72,7 +72,8 @@ def test_each_edit_stands_behind_those_who_go_through_it() -> None:
     shift = exposure.shifts[0]
 
     assert told(relation, shift) == ("affected", ["x:2", "x:3"], [CAROL, EVE], [ANN])
-    assert [(part.address, relation.names(part.gained), relation.names(part.lost)) for part in shift.parts] == [
+    parts = exposure.causes(shift).parts
+    assert [(part.address, relation.names(part.gained), relation.names(part.lost)) for part in parts] == [
         (ALPHA, [CAROL], [ANN]),
         (STAFF, [EVE], []),
     ]
@@ -158,7 +159,7 @@ def test_everybody_in_a_group_makes_its_items_public() -> None:
 
     assert told(relation, exposure.shifts[0]) == ("affected", ["x:4"], [ANN, BOB, CAROL], [])
     assert exposure.shifts[0].is_public and relation.sees("user/corp/new", "item/handbook/x:4")
-    assert relation.names(exposure.shifts[0].parts[0].gained) == [ANN, BOB, CAROL]
+    assert relation.names(exposure.causes(exposure.shifts[0]).parts[0].gained) == [ANN, BOB, CAROL]
 
 
 def test_a_denied_name_that_is_declared_shows_the_item_again() -> None:
@@ -167,7 +168,7 @@ def test_a_denied_name_that_is_declared_shows_the_item_again() -> None:
     relation, exposure = change((*BEFORE, hidden), user("new"))
 
     assert told(relation, exposure.shifts[0]) == ("affected", ["x:9"], [ANN, BOB], [])
-    assert [part.address for part in exposure.shifts[0].parts] == ["user/corp/new"]
+    assert [part.address for part in exposure.causes(exposure.shifts[0]).parts] == ["user/corp/new"]
 
 
 def test_examples_are_bounded_and_counts_are_not() -> None:

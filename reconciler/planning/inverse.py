@@ -1,0 +1,121 @@
+"""What undoes changes of access: what is recorded now, and what was before, give what is to be.
+
+Content has no way back here: an item keeps the document that it has and gets the permission model from before.
+Knows nothing of runs or of calls, and leaves alone what is not as those changes left it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from reconciler.model.address import Address, Kind
+from reconciler.model.canonical import canonical_json
+from reconciler.model.former import Former, access_digest
+from reconciler.model.identity import alias_address, aliased_identity
+from reconciler.model.permission import PermissionModel
+from reconciler.model.states import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """What is to be of the addresses that change, None where nothing is to be any more, and what is left alone.
+
+    `conflicts` were changed again since, `gone` are items that were deleted, `stay` are items that were created and
+    keep whoever sees them. All are sorted.
+    """
+
+    after: Mapping[Address, Resource | None]
+    conflicts: tuple[Address, ...] = ()
+    gone: tuple[Address, ...] = ()
+    stay: tuple[Address, ...] = ()
+
+
+def inverse(
+    formers: Iterable[Former], recorded: Callable[[Collection[str]], Mapping[str, Resource]], *, created: bool = False
+) -> Inverse:
+    """Return what undoes the changes that `formers` were before.
+
+    `recorded` looks up what is recorded now. What is as it was before takes no undoing, whoever undid it. With
+    `created`, items that the changes created go as well. An identity and its alias have the same well-knowns, at the
+    remote too (push-api.md 5.3), so these stay as they are where one of the two was changed again.
+    """
+    known = {former.address: former for former in formers}
+    now = recorded(known)
+    due = [former for former in known.values() if access_digest(now.get(former.address)) != former.access]
+    conflicts = {former.address for former in due if access_digest(now.get(former.address)) != former.left}
+    conflicts |= {
+        former.address
+        for former in due
+        if former.shared != _shared(now.get(former.address)) and _partner(former.address) in conflicts
+    }
+    after: dict[Address, Resource | None] = {}
+    gone, stay = [], []
+    for former in sorted(due, key=lambda each: each.address):
+        address, present = former.address, now.get(former.address)
+        if address in conflicts:
+            continue
+        if address.kind is not Kind.ITEM:
+            after[address] = _identity(former, present) if former.existed else None
+        elif present is None:
+            gone.append(address)
+        elif former.existed:
+            after[address] = Resource(address, present.doc, former.shared)
+        elif created:
+            after[address] = None
+        else:
+            stay.append(address)
+    return Inverse(after, tuple(sorted(conflicts)), tuple(gone), tuple(stay))
+
+
+def with_needed(
+    chosen: Collection[str], after: Mapping[Address, Resource | None], recorded: Collection[str]
+) -> frozenset[str]:
+    """Return a choice of what changes, together with what it names of those identities that only then come back.
+
+    Without them an item would name a group that nobody knows, and be hidden from everybody.
+    """
+    found = set(chosen)
+    queue = list(found)
+    while queue:
+        resource = after.get(Address(queue.pop()))
+        for name in () if resource is None else _named(resource):
+            if name in after and name not in recorded and name not in found:
+                found.add(name)
+                queue.append(name)
+    return frozenset(found)
+
+
+def _identity(former: Former, present: Resource | None) -> Resource:
+    """Return an identity as it was; whether it is protected is no matter of access, and stays as it is."""
+    if present is None:
+        return Resource(former.address, former.doc, former.shared)
+    own = orjson.loads(former.doc)
+    own.pop("protect", None)
+    if present.own().get("protect"):
+        own["protect"] = True
+    return Resource(former.address, canonical_json(own), former.shared)
+
+
+def _shared(resource: Resource | None) -> bytes:
+    return b"" if resource is None else resource.shared
+
+
+def _partner(address: Address) -> Address | None:
+    if address.kind is Kind.ITEM:
+        return None
+    return Address(aliased_identity(address) if address.kind is Kind.ALIAS else alias_address(address))
+
+
+def _named(resource: Resource) -> Iterable[Address]:
+    shared = resource.shared_doc() or {}
+    if resource.address.kind is Kind.ITEM:
+        names = PermissionModel.from_doc(shared).identities() if shared else ()
+    else:
+        own = resource.own()
+        names = (*own.get("members", ()), *own.get("mappings", ()), *shared.get("wellKnowns", ()))
+    for name in names:
+        yield Address(name)
+        yield Address(alias_address(name))

@@ -1,0 +1,202 @@
+"""An outline as one HTML page, and so the exposure of `access diff`: nothing is loaded, no script runs.
+
+Every string passes through `visible` and is escaped as it enters a template (`templates/`); the only markup that
+does not is the style sheet, which the page's policy allows by its digest. It knows nothing of how a page is sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reconciler.model.address import Kind
+from reconciler.planning.change import Action
+from reconciler.problems import errors_in
+from reconciler.rendering.calls import StageRow
+from reconciler.rendering.exposureview import SideView, exposure_view, hazard_views
+from reconciler.rendering.outline import ACCESS_LISTED, Detail, Outline
+from reconciler.rendering.text import (
+    CALLS_LISTED,
+    SYMBOLS,
+    call_text,
+    cost_line,
+    fold_title,
+    hazards_title,
+    hidden_problem_lines,
+    quota_lines,
+    sorted_hazards,
+    status_lines,
+    summary_line,
+    tests_line,
+)
+from reconciler.rendering.values import count, kind_noun, visible
+
+OPENED = 30  # rows in detail up to which all of them are shown unfolded
+
+_STYLES = {Action.CREATE: "plus", Action.UPDATE: "warn-ink", Action.DELETE: "minus"}
+_VERBS = {Action.CREATE: "Create", Action.UPDATE: "Update", Action.DELETE: "Delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Something for which an apply would refuse the plan, and the section that tells of it."""
+
+    told: str
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry of the table of contents; `count` 0 is not shown."""
+
+    title: str
+    section: str
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """The calls of a stage as lines, as many as are listed."""
+
+    name: str
+    calls: int
+    lines: Sequence[str]
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Grants that end, alike in how soon, as lines."""
+
+    what: str
+    entries: list[str]
+
+
+def render_html(outline: Outline) -> str:
+    """Return the plan as a whole HTML document."""
+    calls = chain([cost_line(outline.calls)], status_lines(outline.calls), quota_lines(outline.calls))
+    if outline.state_only:
+        calls = chain(calls, [f"{count(outline.state_only, 'change')} without a call: only the state records it."])
+    problems = len(outline.problems) + sum(number for _, number in outline.hidden_problems)
+    return _page(
+        "plan.html.j2",
+        plan=outline,
+        summary=summary_line(outline),
+        stops=list(_stops(outline)),
+        contents=list(_contents(outline, problems)),
+        found=_found(outline),
+        expiring=_expiring(outline.expiring),
+        tests=tests_line(outline),
+        hazards=sorted_hazards(outline.hazards),
+        hazards_title=hazards_title(outline.hazards),
+        problem_count=problems,
+        hidden_problems=list(hidden_problem_lines(outline)),
+        opened=sum(len(group.rows) for group in outline.groups) <= OPENED,
+        call_lines=list(calls),
+        stages=[_stage(stage, everything=outline.detail is Detail.FULL) for stage in outline.calls.stages],
+        styles=_STYLES,
+        signs=SYMBOLS,
+        verbs=_VERBS,
+        fold_title=fold_title,
+    )
+
+
+def render_exposure_html(document: Mapping[str, Any], *, before: str, after: str) -> str:
+    """Return an exposure (`rendering.exposuredoc`) as a whole HTML document; it is from `before` to `after`."""
+    hazards = hazard_views(document)
+    return _page("access.html.j2", before=before, after=after, found=exposure_view(document, None), hazards=hazards)
+
+
+def _stops(outline: Outline) -> Iterator[_Stop]:
+    if outline.tests.failed:
+        yield _Stop(tests_line(outline), "problems")
+    others = [problem for problem in errors_in(outline.problems) if problem.code != "access-test-failed"]
+    if others:
+        yield _Stop(f"{count(len(others), 'error')} of the manifests.", "problems")
+    if any(not hazard.allowed for hazard in outline.hazards):
+        yield _Stop(f"{hazards_title(outline.hazards)}.", "hazards")
+
+
+def _contents(outline: Outline, problems: int) -> Iterator[_Entry]:
+    if outline.hazards:
+        yield _Entry("Hazards", "hazards", len(outline.hazards))
+    if outline.access or outline.effective:
+        yield _Entry("Access", "access")
+    if outline.expiring:
+        yield _Entry("Grants that end", "expiring")
+    if outline.tests.run:
+        yield _Entry("Access tests", "tests", outline.tests.run)
+    if problems:
+        yield _Entry("Problems", "problems", problems)
+    if not outline.is_empty:
+        yield _Entry("Changes", "changes", outline.create + outline.update + outline.delete)
+        yield _Entry("Calls", "calls", outline.calls.count)
+
+
+def _expiring(lines: Iterable[str]) -> list[_Ends]:
+    """Return the lines with those that are indented below each that is not."""
+    found: list[_Ends] = []
+    for line in lines:
+        if line.startswith(" ") and found:
+            found[-1].entries.append(line.strip())
+        else:
+            found.append(_Ends(line, []))
+    return found
+
+
+def _stage(stage: StageRow, *, everything: bool) -> _Stage:
+    shown = stage.calls if everything else stage.calls[:CALLS_LISTED]
+    return _Stage(stage.name, len(stage.calls), [call_text(row) for row in shown], len(stage.calls) - len(shown))
+
+
+def _found(outline: Outline) -> tuple[SideView, ...] | None:
+    if outline.exposure is None:
+        return None
+    return exposure_view(outline.exposure, None if outline.detail is Detail.FULL else ACCESS_LISTED)
+
+
+def _page(name: str, **values: Any) -> str:
+    environment = _environment()
+    return environment.get_template(name).render(values) + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates, in which every string is made visible and escaped by itself."""
+    environment = Environment(
+        loader=PackageLoader("reconciler.rendering"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_seen,
+    )
+    assert environment.loader is not None
+    style = environment.loader.get_source(environment, "page.css")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment.globals.update(
+        style=Markup(style),  # noqa: S704 - a file of this package
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+    )
+    environment.filters.update(number=_grouped, count=count, noun=_noun)
+    return environment
+
+
+def _seen(value: Any) -> Any:
+    return value if isinstance(value, Markup) else visible(str(value))
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}"
+
+
+def _noun(kind: Kind, number: int) -> str:
+    return kind_noun(kind, number)
