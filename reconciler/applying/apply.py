@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import shlex
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
@@ -132,7 +133,7 @@ def check_base(plan: Plan, store: StateReader) -> None:
                 "foreign-plan",
                 "the plan was made from another state (its lineage differs)",
                 why="its changes were worked out against resources that this state never recorded.",
-                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+                fix=_anew(plan),
                 where=store.where,
             )
         )
@@ -142,10 +143,16 @@ def check_base(plan: Plan, store: StateReader) -> None:
                 "stale-plan",
                 f"the plan was made from serial {plan.base.serial}",
                 why="something was applied in between; running these calls could undo it.",
-                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+                fix=_anew(plan),
                 where=store.where,
             )
         )
+
+
+def _anew(plan: Plan) -> str:
+    """Say how to make a plan anew; one that undoes something is not to become one that does it again."""
+    words = shlex.join(["rollback", *plan.rollback]) if plan.rollback else "plan"
+    return f"make and review a new plan:\n    reconciler {words} --out plan.json"
 
 
 def run_calls(

@@ -27,8 +27,8 @@ _KNOWN = 50  # names that a suggestion is looked for among
 def command() -> None:
     """Say who sees what, and why, as the manifests ask for it, as it was accepted or as the remote has it.
 
-    An identity is `user:NAME` of the source's provider, or with `--provider` of another one. What is declared
-    nowhere lets nobody in, and is said. What the remote does not show is said, too.
+    An identity is `user:NAME` of the source's provider, or with `--provider` of another one; `anonymous` is whoever
+    did not log in. What is declared nowhere lets nobody in, and is said. What the remote does not show is said, too.
 
     Example:
 
@@ -94,6 +94,7 @@ def who(
             anonymous=world.relation.audience(address).anonymous,
             viewers=world.relation.viewers(address, declared.provider if declared else None),
             unresolved=world.relation.unresolved(address),
+            observed=side == REMOTE,
         )
     _answer(output, viewers_document(found), viewers_lines(found), side, world)
     return 0
@@ -134,7 +135,7 @@ def what(
             world = _world(session, side)
         totals = Counter(address.split("/", 2)[1] for address in world.addresses if address.startswith("item/"))
         found = Seen(
-            identity=person,
+            identity=person or world.relation.readings.everybody,
             counts=world.relation.counts_seen_by(person),
             totals=totals,
             items=sorted(world.relation.seen_by(person)) if listed else None,
@@ -304,11 +305,14 @@ def _item(world: World, uri: str, source: str | None) -> str:
     )
 
 
-def _identity(session: Session, text: str, provider: str | None, source: str | None = None) -> str:
-    """Return the canonical identity that is meant. Raises UsageError for one that cannot be read."""
+def _identity(session: Session, text: str, provider: str | None, source: str | None = None) -> str | None:
+    """Return the canonical identity that is meant, None for who did not log in. Raises UsageError for no identity."""
     from reconciler.model.identity import Identity, identity_type
     from reconciler.permissions.readings import EMAIL_PROVIDER
+    from reconciler.rendering.access import ANONYMOUS
 
+    if text == ANONYMOUS:
+        return None
     word, colon, name = text.partition(":")
     kind = identity_type(word) if colon and name else None
     if kind is None:
@@ -316,7 +320,7 @@ def _identity(session: Session, text: str, provider: str | None, source: str | N
             Problem(
                 "bad-identity",
                 f'"{text}" is no identity',
-                fix="write it as user:NAME, group:NAME or virtualGroup:NAME.",
+                fix="write it as user:NAME, group:NAME or virtualGroup:NAME; anonymous is whoever did not log in.",
             )
         )
     names = [declared.name for declared in session.project.providers]

@@ -211,6 +211,7 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
         # Nothing may have moved between the plan and the lock.
         check_base(plan, session.store)
         check_target(session, session.store.target())
+        refuse_lapsed(plan, time.time())
         bodies = ProjectBodies(store, session.folder, refs, sizes)
         run = Run(
             info=_run_info(plan, planned.digest, lock),

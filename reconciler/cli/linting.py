@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from reconciler.model.address import Kind
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED, digest
 
 if TYPE_CHECKING:
     from reconciler.lints.subject import Model, Subject
+    from reconciler.manifest.cache import ManifestCache
     from reconciler.manifest.load import Loaded
     from reconciler.problems import Problem
 
 _ITEM = f"{Kind.ITEM.value}/"
 
 
-def lints_of(loaded: Loaded) -> list[Problem]:
-    """Return what lints find in manifests that have no errors."""
+def lints_of(loaded: Loaded, cache: ManifestCache) -> list[Problem]:
+    """Return what lints find in manifests that have no errors; of what did not change since, the same as then."""
     from reconciler.lints.run import lint
     from reconciler.manifest.load import bulk
+    from reconciler.problems import Problem
 
+    if loaded.key is not None and (kept := cache.lints(loaded.key)) is not None:
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.msgpack.decode(kept, type=list[Problem])
     with bulk():
-        return lint(subject_of(loaded), dict(loaded.project.lints), loaded.find_places)
+        found = lint(subject_of(loaded), dict(loaded.project.lints), loaded.find_places)
+    if loaded.key is not None:
+        cache.save_lints(loaded.key, msgspec.msgpack.encode(found), time.time_ns())
+    return found
 
 
 def subject_of(loaded: Loaded) -> Subject:

@@ -129,21 +129,19 @@ class RemoteWorlds:
         return world, address
 
     def of_item_and_person(
-        self, uri: str, source: str | None, identify: Callable[[str], str]
-    ) -> tuple[World, str, str]:
+        self, uri: str, source: str | None, identify: Callable[[str], str | None]
+    ) -> tuple[World, str, str | None]:
         """Return a world of an item and of one person, the item's address, and the person.
 
-        `identify` returns the canonical identity for the source of the item.
+        `identify` returns the canonical identity for the source of the item, None for who did not log in.
         """
         place, address, _ = self._one_item(uri, source)
         person = identify(place.source.name)
-        self._known(person)
         self._above(person)
         return self._world(), address, person
 
-    def of_person(self, person: str) -> World:
-        """Return a world of all items of the project's sources, and of one person."""
-        self._known(person)
+    def of_person(self, person: str | None) -> World:
+        """Return a world of all items of the project's sources, and of one person; None did not log in."""
         self._above(person)
         for source in self._session.project.sources:
             self._all_items(self._place(source))
@@ -376,9 +374,11 @@ class RemoteWorlds:
         """Read everybody who has one of the identities that a model names."""
         self._walk((entry.identity for entry in model.entries), self._inside)
 
-    def _above(self, person: str) -> None:
+    def _above(self, person: str | None) -> None:
         """Read what somebody has: aliases, groups, the groups around those and around the patterns of both."""
-        self._walk([person, self._readings.everybody], self._around)
+        if person is not None:
+            self._known(person)
+        self._walk([self._readings.everybody, *([person] if person is not None else ())], self._around)
 
     def _walk(
         self, start: Iterable[str], near: Callable[[str], tuple[list[Entry], list[tuple[str, str]], list[str]]]

@@ -19,6 +19,7 @@ from reconciler.planning.plan import BodyRef
 from reconciler.planning.selection import check_targets, matcher
 from reconciler.planning.wish import Wish
 from reconciler.problems import ManifestError, Problem, Severity, StateError, UsageError, did_you_mean, errors_in
+from reconciler.state.store import FORMERS_KEPT
 
 if TYPE_CHECKING:
     from reconciler.calls.compile import Batching
@@ -139,7 +140,7 @@ def _known_run(store: SqliteStore, wanted: str, history: Mapping[str, RunRecord]
             Problem(
                 "run-not-kept",
                 f'what was before run "{wanted}" is not kept',
-                why="it is kept of the last 50 runs that changed who sees what, and of none that an earlier version "
+                why=f"it is kept of the last {FORMERS_KEPT} runs that changed who sees what, and of none that an earlier version "
                 "of reconciler made.",
                 fix="take the manifests back to what they were, and apply them.",
                 where=store.where,
@@ -152,7 +153,7 @@ def _nothing(store: SqliteStore) -> Problem:
     return Problem(
         "nothing-to-undo",
         "no run that is kept changed who sees what",
-        why="what was before is kept of the last 50 runs that changed any of it, and of none that an earlier version "
+        why=f"what was before is kept of the last {FORMERS_KEPT} runs that changed any of it, and of none that an earlier version "
         "of reconciler made.",
         fix="take the manifests back to what they were, and apply them.",
         where=store.where,

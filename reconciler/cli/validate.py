@@ -56,10 +56,10 @@ def _problems(
                 cache=session.cache,
                 as_of=session.as_of,
             )
-        # Of manifests with errors only a part is known, and half of a group looks like an empty one.
-        graded = dict(session.project.lints)
-        broken = any(problem.code not in graded for problem in errors_in(loaded.problems))
-        found = [] if broken else lints_of(loaded)
+            # Of manifests with errors only a part is known, and half of a group looks like an empty one.
+            graded = dict(session.project.lints)
+            broken = any(problem.code not in graded for problem in errors_in(loaded.problems))
+            found = [] if broken else lints_of(loaded, session.cache)
     except ManifestError as error:
         return list(error.problems), ""
     resources = count(len(loaded.desired.fingerprints), "resource")

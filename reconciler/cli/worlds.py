@@ -16,7 +16,7 @@ from reconciler.problems import ManifestError, Problem, UsageError, errors_in
 if TYPE_CHECKING:
     from reconciler.manifest.load import Loaded
     from reconciler.model.states import Resource
-    from reconciler.permissions.evaluate import Verdict, Visibility
+    from reconciler.permissions.evaluate import Ground, Visibility
     from reconciler.permissions.expand import Directory
     from reconciler.permissions.exposure import Exposure
     from reconciler.permissions.readings import Readings
@@ -170,7 +170,7 @@ def reason_of(project: Project, world: World, person: str | None, address: str, 
 
     Looks at what has a say in it and no more; identities come out as they were written.
     """
-    from reconciler.permissions.evaluate import decide_item
+    from reconciler.permissions.evaluate import Outcome, decide_item, misses
     from reconciler.permissions.expand import Directory
     from reconciler.rendering.access import Reason
 
@@ -181,20 +181,29 @@ def reason_of(project: Project, world: World, person: str | None, address: str, 
     witnesses = set(world.relation.witnesses(identity, address)).intersection(world.addresses)
     known = Directory(world.resources(sorted(witnesses)).values(), readings)
     who = known.anonymous() if person is None else known.person(person)
-    verdict = decide_item(world.relation.model(address), visibility, who, known)
-    return Reason(identity, uri, visibility == "shared", _spelled(verdict, known))
+    model = world.relation.model(address)
+    verdict = decide_item(model, visibility, who, known)
+    near = misses(model, who, known) if model and verdict.outcome is Outcome.UNSPECIFIED else ()
+    return Reason(
+        identity,
+        uri,
+        visibility == "shared",
+        replace(verdict, grounds=_spelled(verdict.grounds, known)),
+        modelled=model is not None,
+        known=person is None or world.relation.graph.find(person) is not None,
+        misses=tuple(replace(miss, grounds=_spelled(miss.grounds, known)) for miss in near),
+    )
 
 
-def _spelled(verdict: Verdict, known: Directory) -> Verdict:
-    """Return the verdict with the identities of its chains as they were written."""
-    grounds = (
+def _spelled(grounds: Iterable[Ground], known: Directory) -> tuple[Ground, ...]:
+    """Return grounds with the identities of their chains as they were written."""
+    return tuple(
         replace(
             ground,
             chain=tuple(replace(step, start=known.name(step.start), end=known.name(step.end)) for step in ground.chain),
         )
-        for ground in verdict.grounds
+        for ground in grounds
     )
-    return replace(verdict, grounds=tuple(grounds))
 
 
 def readings_of(project: Project) -> Readings:

@@ -46,7 +46,7 @@ class People:
         for _, facts in self.facts:
             self._join(facts)
         groups.update(who for start, _, end in self.steps.values() for who in (start, end) if not is_person(who))
-        pass
+        self._cover({readings.key(name) for name in groups})
         self._strangers = self._made(groups)
         self.everybody = graph.people | BitMap(number for number, _ in self._strangers)
         self._reach: dict[int, BitMap] = {}

@@ -1,8 +1,8 @@
 """What was read before, by file: a SQLite file beside the state that may be deleted at any time.
 
 One row per manifest file: its stat when it was read, the digest of its text, what it leans on and its
-`FileRecord`; beside them what reconciler.yaml came to, and the last plans by the digest of all that
-they were made from.
+`FileRecord`; beside them what reconciler.yaml came to, and the last plans and the last findings of lints,
+each by the digest of all that they were made from.
 A row is used when the file's stat is unchanged and older than the row itself (git's racy rule: a
 file written in the same instant as its row may have changed again unseen); otherwise when the text
 has the same digest. Everything is keyed by `edition`: another version of the tool, the schema or the
@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -47,7 +48,23 @@ CREATE TABLE IF NOT EXISTS project (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS plan (key BLOB PRIMARY KEY, made_at INTEGER NOT NULL, document BLOB NOT NULL)
 WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lints (key BLOB PRIMARY KEY, made_at INTEGER NOT NULL, document BLOB NOT NULL)
+WITHOUT ROWID;
 """
+
+_Kept = Literal["plan", "lints"]
+_FIND = {
+    "plan": "SELECT document FROM plan WHERE key = ?",
+    "lints": "SELECT document FROM lints WHERE key = ?",
+}
+_KEEP = {
+    "plan": "INSERT OR REPLACE INTO plan VALUES (?, ?, ?)",
+    "lints": "INSERT OR REPLACE INTO lints VALUES (?, ?, ?)",
+}
+_DROP = {
+    "plan": "DELETE FROM plan WHERE key NOT IN (SELECT key FROM plan ORDER BY made_at DESC LIMIT 4)",
+    "lints": "DELETE FROM lints WHERE key NOT IN (SELECT key FROM lints ORDER BY made_at DESC LIMIT 4)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,24 +226,36 @@ class ManifestCache:
 
     def plan(self, key: bytes) -> bytes | None:
         """Return the plan document that was made from exactly the inputs that `key` digests."""
+        return self._document("plan", key)
+
+    def lints(self, key: bytes) -> bytes | None:
+        """Return what lints found in exactly the manifests that `key` digests."""
+        return self._document("lints", key)
+
+    def _document(self, table: _Kept, key: bytes) -> bytes | None:
         if self._connection is None:
             return None
         try:
-            row = self._connection.execute("SELECT document FROM plan WHERE key = ?", (key,)).fetchone()
+            row = self._connection.execute(_FIND[table], (key,)).fetchone()
         except sqlite3.Error:
             return None
         return bytes(row[0]) if row else None
 
     def save_plan(self, key: bytes, document: bytes, made_at: int) -> None:
         """Keep a plan document; only the few newest stay."""
+        self._save_document("plan", key, document, made_at)
+
+    def save_lints(self, key: bytes, document: bytes, made_at: int) -> None:
+        """Keep what lints found; only the few newest stay."""
+        self._save_document("lints", key, document, made_at)
+
+    def _save_document(self, table: _Kept, key: bytes, document: bytes, made_at: int) -> None:
         if self._connection is None:
             return
         try:
             with self._connection:
-                self._connection.execute("INSERT OR REPLACE INTO plan VALUES (?, ?, ?)", (key, made_at, document))
-                self._connection.execute(
-                    "DELETE FROM plan WHERE key NOT IN (SELECT key FROM plan ORDER BY made_at DESC LIMIT 4)"
-                )
+                self._connection.execute(_KEEP[table], (key, made_at, document))
+                self._connection.execute(_DROP[table])
         except sqlite3.Error:
             return
 
@@ -270,7 +299,7 @@ def _connect(path: Path, edition: str) -> sqlite3.Connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'edition'").fetchone():
             row = connection.execute("SELECT value FROM edition").fetchone()
         if row is None or row[0] != edition:
-            for table in ("file", "plan", "project", "edition"):
+            for table in ("file", "plan", "lints", "project", "edition"):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             connection.executescript(_SCHEMA)
             with connection:

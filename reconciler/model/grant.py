@@ -19,7 +19,7 @@ EVERY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A member of a group, an allowed entry of a permission model, an alias, one mapping of an alias or of each of many.
+    """A member of a group, an allowed entry of a permission model, an alias, one mapping of it, or of each of many.
 
     `address` is the resource that gives it, `permissions/NAME` for a named model, or for the aliases that
     `ofEach` makes `alias/provider/type:*`. `entry` is the identity that is given it, the aliased one for a whole

@@ -33,8 +33,9 @@ class Ground:
     """What one set has to say: the entry that speaks of the person, and why it does.
 
     `set` counts from 1 in canonical order. `says` is "allows", "denies", "anonymous" for a set that is open
-    to everybody, or "nothing". `entry` is the identity as written, empty for the last two. `chain` leads from
-    where the person logs in to the entry; it is empty when that is the same.
+    to everybody, "nothing", or in a `Miss` "names" where an allowed identity is unresolved. `entry` is the
+    identity as written, empty for a set that is open or says nothing. `chain` leads from where the person logs
+    in to the entry; it is empty when that is the same.
     """
 
     set: int
@@ -61,6 +62,15 @@ class Verdict:
     def allowed(self) -> bool:
         """Whether the person sees the item."""
         return self.outcome is Outcome.ALLOWED
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A level that speaks of a person and does not decide: what each of its sets has to say."""
+
+    level: int
+    name: str
+    grounds: tuple[Ground, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,6 +113,28 @@ def decide(model: PermissionModel, person: Person, directory: Directory) -> Verd
         if outcome is not Outcome.UNSPECIFIED:
             return Verdict(outcome, rank, level.name, grounds)
     return Verdict(Outcome.UNSPECIFIED)
+
+
+def misses(model: PermissionModel, person: Person, directory: Directory) -> tuple[Miss, ...]:
+    """Return the levels that would let a person in, were it not for a set that is silent or an unresolved identity.
+
+    They explain a verdict that no level decided, and are part of none.
+    """
+    found = []
+    for rank, level in enumerate(model.levels, 1):
+        grounds = tuple(_named(number, entry, person, directory) for number, entry in enumerate(level.sets, 1))
+        if any(ground.says in ("allows", "names") for ground in grounds):
+            found.append(Miss(rank, level.name, grounds))
+    return tuple(found)
+
+
+def _named(number: int, permission_set: PermissionSet, person: Person, directory: Directory) -> Ground:
+    ground = _ground(number, permission_set, person, directory)
+    if ground.says != "nothing":
+        return ground
+    for entry, chain in _matches(permission_set.allowed, person, directory):
+        return Ground(number, permission_set.name, "names", entry, chain)
+    return ground
 
 
 def decide_item(model: PermissionModel | None, visibility: Visibility, person: Person, directory: Directory) -> Verdict:

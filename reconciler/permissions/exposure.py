@@ -391,6 +391,14 @@ class _Flow:
     naming: set[int] = field(default_factory=set)
     everybody: bool = False
 
+    def weight(self, some: BitMap, named: set[int]) -> int:
+        """Return how much of some people goes through, counted anew for each way; cheaper than `through`."""
+        if not some:
+            return 0
+        if self.everybody or not self.naming.isdisjoint(named):
+            return len(some)
+        return sum(map(some.intersection_cardinality, self.people))
+
     def through(self, some: BitMap, named: set[int]) -> BitMap:
         """Return who of some people goes through the edit to items that name these identities."""
         if self.everybody or not self.naming.isdisjoint(named):
@@ -463,15 +471,21 @@ class _IdentityChange:
             return Causes()
         named = {who for number in shift.classes for who in self._relation.named_in(number)}
         found = BitMap.union(BitMap(), *(self._behind[who] for who in named if who in self._behind))
-        parts = []
+        # Where nobody known gains or loses, whatever touches the items is behind what strangers gain.
+        strangers = not (shift.gained or shift.lost)
+        weights = []
         for index in found:
             flow = self._flows[index]
-            part = Part(self.edits[index].address, flow.through(shift.gained, named), flow.through(shift.lost, named))
-            # Where nobody known gains or loses, whatever touches the items is behind what strangers gain.
-            if part.gained or part.lost or not (shift.gained or shift.lost):
-                parts.append(part)
-        chosen = heapq.nsmallest(CAUSES, parts, key=lambda part: (-len(part.gained) - len(part.lost), part.address))
-        return Causes(tuple(sorted(chosen, key=lambda part: part.address)), len(parts) - len(chosen))
+            weight = flow.weight(shift.gained, named) + flow.weight(shift.lost, named)
+            if weight or strangers:
+                weights.append((-weight, self.edits[index].address, index))
+        chosen = heapq.nsmallest(CAUSES, weights)
+        parts = (
+            Part(address, flow.through(shift.gained, named), flow.through(shift.lost, named))
+            for _, address, index in chosen
+            for flow in (self._flows[index],)
+        )
+        return Causes(tuple(sorted(parts, key=lambda part: part.address)), len(weights) - len(chosen))
 
 
 def _resolution(gone: Numbers, new: Numbers) -> set[int]:

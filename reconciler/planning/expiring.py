@@ -30,12 +30,13 @@ _ITEM = f"{Kind.ITEM.value}/"
 class Lapsed:
     """What is over, to tell the changes that it makes from those that somebody made.
 
-    `entries` are the identities over in a group or an alias, by its address; `aliases` the addresses that an alias
-    or all its mappings would have, `of_each` the beginnings of such addresses; `allowed` who is allowed no more in
-    any permission model.
+    `entries` are the identities over in a group or an alias, by its address, `members` those of any group;
+    `aliases` the addresses of aliases that are over, or may be with a mapping, `of_each` the beginnings of such
+    addresses; `allowed` who is allowed no more in any permission model.
     """
 
     entries: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    members: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     of_each: tuple[str, ...] = ()
     allowed: frozenset[str] = frozenset()
@@ -48,8 +49,7 @@ class Lapsed:
         """Whether an alias may be gone because it is over, or because a member that it was made for is."""
         if address in self.aliases or address.startswith(self.of_each):
             return True
-        identity = aliased_identity(address)
-        return any(identity in members for group, members in self.entries.items() if not group.startswith(_ALIAS))
+        return aliased_identity(address) in self.members
 
     def explains(self, change: Change) -> bool:
         """Whether a change takes away what is over, and does nothing else to who sees what."""
@@ -85,7 +85,7 @@ NOTHING_LAPSED = Lapsed()
 def lapsed_of(grants: Iterable[Grant], as_of: int) -> Lapsed:
     """Return what of these grants is over at an instant (seconds since 1970)."""
     entries: dict[str, set[str]] = {}
-    aliases, each, allowed = set(), set(), set()
+    members, aliases, each, allowed = set(), set(), set(), set()
     for grant in grants:
         if grant.expires > as_of:
             continue
@@ -95,10 +95,13 @@ def lapsed_of(grants: Iterable[Grant], as_of: int) -> Lapsed:
             allowed.add(grant.entry)
         else:
             entries.setdefault(grant.address, set()).add(grant.entry)
-            if grant.kind != "member":
+            if grant.kind == "member":
+                members.add(grant.entry)
+            else:
                 aliases.add(grant.address)
     return Lapsed(
         {address: frozenset(gone) for address, gone in entries.items()},
+        frozenset(members),
         frozenset(aliases),
         tuple(sorted(each)),
         frozenset(allowed),

@@ -144,8 +144,8 @@ class Reader:
     def source_items(self, source_id: str, *, source_name: str | None = None) -> Iterator[Document]:
         """Yield the fields of every item of a source that a search shows, as `find_items` has them.
 
-        A search pages only so far (push-api.md 2.6), so this goes by ranges of the row; what changes meanwhile is
-        seen or not, and never twice.
+        A search pages only so far (push-api.md 2.6), so this goes by ranges of the row; what is pushed meanwhile
+        may come or not, and what is pushed again may come twice.
         """
         names = ",".join(map(_quoted, dict.fromkeys(filter(None, (source_name, source_id)))))
         url = with_query(
@@ -163,17 +163,19 @@ class Reader:
                 "pipeline": "",
             }
             try:
-                results = _entries(self._read("POST", url, asked), "results")
+                reply = self._read("POST", url, asked)
             except CallFailed as error:
                 # A reply with many long titles may have been cut: fewer of them fit.
                 if size == 1 or error.problems[0].code != "bad-reply":
                     raise
                 size //= 2
                 continue
+            results = _entries(reply, "results")
             found = [document for result in results if (document := _found(result))]
             yield from found
             rows = [row for document in found if isinstance(row := document.get("rowid"), int) and row > last]
-            if len(results) < size:
+            left = reply.get("totalCount")
+            if not results or (left <= len(results) if isinstance(left, int) else len(results) < size):
                 return
             if not rows:
                 raise self._unreadable("POST", url)

@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.model.identity import parse_identity
-from reconciler.permissions.evaluate import Ground, Outcome, Unresolved, Verdict
+from reconciler.permissions.evaluate import Ground, Miss, Outcome, Unresolved, Verdict
 from reconciler.permissions.expand import Step
 from reconciler.rendering.values import count, visible
 
 
 @dataclass(frozen=True, slots=True)
 class Viewers:
-    """Who sees an item: canonical identities, and the entries of its model that nobody declared."""
+    """Who sees an item: canonical identities, and the entries of its model that nobody declared.
+
+    `observed` says that this is what the remote shows, so that an unresolved identity is one of which the remote
+    knows no more than the name, or one that was disabled there.
+    """
 
     uri: str
     source: str
     anonymous: bool
     viewers: Sequence[str]
     unresolved: Sequence[Unresolved]
+    observed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +40,38 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why somebody does or does not see an item."""
+    """Why somebody does or does not see an item.
+
+    `modelled` says that the item has permissions, `known` that anything names the person. `misses` are the levels
+    that come near to letting in a person whom no level speaks of.
+    """
 
     identity: str
     uri: str
     shared: bool
     verdict: Verdict
+    modelled: bool = True
+    known: bool = True
+    misses: tuple[Miss, ...] = ()
+
+
+ANONYMOUS = "anonymous"
 
 
 def short(identity: str) -> str:
     """Return a canonical identity as `type:name`."""
     return parse_identity(identity).short
+
+
+def _login(identity: str) -> str:
+    """Return who an answer is about; the pattern that covers everybody is all there is of who did not log in."""
+    name = short(identity)
+    return ANONYMOUS if name == "group:*@*" else name
+
+
+def _person(identity: str) -> str:
+    name = _login(identity)
+    return "whoever did not log in" if name == ANONYMOUS else visible(name)
 
 
 def viewers_document(found: Viewers) -> dict[str, Any]:
@@ -74,19 +100,21 @@ def viewers_lines(found: Viewers) -> Iterator[str]:
     if found.anonymous:
         yield f"{visible(found.uri)} is seen by everybody, also by those who did not log in."
     else:
-        yield f"{visible(found.uri)} is seen by {count(len(document['viewers']), 'user')}"
+        number = len(document["viewers"])
+        yield f"{visible(found.uri)} is seen by {count(number, 'user') if number else 'nobody'}"
     for viewer in document["viewers"]:
         yield f"  {visible(viewer)}"
     for entry in found.unresolved:
         effect = "so nobody sees the item" if entry.hides else "so it keeps nobody out" if entry.denied else ""
         effect = effect or "so it lets nobody in"
-        yield f"  unresolved: {visible(short(entry.identity))} is declared nowhere, {effect}"
+        lacking = "is not resolved by the remote" if found.observed else "is declared nowhere"
+        yield f"  unresolved: {visible(short(entry.identity))} {lacking}, {effect}"
 
 
 def seen_document(found: Seen) -> dict[str, Any]:
     """Return the answer of `access what` as JSON values."""
     document: dict[str, Any] = {
-        "identity": short(found.identity),
+        "identity": _login(found.identity),
         "sources": [
             {"source": source, "items": number, "of": found.totals[source]} for source, number in found.counts.items()
         ],
@@ -99,7 +127,7 @@ def seen_document(found: Seen) -> dict[str, Any]:
 def seen_lines(found: Seen) -> Iterator[str]:
     """Yield the answer of `access what` as text."""
     total = sum(found.counts.values())
-    yield f"{visible(short(found.identity))} sees {count(total, 'item')} of {sum(found.totals.values()):,}"
+    yield f"{_person(found.identity)} sees {count(total, 'item')} of {sum(found.totals.values()):,}"
     for source, number in found.counts.items():
         yield f"  {number:>7,} of {found.totals[source]:,} in {source}"
     for item in found.items or ():
@@ -111,7 +139,7 @@ def reason_document(found: Reason) -> dict[str, Any]:
     verdict = found.verdict
     deciding = next((ground for ground in verdict.grounds if ground.entry), None)
     return {
-        "identity": short(found.identity),
+        "identity": _login(found.identity),
         "uri": found.uri,
         "allowed": verdict.allowed,
         "decided_by": {
@@ -120,6 +148,14 @@ def reason_document(found: Reason) -> dict[str, Any]:
             "level": verdict.level,
             "name": verdict.name,
             "sets": [_ground_document(ground) for ground in verdict.grounds],
+            "misses": [
+                {
+                    "level": miss.level,
+                    "name": miss.name,
+                    "sets": [_ground_document(ground) for ground in miss.grounds],
+                }
+                for miss in found.misses
+            ],
         },
         "chain": _chain(deciding.chain if deciding else ()),
     }
@@ -143,7 +179,7 @@ def reason_lines(found: Reason) -> Iterator[str]:
     """Yield the answer of `access why` as a small tree."""
     verdict = found.verdict
     does = "sees" if verdict.allowed else "does not see"
-    yield f"{visible(short(found.identity))} {does} {visible(found.uri)}"
+    yield f"{_person(found.identity)} {does} {visible(found.uri)}"
     yield f"`-- {_decision(found)}"
     for ground, steps in _grounds(found):
         yield f"    |-- {ground}"
@@ -162,18 +198,30 @@ def _decision(found: Reason) -> str:
     if found.shared:
         return "the source is shared: everybody sees its items"
     if verdict.level is None:
-        return "no level says anything about them, so nobody lets them in"
+        if not found.modelled:
+            return "the item has no permissions, so nobody sees it"
+        if found.misses:
+            return "no level decides, so nobody lets them in"
+        unknown = "" if found.known else "; nothing is known of them but this name"
+        return f"no level says anything about them, so nobody lets them in{unknown}"
     name = f' "{visible(verdict.name)}"' if verdict.name else ""
     return f"level {verdict.level}{name} decides: {_DECISIONS[verdict.outcome]}"
 
 
 def _grounds(found: Reason) -> Iterator[tuple[str, list[str]]]:
     """Yield what each set of the deciding level says, and the way from the person to the identity it names."""
-    if found.shared or found.verdict.level is None:
+    if found.shared:
         return
     for ground in found.verdict.grounds:
-        steps = [f"{visible(_key(step.start))} {step.how.value} {visible(_key(step.end))}" for step in ground.chain]
-        yield f"set {ground.set}{_named(ground)} {_said(ground)}", steps
+        yield f"set {ground.set}{_named(ground)} {_said(ground)}", _steps(ground)
+    for miss in found.misses:
+        name = f' "{visible(miss.name)}"' if miss.name else ""
+        for ground in miss.grounds:
+            yield f"level {miss.level}{name}: set {ground.set}{_named(ground)} {_said(ground)}", _steps(ground)
+
+
+def _steps(ground: Ground) -> list[str]:
+    return [f"{visible(_key(step.start))} {step.how.value} {visible(_key(step.end))}" for step in ground.chain]
 
 
 _DECISIONS = {
@@ -189,6 +237,8 @@ def _named(ground: Ground) -> str:
 
 
 def _said(ground: Ground) -> str:
+    if ground.says == "names":
+        return f"names {visible(_key(ground.entry))}, which is unresolved and so lets nobody in"
     if ground.entry:
         return f"{ground.says} {visible(_key(ground.entry))}"
     return "is open to everybody" if ground.says == "anonymous" else "does not mention them"

@@ -7,7 +7,7 @@ Rows that cannot be what we wrote raise ValueError.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -97,6 +97,17 @@ def fingerprints_of(connection: sqlite3.Connection, addresses: Sequence[str]) ->
         marks = ",".join("?" * len(some))
         query = f"SELECT address, fingerprint FROM resources WHERE address IN ({marks})"  # noqa: S608
         found.update(connection.execute(query, some).fetchall())
+    return found
+
+
+def shared_docs(connection: sqlite3.Connection, digests: Collection[bytes]) -> dict[bytes, bytes]:
+    """Return the shared documents of these digests. Raises ValueError when one is missing."""
+    found: dict[bytes, bytes] = {}
+    for key in sorted(digests):
+        row = connection.execute("SELECT CAST(doc AS BLOB) FROM shared_docs WHERE digest = ?", (key,)).fetchone()
+        if row is None:
+            raise ValueError("a shared document is missing")
+        found[key] = row[0]
     return found
 
 

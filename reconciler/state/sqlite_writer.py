@@ -7,7 +7,7 @@ is SQL, so that its cost is that of the change and not of the state.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import astuple
 from typing import Protocol
@@ -16,7 +16,7 @@ import orjson
 
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED, digest
-from reconciler.model.former import former_of
+from reconciler.model.former import ABSENT, Former, former_of
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.state import sqlite_read as read
 from reconciler.state import sqlite_schema as schema
@@ -65,6 +65,7 @@ DELETE FROM formers WHERE run IN
 _TIDY_SHARED = """
 DELETE FROM shared_docs WHERE digest NOT IN (SELECT substr(fingerprint, 33) FROM resources)
 """
+_ITEM = f"{Kind.ITEM.value}/"
 _TIDY_SHARE = 10  # tidy when at least one row in so many was replaced since the last time
 
 
@@ -144,7 +145,8 @@ class SqliteWriter:
             if settled.rowcount != 1:
                 raise RuntimeError(f"call {ticket} is settled already. This is a bug in reconciler.")
             (ours,) = connection.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
-            _remember(connection, ticket, run, effect)
+            with self._store.sense():
+                _remember(connection, ticket, run, effect)
             _record(connection, _UPSERT, effect, (ours if ordering_id is None else ordering_id, at, run))
             return _grow(connection)
 
@@ -241,29 +243,34 @@ def _remember(connection: sqlite3.Connection, ticket: int, run: str, effect: Eff
     after: dict[Address, Resource | None] = {resource.address: resource for resource in effect.upserts}
     after.update(dict.fromkeys(effect.deletes))
     known = read.fingerprints_of(connection, sorted(map(str, after)))
-    models: dict[bytes, bytes] = {}
-    differing = [
-        address for address, resource in sorted(after.items()) if _differs(resource, known.get(address), models)
-    ]
-    before = {
-        row.address: row.resource for row in read.rows_of(connection, [str(key) for key in differing if key in known])
-    }
-    formers = [former_of(address, before.get(address), after[address]) for address in differing]
-    if found := [former for former in formers if former is not None]:
+    items = {address: resource for address, resource in after.items() if address.startswith(_ITEM)}
+    others = sorted(str(address) for address in after if address not in items)
+    before = {row.address: row.resource for row in read.rows_of(connection, others)}
+    formers = [former_of(Address(address), before.get(Address(address)), after[Address(address)]) for address in others]
+    found = [former for former in formers if former is not None]
+    found += _items_before(connection, items, known)
+    if found:
         cell = pack_formers(found)
         connection.execute("INSERT OR REPLACE INTO formers (seq, run, formers) VALUES (?, ?, ?)", (ticket, run, cell))
 
 
-def _differs(resource: Resource | None, known: bytes | None, models: dict[bytes, bytes]) -> bool:
-    """Whether access may be another after a row is written or goes; `models` keeps the digests of models met."""
-    if resource is None or known is None:
-        return resource is not None or known is not None
-    if resource.address.kind is not Kind.ITEM:
-        return True
-    model = resource.shared
-    if model not in models:
-        models[model] = digest(model) if model else NO_SHARED
-    return known[DIGEST_SIZE:] != models[model]
+def _items_before(
+    connection: sqlite3.Connection, after: Mapping[Address, Resource | None], known: Mapping[str, bytes]
+) -> list[Former]:
+    """Return what `former_of` says of items; told by their fingerprints, since there may be a hundred thousand."""
+    digests: dict[bytes, bytes] = {b"": NO_SHARED}
+    changed = []
+    for address, resource in after.items():
+        left = ABSENT
+        if resource is not None:
+            model = resource.shared
+            left = digests.get(model) or digests.setdefault(model, digest(model))
+        was = known[address][DIGEST_SIZE:] if address in known else ABSENT
+        if was != left:
+            changed.append((address, was, left))
+    models = read.shared_docs(connection, {was for _, was, _ in changed} - {ABSENT, NO_SHARED})
+    models[NO_SHARED] = models[ABSENT] = b""
+    return [Former(address, was != ABSENT, left, b"", models[was]) for address, was, left in changed]
 
 
 def _record(connection: sqlite3.Connection, upsert: str, effect: Effect, stamp: tuple[int, str, str]) -> None:

@@ -63,10 +63,11 @@ def report() -> None:
         command = [sys.executable, "-m", "tests.bench.access_first", "--part", str(part)]
         figures = orjson.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         growth = f"   {figures['seconds'] / before['seconds']:.2f} x the one before" if before else ""
+        more = figures["memory"] - figures["memory before"]
         print(
             f"  {figures['identities']:7,} identities, {figures['items']:7,} items, {figures['models']:6,} models,"
             f" {figures['pairs']:,} pairs: {figures['seconds']:.2f} s, {figures['memory']:.0f} MB"
-            f" ({figures['memory'] - figures['memory before']:.0f} MB more than its input), {figures['size']:,} B{growth}"
+            f" ({more:.0f} MB more than its input), {figures['size']:,} B{growth}"
         )
         before = figures
 

@@ -16,7 +16,7 @@ providers:
   corp: {id: benchprovider, cascadesTo: [Email Security Provider]}
 environments:
   local: {target: "TARGET", organization: bench, apiKey: {env: RECONCILER_BENCH_KEY}}
-guardrails: {deletes: 100%}
+guardrails: {deletes: 100%, widenedAccess: allow}
 """
 
 WORDS = [

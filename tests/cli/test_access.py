@@ -93,8 +93,42 @@ def test_why_somebody_does_not(told: Folder) -> None:
     assert "level 1 decides: it keeps them out" in denied and "set 1 denies user:bob@example.com (corp)" in denied
     nobody = told.ok("access", "why", "user:alice@example.com", "file:///board", "--format", "json").json
     assert (nobody["allowed"], nobody["decided_by"]["level"], nobody["chain"]) == (False, None, [])
-    assert "no level says anything" in told.ok("access", "why", "user:alice@example.com", "file:///board").out
+    near = told.ok("access", "why", "user:alice@example.com", "file:///board").out
+    assert "no level decides, so nobody lets them in" in near
+    assert "level 2: set 1 allows group:AlphaTeam (corp)" in near and "level 2: set 2 does not mention them" in near
+    [miss] = nobody["decided_by"]["misses"]
+    assert (miss["level"], [entry["says"] for entry in miss["sets"]]) == (2, ["allows", "nothing"])
+    unknown = told.ok("access", "why", "user:nobody@example.com", "file:///board").out
+    assert "no level says anything about them, so nobody lets them in; nothing is known of them" in unknown
     assert "the source is shared" in told.ok("access", "why", "user:nobody@example.com", "http://post").out
+
+
+def test_who_did_not_log_in_is_somebody_to_ask_about(told: Folder) -> None:
+    open_ = told.ok("access", "why", "anonymous", "file:///open", "--format", "json").json
+    assert (open_["identity"], open_["allowed"], open_["decided_by"]["level"]) == ("anonymous", True, 1)
+    assert told.ok("access", "why", "anonymous", "file:///board").out == (
+        "whoever did not log in does not see file:///board\n"
+        "`-- no level says anything about them, so nobody lets them in\n"
+    )
+    assert told.ok("access", "what", "anonymous").out.startswith("whoever did not log in sees 3 items of 6\n")
+    assert told.ok("access", "what", "anonymous", "--format", "json").json["identity"] == "anonymous"
+
+
+def test_why_an_allowed_name_that_nobody_declared_lets_nobody_in(told: Folder) -> None:
+    told.write(
+        "more.yaml",
+        "defaults: {source: handbook, provider: corp}\n"
+        'items: [{uri: "file:///zed", permissions: {allowed: [user:zed]}}, {uri: "file:///bare"}]\n',
+    )
+    assert told.ok("access", "who", "file:///zed").out == (
+        "file:///zed is seen by nobody\n  unresolved: user:zed is declared nowhere, so it lets nobody in\n"
+    )
+    assert told.ok("access", "why", "user:zed", "file:///zed").out == (
+        "user:zed does not see file:///zed\n`-- no level decides, so nobody lets them in\n"
+        "    |-- level 1: set 1 names user:zed (corp), which is unresolved and so lets nobody in\n"
+    )
+    bare = told.ok("access", "why", "user:zed", "file:///bare").out
+    assert bare.endswith("`-- the item has no permissions, so nobody sees it\n")
 
 
 def test_the_state_answers_for_what_was_accepted(told: Folder, remote: Remote) -> None:
@@ -175,8 +209,10 @@ def test_what_becomes_public_and_what_nobody_sees_any_more_has_a_name(told: Fold
     found = told.ok("access", "diff", "--format", "json").json["hazards"]
 
     assert {entry["name"]: entry["examples"] for entry in found} == {
+        "deny-removed": ["item/handbook/file:///alpha"],
         "item-public": ["item/handbook/file:///alpha"],
         "item-unseen": ["item/handbook/file:///board"],
+        "widened-access": ["item/handbook/file:///alpha"],
     }
 
 

@@ -255,6 +255,16 @@ def test_content_that_the_repository_lacks_is_told_and_not_fetched(repository: R
     assert "error[revision-unreadable]" in said and 'the content of "all.yaml" is not in the repository' in said
 
 
+def test_a_partial_clone_fetches_nothing(repository: Repository, tmp_path: Path) -> None:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    copy = tmp_path / "partial"
+    repository.git("clone", "--quiet", "--filter=blob:none", f"file://{repository.root}", str(copy))
+    said = Folder(copy / "config").ok("access", "diff", "--from", "HEAD~1", code=2).err
+    assert "error[revision-unreadable]" in said
+    missing = repository.git("-C", str(copy), "rev-list", "--objects", "--all", "--missing=print")
+    assert "\n?" in f"\n{missing}"
+
+
 def test_a_source_that_opens_is_told_item_by_item(repository: Repository) -> None:
     project = repository.project.root / "reconciler.yaml"
     project.write_text(PROJECT.replace("visibility: secured", "visibility: shared"))

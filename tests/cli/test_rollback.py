@@ -16,7 +16,7 @@ from reconciler.cli.session import open_session
 from reconciler.emulator.door import Exchange, Hooks
 from tests.builders import EMAIL, PROJECT, Folder, Ran, Remote, start_remote
 
-OPEN = PROJECT.replace("deletes: 100%", "deletes: 100%, widenedAccess: allow")
+CONFIRMED = PROJECT.replace("widenedAccess: allow", "widenedAccess: confirm")
 
 MANIFEST = f"""
 defaults: {{source: handbook, provider: corp}}
@@ -24,7 +24,9 @@ permissions:
   team: {{allowed: [group:Team]}}
 items:
   - {{uri: "file:///alpha", title: A, body: {{text: the text of alpha}}, permissions: team}}
-  - {{uri: "file:///beta", body: {{file: beta.txt}}, permissions: {{allowed: [group:Team], denied: [user:bob@example.com]}}}}
+  - uri: "file:///beta"
+    body: {{file: beta.txt}}
+    permissions: {{allowed: [group:Team], denied: [user:bob@example.com]}}
   - {{uri: "file:///gamma", title: C, permissions: {{allowed: [group:Board]}}}}
 groups:
   - {{name: Team, members: [user:alice@example.com, user:bob@example.com]}}
@@ -36,14 +38,15 @@ aliases:
     is: [{{provider: "{EMAIL}", identity: user:alice@mail.example}}]
 """
 URIS = ("file:///alpha", "file:///beta", "file:///gamma")
-CAROL = ("user:bob@example.com]}", "user:bob@example.com, user:carol@example.com]}")
+CAROL = ("[user:alice@example.com, user:bob@", "[user:alice@example.com, user:carol@example.com, user:bob@")
 """A member more in Team."""
+RISKS = [word for name in ("item-unseen", "item-public", "deny-removed", "emptied-group") for word in ("--allow", name)]
 
 
 @pytest.fixture
 def ready(folder: Folder, remote: Remote) -> Folder:
     """A project that was applied once, where widening needs nobody's word."""
-    return applied(Folder(folder.root, OPEN).at(remote), MANIFEST)
+    return applied(folder.at(remote), MANIFEST)
 
 
 def applied(folder: Folder, manifest: str) -> Folder:
@@ -54,7 +57,7 @@ def applied(folder: Folder, manifest: str) -> Folder:
 def changed(folder: Folder, manifest: str) -> Folder:
     """Apply a manifest, whatever it does."""
     folder.write("all.yaml", manifest)
-    folder.ok("apply", "--auto-approve", "--allow", "item-unseen", "--allow", "emptied-group", "--allow", "item-public")
+    folder.ok("apply", "--auto-approve", *RISKS)
     return folder
 
 
@@ -75,12 +78,11 @@ def seen(folder: Folder, of: str) -> dict[str, Any]:
     return {uri: folder.ok("access", "who", uri, "--of", of, "--format", "json").json for uri in URIS}
 
 
-def roll_back(folder: Folder, *options: str, allow: tuple[str, ...] = ()) -> Ran:
+def roll_back(folder: Folder, *options: str) -> Ran:
     """Plan, save and apply; return what planning said."""
     file = str(folder.root / "back.json")
-    allowed = [word for name in allow for word in ("--allow", name)]
     planned = folder.ok("rollback", "--access-only", *options, "--out", file)
-    folder.ok("apply", file, "--auto-approve", *allowed)
+    folder.ok("apply", file, "--auto-approve", *RISKS)
     return planned
 
 
@@ -134,9 +136,9 @@ def test_the_manifests_still_ask_for_it_and_the_next_plan_shows_it(ready: Folder
     plan = plan_of(ready)
     assert codes(plan) == [("asked-again", "group/corp/Team")]
     (told,) = [entry for entry in plan["problems"] if entry["code"] == "asked-again"]
-    assert (told["file"], told["line"]) == ("all.yaml", 10)
+    assert (told["file"], told["line"]) == ("all.yaml", 12)
     text = roll_back(ready).out
-    assert 'all.yaml:10:12: warning[asked-again]: the manifests ask for what is undone: "group/corp/Team"' in text
+    assert 'all.yaml:12:12: warning[asked-again]: the manifests ask for what is undone: "group/corp/Team"' in text
     pending = ready.ok("plan", "--exit-code", "--format", "json", code=3).json
     assert [change["address"] for change in pending["changes"]] == ["group/corp/Team"]
 
@@ -156,22 +158,27 @@ def test_content_stays_as_the_run_left_it(ready: Folder, remote: Remote) -> None
 
 
 def test_what_narrows_is_settled_before_what_widens(ready: Folder, remote: Remote) -> None:
-    before = held(remote)
-    # Carol is let in to alpha, and gamma is taken from Dora: undone, one narrows and one widens, both are items.
-    mixed = edited(
-        ("permissions: team", "permissions: {allowed: [group:Team, user:carol@example.com]}"),
-        ("permissions: {allowed: [group:Board]}", "permissions: {allowed: [user:bob@example.com]}"),
-        ("{name: Board, members: [user:dora@example.com]}", "{name: Board, members: [user:carol@example.com]}"),
+    before, whose = held(remote), (seen(ready, "recorded"), seen(ready, "remote"))
+    changed(
+        ready,
+        edited(
+            ('uri: "file:///alpha", title: A', 'uri: "file:///alpha", title: Another'),
+            ("denied: [user:bob@example.com]", "denied: [group:Team]"),
+            ("permissions: {allowed: [group:Board]}", "permissions: {allowed: [group:Board, group:Team]}"),
+            ("{name: Board, members: [user:dora@example.com]}", "{name: Board, members: []}"),
+        ),
     )
-    mixed = edited(("denied: [user:bob@example.com]", "denied: [group:Team]"), of=mixed)
-    changed(ready, mixed)
     plan = plan_of(ready)
-    first, *rest = calls_of(plan)
-    assert set(first) >= {"item/handbook/file:///alpha", "item/handbook/file:///gamma"} or len(rest) > 0
-    order = [address for call in calls_of(plan) for address in call]
-    assert order.index("item/handbook/file:///alpha") < order.index("item/handbook/file:///beta")
+    # Team sees gamma no more, then Bob sees beta again and Dora gamma.
+    assert calls_of(plan)[0] == ["item/handbook/file:///gamma"]
+    assert sorted(address for call in calls_of(plan)[1:] for address in call) == [
+        "group/corp/Board",
+        "item/handbook/file:///beta",
+    ]
+    assert plan["access"]["order"]["extra_calls"] == 0
     roll_back(ready)
-    assert held(remote) == before
+    assert held(remote)["identities"] == before["identities"]
+    assert (seen(ready, "recorded"), seen(ready, "remote")) == whose
 
 
 def test_only_what_was_widened_can_be_undone(ready: Folder) -> None:
@@ -191,13 +198,14 @@ def test_only_what_was_widened_can_be_undone(ready: Folder) -> None:
 
 def test_a_group_that_comes_back_comes_along_with_what_names_it(ready: Folder, remote: Remote) -> None:
     """Undone alone, the item would name a group that nobody knows, and nobody would see it."""
-    gone = edited(
-        ("permissions: {allowed: [group:Board]}", "permissions: {anonymous: true}"),
-        ("  - {name: Board, members: [user:dora@example.com]}\n", ""),
-    )
     before = held(remote)
-    ready.write("all.yaml", gone)
-    changed(ready, gone)
+    changed(
+        ready,
+        edited(
+            ("permissions: {allowed: [group:Board]}", "permissions: {anonymous: true}"),
+            ("  - {name: Board, members: [user:dora@example.com]}\n", ""),
+        ),
+    )
     plan = plan_of(ready, "--widenings-only")
     assert {change["address"] for change in plan["changes"]} == {"item/handbook/file:///gamma", "group/corp/Board"}
     roll_back(ready, "--widenings-only")
@@ -236,8 +244,8 @@ def test_items_that_came_stay_unless_asked_and_items_that_went_do_not_come_back(
     changed(ready, other)
     plan = plan_of(ready)
     assert codes(plan) == [
-        ("created-stays", "item/handbook/file:///delta"),
         ("not-undone", "item/handbook/file:///gamma"),
+        ("created-stays", "item/handbook/file:///delta"),
     ]
     assert plan["changes"] == []
     roll_back(ready, "--created")
@@ -246,7 +254,7 @@ def test_items_that_came_stay_unless_asked_and_items_that_went_do_not_come_back(
 
 
 def test_access_that_widens_again_must_be_allowed_by_name(folder: Folder, remote: Remote) -> None:
-    ready = applied(folder.at(remote), MANIFEST)
+    ready = applied(Folder(folder.root, CONFIRMED).at(remote), MANIFEST)
     changed(ready, edited((", user:bob@example.com]}", "]}")))
     before = held(remote)
     file = str(ready.root / "back.json")
@@ -259,6 +267,11 @@ def test_access_that_widens_again_must_be_allowed_by_name(folder: Folder, remote
 
 
 # -- the content that travels along ----------------------------------------------------------------
+
+
+def without_beta() -> str:
+    begin, end = MANIFEST.index('  - uri: "file:///beta"'), MANIFEST.index('  - {uri: "file:///gamma"')
+    return MANIFEST[:begin] + MANIFEST[end:]
 
 
 def opened_to_bob(folder: Folder) -> Folder:
@@ -286,12 +299,7 @@ def test_a_content_file_that_changed_since_is_said_and_the_rest_can_be_undone(re
 def test_a_small_text_is_kept_and_needs_no_manifest(ready: Folder, remote: Remote) -> None:
     before = held(remote)
     opened_to_bob(ready)
-    ready.write(
-        "all.yaml",
-        edited(
-            (MANIFEST[MANIFEST.index('  - {uri: "file:///beta"') : MANIFEST.index('  - {uri: "file:///gamma"')], "")
-        ),
-    )
+    ready.write("all.yaml", without_beta())
     (ready.root / "beta.txt").unlink()
     plan = plan_of(ready)
     assert codes(plan) == [("asked-again", "item/handbook/file:///beta")]
@@ -302,8 +310,7 @@ def test_a_small_text_is_kept_and_needs_no_manifest(ready: Folder, remote: Remot
 def test_an_item_that_is_in_no_manifest_any_more_and_was_large_is_named(ready: Folder) -> None:
     ready.write("beta.txt", "x" * 100_000)
     opened_to_bob(ready)
-    begin, end = (MANIFEST.index(f'  - {{uri: "file:///{name}"') for name in ("beta", "gamma"))
-    ready.write("all.yaml", MANIFEST[:begin] + MANIFEST[end:])
+    ready.write("all.yaml", without_beta())
     refused = ready.ok("rollback", "--access-only", code=1)
     assert "the manifest does not have the item" in refused.err
 
@@ -313,7 +320,7 @@ def test_manifests_with_errors_keep_nobody_from_undoing(ready: Folder, remote: R
     changed(ready, edited(CAROL))
     ready.write("all.yaml", "items: [{uri: 5")
     plan = plan_of(ready)
-    assert [entry["code"] for entry in plan["problems"]] == ["manifests-unread", "rollback"]
+    assert [entry["code"] for entry in plan["problems"]] == ["rollback", "manifests-unread"]
     roll_back(ready)
     assert held(remote) == before
 
@@ -330,10 +337,9 @@ def test_what_is_excluded_must_exist(ready: Folder) -> None:
 def test_what_a_later_run_changed_again_is_left_alone_and_said(ready: Folder, remote: Remote) -> None:
     start = held(remote)
     changed(ready, edited(CAROL, ("members: [user:dora@example.com]", "members: [user:eve@example.com]")))
-    more = edited(
-        (CAROL[1], "user:carol@example.com, user:eve@example.com]}"), of=(ready.root / "all.yaml").read_text()
+    changed(
+        ready, edited(("user:carol@", "user:eve@example.com, user:carol@"), of=(ready.root / "all.yaml").read_text())
     )
-    changed(ready, more)
     second, first, _ = runs(ready)
     plan = plan_of(ready, "--run", first)
     assert codes(plan) == [("changed-since", "group/corp/Team"), ("asked-again", "group/corp/Board")]
@@ -432,7 +438,7 @@ def slow() -> Slow:
 @pytest.fixture
 def slowed(folder: Folder, slow: Slow) -> Iterator[tuple[Folder, Remote]]:
     with start_remote(hooks=slow) as remote:
-        yield applied(Folder(folder.root, OPEN).at(remote), MANIFEST), remote
+        yield applied(folder.at(remote), MANIFEST), remote
 
 
 @pytest.mark.parametrize("accepted", [0, 1])
@@ -444,7 +450,7 @@ def test_a_killed_run_is_undone_with_what_is_in_doubt_of_it(
     before = held(remote)
     folder.write("all.yaml", edited(CAROL, ("members: [user:dora@example.com]", "members: [user:eve@example.com]")))
     slow.quick = accepted
-    process = folder.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1", "--allow", "item-unseen")
+    process = folder.start("apply", "--auto-approve", "--no-batch", "--parallelism", "1", *RISKS)
     assert slow.arrived.wait(20)
     process.kill()
     process.communicate(timeout=20)
@@ -456,6 +462,36 @@ def test_a_killed_run_is_undone_with_what_is_in_doubt_of_it(
     assert sorted(reasons.values()) == (["changed", "unconfirmed"] if accepted else ["unconfirmed"])
     roll_back(folder)
     assert held(remote) == before
+
+
+def test_an_item_that_may_have_been_created_is_said_and_can_be_deleted(
+    slowed: tuple[Folder, Remote], slow: Slow
+) -> None:
+    folder, remote = slowed
+    before = held(remote)
+    folder.write("more.yaml", "defaults: {source: handbook}\nitems: [{uri: 'file:///delta', permissions: team}]\n")
+    slow.quick = 0
+    process = folder.start("apply", "--auto-approve")
+    assert slow.arrived.wait(20)
+    process.kill()
+    process.communicate(timeout=20)
+    slow.quick = 10**6
+
+    plan = plan_of(folder)
+    assert (plan["changes"], codes(plan)) == ([], [("created-stays", "item/handbook/file:///delta")])
+    roll_back(folder, "--created")
+    assert held(remote) == before
+
+
+def test_a_plan_that_is_stale_is_made_anew_as_what_it_is(ready: Folder) -> None:
+    """Made anew from the manifests, it would do again what was to be undone."""
+    changed(ready, edited(CAROL))
+    run, file = runs(ready)[0], str(ready.root / "back.json")
+    ready.ok("rollback", "--access-only", "--out", file)
+    changed(ready, edited(CAROL, ("title: A,", "title: Another,")))
+    refused = ready.ok("apply", file, "--auto-approve", code=1)
+    assert "error[stale-plan]" in refused.err
+    assert f"rollback --access-only --run {run} --out plan.json" in refused.err
 
 
 def test_a_rollback_that_broke_off_goes_on_with_what_is_left(slowed: tuple[Folder, Remote], slow: Slow) -> None:

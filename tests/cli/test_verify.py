@@ -53,7 +53,7 @@ def manifest(version: int = 1) -> dict[str, Any]:
 
 def apply(folder: Folder, version: int = 1) -> None:
     folder.write("all.yaml", as_yaml(manifest(version)))
-    folder.ok("apply", "--auto-approve", "--allow", "emptied-group")
+    folder.ok("apply", "--auto-approve", "--allow", "emptied-group", "--allow", "item-unseen")
 
 
 def data(folder: Folder) -> Path:
@@ -230,7 +230,12 @@ def _restore(target: Path, source: Path, table: str, name: str, place: str) -> N
         where = f"{key} = ?" + (" AND place = (SELECT id FROM places WHERE name = ?)" if place else "")
         values = (name, place) if place else (name,)
         connection.execute(f"DELETE FROM main.{table} WHERE {where}", values)
-        copied = connection.execute(f"INSERT INTO main.{table} SELECT * FROM before.{table} WHERE {where}", values)
+        # The number of a row may belong to another one by now.
+        known = connection.execute(f"PRAGMA main.table_info({table})")
+        names = ", ".join(column for _, column, _, _, _, primary in known if not primary)
+        copied = connection.execute(
+            f"INSERT INTO main.{table} ({names}) SELECT {names} FROM before.{table} WHERE {where}", values
+        )
         assert copied.rowcount == 1
 
 

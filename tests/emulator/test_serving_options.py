@@ -40,3 +40,12 @@ def test_other_words_of_a_source_are_refused(text: str) -> None:
 def test_fields_may_be_strict() -> None:
     assert applied(Conduct(), EmulatorOptions()).fields == "permissive"
     assert applied(Conduct(fields="strict"), EmulatorOptions()).fields == "strict"
+
+
+def test_a_cache_that_is_refreshed_now_and_then_follows_nothing_at_once() -> None:
+    plain = applied(Conduct(), EmulatorOptions())
+    assert (plain.refresh_every, plain.doubts.cache_view) == (0.0, "immediate")
+    lazy = applied(Conduct(refresh_every=86_400.0), EmulatorOptions())
+    assert (lazy.refresh_every, lazy.doubts.cache_view) == (86_400.0, "on refresh")
+    answered = applied(Conduct(refresh_every=60.0, doubts=("cache_view=immediate",)), EmulatorOptions())
+    assert answered.doubts.cache_view == "immediate"

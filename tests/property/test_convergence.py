@@ -345,7 +345,8 @@ def expected(resources: Iterable[Resource]) -> dict[str, Any]:
     return found
 
 
-ALLOW = tuple(word for name in WISH.allowed for word in ("--allow", name))
+ALLOWED = ("deny-removed", "emptied", "emptied-group", "item-public", "item-unseen", "mass-delete")
+ALLOW = tuple(word for name in ALLOWED for word in ("--allow", name))
 
 
 @dataclass

@@ -97,7 +97,7 @@ def is_denied(model: PermissionModel, rank: int, person: Person, directory: Dire
     return verdict.outcome == "denied" and verdict.grounds[0].says == "denies"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(WORLDS, READINGS)
 def test_an_allow_is_always_denied_when_everybody_whom_it_means_is(world: World, readings: Readings) -> None:
     # Whether an unknown identity hides the item is told by a code of its own.
@@ -120,7 +120,7 @@ def test_an_allow_is_always_denied_when_everybody_whom_it_means_is(world: World,
     assert placed(found, "allow-always-denied") == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(WORLDS, READINGS)
 def test_entries_that_name_nobody(world: World, readings: Readings) -> None:
     seen = case(world, readings)
@@ -138,7 +138,7 @@ def test_entries_that_name_nobody(world: World, readings: Readings) -> None:
     assert placed(found, "denied-nobody", "denied-unresolved", "allowed-unresolved") == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(WORLDS, READINGS)
 def test_what_is_unused_is_in_nothing_that_is_named(world: World, readings: Readings) -> None:
     seen = case(world, readings)
@@ -176,7 +176,7 @@ def persons_alike(key: str, facts: Iterable[object], seen: Case) -> set[str]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(WORLDS, READINGS)
 def test_a_cycle_is_a_group_that_is_in_itself(world: World, readings: Readings) -> None:
     seen = case(world, readings)
@@ -206,7 +206,7 @@ def in_groups(graph: Graph, found: Iterable[Iterable[int]]) -> list[list[str]]:
     return [[graph.readings.key(name) for name in ring] for ring in sorted(filter(None, named))]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(WORLDS, READINGS)
 def test_groups_and_members(world: World, readings: Readings) -> None:
     seen = case(world, readings)
@@ -245,7 +245,7 @@ def test_findings_do_not_depend_on_order(world: World, readings: Readings, rando
     assert all(problem.where for problem in told)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.integers(0, 12), st.lists(st.integers(0, 12), max_size=4), max_size=13))
 def test_rings_are_the_nodes_that_reach_themselves(edges: dict[int, list[int]]) -> None:
     def reached(node: int) -> set[int]:

@@ -45,6 +45,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "- {name: W, provider: corp, members: [user:a], wellKnowns: [virtualGroup:A]}\n",
         '- {name: "\\u0024{v}", provider: corp, members: [user:a]}\n',
         "- {name: a, provider: corp}\n",
+        "- {name: B, provider: corp, members: [user:a, {user: b, expires: 2027-01-31}]}\n",
+        "- {name: B, provider: corp, members: [{group: A, expires: '2027-0${v}-20T00:00Z'}]}\n",
     ),
     "virtualGroups": (
         "- {name: A, provider: corp, members: [user:a]}\n",
@@ -59,6 +61,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "- {of: user:a, provider: corp, is: [{provider: Email, identity: user:a}]}\n",
         "- {of: user:b, provider: corp, is: [{provider: Email, identity: 'user:${v}'}]}\n",
         "- {ofEach: {membersOf: '*', type: user}, provider: corp, is: [{provider: Email, identity: 'user:{name}'}]}\n",
+        "- {of: user:a, provider: corp, is: [{provider: Email, identity: user:a}], expires: 2027-01-31}\n",
     ),
     "items": (
         "- {uri: 'x:1', title: one}\n",
@@ -72,6 +75,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "- {uri: 'no scheme'}\n",
         "- {uri: 'x:8', titel: x}\n",
         "- uri: &anchor x:9\n  title: *anchor\n",
+        "- {uri: 'x:2', permissions: {allowed: [group:A, {user: b, expires: 2027-01-31}]}}\n",
     ),
     "itemSets": (
         "- {from: {files: 'content/*.txt'}, item: {uri: 'set:{path}', permissions: m}}\n",
@@ -81,6 +85,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "permissions": (
         "m: {allowed: [group:A]}\n",
         "m: {allowed: [group:A, group:B]}\n",
+        "m: {allowed: [group:A, {group: B, expires: 2027-01-31}]}\n",
         "n: {anonymous: true}\n",
         "m1: [{allowedPermissions: [{identity: A, identityType: Group}]}]\n",
         "m2: {levels: [[{allowed: [group:B]}], [{denied: [user:a]}]]}\n",
@@ -95,6 +100,7 @@ DEFAULTS = (
     "defaults: {provider: corp, permissions: n}\n",
     "defaults: {source: nowhere}\n",
 )
+INSTANTS = (1_700_000_000, 1_801_353_599, 1_801_353_600, 1_900_000_000)  # two of them around 2027-01-31
 TAILS = ("", "# a comment\n", "oops: [\n", "---\n{}\n", "...\n")
 DATA = {
     "content/a.txt": (b"alpha", b"ALPHA", b"longer alpha"),
@@ -127,7 +133,7 @@ class Text:
 
 
 SECTION = st.tuples(
-    st.sampled_from(sorted(ENTRIES)), st.lists(st.integers(0, 10), max_size=3, unique=True), st.booleans()
+    st.sampled_from(sorted(ENTRIES)), st.lists(st.integers(0, 11), max_size=3, unique=True), st.booleans()
 )
 TEXT = st.builds(
     Text,
@@ -147,6 +153,7 @@ EDIT = st.one_of(
     st.tuples(st.just("data"), st.sampled_from(sorted(DATA)), st.integers(0, 2)),
     st.tuples(st.just("project"), st.integers(0, 2)),
     st.tuples(st.just("second project"), st.booleans()),
+    st.tuples(st.just("as of"), st.sampled_from(INSTANTS)),
 )
 
 
@@ -157,6 +164,7 @@ class Workshop:
         self.root = root
         self.texts: dict[str, Text] = {}
         self.recorded: dict[str, bytes] = {}
+        self.as_of = INSTANTS[0]
         self.cache = ManifestCache(root / ".reconciler" / "cache.db", "test")
         self.write("reconciler.yaml", PROJECTS[0])
         self.put(
@@ -203,6 +211,8 @@ class Workshop:
             self.data(rest[0], versions[rest[1] % len(versions)])
         elif kind == "project":
             self.write("reconciler.yaml", PROJECTS[rest[0]])
+        elif kind == "as of":
+            self.as_of = rest[0]
         elif kind == "second project":
             self.data("reconciler.yml", PROJECTS[0].encode() if rest[0] else None)
 
@@ -220,7 +230,14 @@ class Workshop:
 
     def _load(self, folder: ProjectFolder, project: Project, cache: ManifestCache, clock: Callable[[], int]) -> Loaded:
         return load_manifests(
-            project, folder, "reconciler.yaml", recorded=self.recorded, cache=cache, keep_bodies=True, clock=clock
+            project,
+            folder,
+            "reconciler.yaml",
+            recorded=self.recorded,
+            cache=cache,
+            keep_bodies=True,
+            as_of=self.as_of,
+            clock=clock,
         )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from reconciler.calls.call import REMOVALS, Compiled, Verb, Wave
 from reconciler.calls.compile import compile_calls, payload_resources
 from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.safely import in_safe_order
+from reconciler.emulator.options import Doubts
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.identity import alias_address, aliased_identity
@@ -28,7 +30,9 @@ from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
 from reconciler.permissions.relation import Relation
 from reconciler.planning.change import Change
 from reconciler.planning.diff import changes_of, compare
-from tests.property.test_permissions_emulated import worlds
+from reconciler.pushapi.client import PushClient
+from tests.builders import KEY, ORGANIZATION
+from tests.property.test_permissions_emulated import PEOPLE, push, remote_with, visible, worlds
 
 World = Mapping[str, Resource]
 EMAIL = EMAIL_PROVIDER
@@ -122,6 +126,7 @@ def violations(
 
 @st.composite
 def changing(draw: st.DrawFn) -> tuple[World, World]:
+    """Draw what there is, and what it becomes: each resource stays, or is as in another world, or goes."""
     before: dict[str, Resource] = {resource.address: resource for resource in draw(worlds())}
     other: dict[str, Resource] = {resource.address: resource for resource in draw(worlds())}
     after: dict[str, Resource] = {}
@@ -129,11 +134,24 @@ def changing(draw: st.DrawFn) -> tuple[World, World]:
         chosen = (other if draw(st.booleans()) else before).get(address)
         if chosen is not None:
             after[address] = chosen
-    for address in list(after):
+    for address in [address for address in after if address.startswith("alias/")]:
         # An identity and its alias have one list of well-knowns.
-        if address.startswith("alias/") and (identity := aliased_identity(address)) in after:
-            after[address] = replace(after[address], shared=after[identity].shared)
-    return before, after
+        identity = after.get(aliased_identity(address))
+        if identity is not None:
+            after[address] = replace(after[address], shared=identity.shared)
+    return before, _without_gaps(before, after)
+
+
+def _without_gaps(before: World, after: dict[str, Resource]) -> World:
+    """Let identities stay that something still names: no manifests ask for anything else."""
+    while True:
+        text = b"".join(resource.doc + resource.shared for resource in after.values()).decode()
+        aliased = {aliased_identity(address) for address in after if address.startswith("alias/")}
+        gone = [address for address in before if address not in after and not address.startswith(("alias/", "item/"))]
+        named = [address for address in gone if f'"{address}"' in text or address in aliased]
+        if not named:
+            return after
+        after |= {address: before[address] for address in named}
 
 
 @settings(max_examples=80)
@@ -325,3 +343,63 @@ def test_a_safe_order_takes_the_fewest_calls_of_all(before: Small, after: Small)
     if fewest is not None:
         assert compiled.api_calls == fewest
         assert violations(small_world(before), small_world(after), changes, compiled) == []
+
+
+class NoBodies:
+    def open(self, sha256: str, /) -> BinaryIO:
+        raise KeyError(sha256)
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_the_emulator_shows_nobody_anything_between_the_accepted_calls(hides: bool) -> None:
+    readings = replace(READINGS, unresolved_deny_hides_item=hides, unresolved_allow="named", members_resolve=False)
+    moved = 0
+
+    with (
+        remote_with(Doubts(unresolved_deny_hides_item=hides)) as (remote, client),
+        PushClient(f"{remote.url}/push/v1", KEY) as pushing,
+    ):
+        context = replace(CONTEXT, organization=ORGANIZATION)
+
+        @settings(max_examples=25)
+        @given(changing())
+        def stays_safe(worlds: tuple[World, World]) -> None:
+            nonlocal moved
+            before, after = worlds
+            remote.reset()
+            push(client, list(before.values()))
+            changes = changes_between(before, after)
+            compiled = in_safe_order(
+                changes,
+                relation_of(before, readings),
+                picked(before),
+                lambda waves: compile_calls(changes, context, waves=waves),
+                tighten=True,
+            )
+            seen = [everything_visible(client)]
+            payloads = payload_resources(changes)
+            tight = {resource.address: resource for resource in compiled.tightened}
+            for call in compiled.calls:
+                pushing.send(
+                    call,
+                    ordering_id=10**15 + call.number,
+                    resources=[
+                        tight[covered.address] if covered.verb is Verb.TIGHTEN else payloads[covered.address]
+                        for covered in call.covers
+                    ],
+                    where="",
+                    retried=lambda *_: None,
+                    bodies=NoBodies(),
+                    context=context,
+                )
+                seen.append(everything_visible(client))
+            for moment in seen[1:-1]:
+                assert moment <= seen[0] | seen[-1]
+                moved += moment not in (seen[0], seen[-1])
+
+        stays_safe()
+    assert moved > 0
+
+
+def everything_visible(client: httpx.Client) -> set[tuple[str | None, str]]:
+    return {(who, address) for who in (None, *PEOPLE) for address in visible(client, who)}

@@ -27,6 +27,7 @@ from reconciler.planfile import dump_plan, load_plan
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import AccessTests, BodyRef, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
+from reconciler.rendering.exposure import exposure_lines
 from reconciler.rendering.jsondoc import checksum
 from reconciler.rendering.plan_schema import plan_schema
 
@@ -105,6 +106,7 @@ PLANS = st.builds(
     bodies=st.lists(BODIES, max_size=2).map(tuple),
     manifest_digest=WORDS,
     selection=st.lists(WORDS, max_size=2).map(tuple),
+    rollback=st.lists(WORDS, max_size=2).map(tuple),
     tests=st.tuples(COUNTS, COUNTS).map(lambda pair: AccessTests(max(pair), min(pair))),
 )
 CALLS = st.builds(
@@ -280,6 +282,91 @@ def test_a_plan_of_before_tests_ran_in_plans_tells_of_none() -> None:
     document = orjson.loads(small())
     del document["access"]["tests"]
     assert load_plan(sealed(document), "plan.json").plan.tests == AccessTests(0, 0)
+
+
+EXPOSED: dict[str, Any] = {
+    "complete": True,
+    "gained": [
+        {
+            "kind": "affected",
+            "source": "handbook",
+            "items": 1,
+            "people": 1,
+            "public": False,
+            "domains": [],
+            "examples": ["item/handbook/a"],
+            "because": ["group/corp/Staff"],
+            "more_causes": 0,
+            "identities": ["user/corp/ann"],
+        }
+    ],
+    "lost": [],
+    "more": {"gained": 0, "lost": 0},
+    "totals": {f"{what}_{side}": 0 for what in ("pairs", "people", "items") for side in ("gained", "lost")},
+    "causes": {"group/corp/Staff": {"gone": [], "new": ["user:ann member of group:Staff"]}},
+    "hazards": [
+        {
+            "name": "widened-access",
+            "subject": "item/handbook",
+            "source": "handbook",
+            "items": 1,
+            "people": 1,
+            "examples": ["item/handbook/a"],
+            "allowed": False,
+        }
+    ],
+}
+
+
+def exposing(exposed: dict[str, Any]) -> bytes:
+    return dump_plan(replace(plans.mixed_plan(), access=canonical_json(exposed)), Compiled())
+
+
+def test_what_is_said_of_access_comes_back() -> None:
+    assert orjson.loads(load_plan(exposing(EXPOSED), "x").plan.access) == EXPOSED
+    SCHEMA.validate(orjson.loads(exposing(EXPOSED)))
+
+
+def test_what_plans_once_said_of_access_is_still_read() -> None:
+    (entry,), (hazard,) = EXPOSED["gained"], EXPOSED["hazards"]
+    old = {key: EXPOSED[key] for key in ("lost", "totals", "causes")}
+    old["gained"] = [{key: entry[key] for key in entry if key not in ("public", "domains", "more_causes")}]
+    old["hazards"] = [{"name": "item-public", **{key: hazard[key] for key in ("source", "items", "examples")}}]
+    document = orjson.loads(exposing(old))
+    for hazard in document["hazards"]:
+        del hazard["people"], hazard["liftable"]
+
+    loaded = load_plan(sealed(document), "plan.json")
+
+    assert orjson.loads(loaded.plan.access) == old
+    assert all(hazard.liftable for hazard in loaded.plan.hazards)
+    assert "handbook" in "".join(exposure_lines(orjson.loads(loaded.plan.access)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("complete",), "yes"),
+        (("more",), {"gained": -1}),
+        (("gained", 0, "kind"), "vanished"),
+        (("gained", 0, "public"), 1),
+        (("gained", 0, "domains"), [1]),
+        (("gained", 0, "more_causes"), -1),
+        (("gained", 0, "identities"), ["ann"]),
+        (("gained", 0, "examples"), ["a"]),
+        (("hazards", 0, "people"), "many"),
+        (("hazards", 0, "allowed"), 1),
+        (("hazards", 0, "name"), None),
+    ],
+)
+def test_what_plans_say_of_access_is_held_to_what_it_may_be(path: tuple[Any, ...], value: Any) -> None:
+    document = with_leaf(orjson.loads(exposing(EXPOSED)), ("access", *path), value)
+    assert code_of(sealed(document)) == "plan-not-a-plan"
+
+
+def test_a_hazard_that_nothing_lifts_stays_so() -> None:
+    plan = replace(plans.mixed_plan(), hazards=(replace(plans.HAZARD, liftable=False, people=3),))
+    assert load_plan(dump_plan(plan, Compiled()), "x").plan.hazards == plan.hazards
 
 
 def test_excerpts_are_left_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.manifest.cache import CachedFile, ManifestCache, is_racy, row_context
 from reconciler.manifest.paths import FileStat
-from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
+from reconciler.manifest.project import ApiKey, Environment, Exemption, Guardrails, Project, Provider, Source
 from reconciler.manifest.record import Input, Leans, Pattern
 
 STAT = FileStat(5, 1_000_000_001, 1_000_000_002, 7)
@@ -22,7 +22,7 @@ PROJECT = Project(
     (Source("s", "1", "private", "p"),),
     (Provider("p", "2", ("a", "b")),),
     (("v", "1"),),
-    Guardrails(0.5, 0.1, 7),
+    Guardrails(0.5, 0.1, 7, "deny", (Exemption(("a*",), ("user:*",), "p"), Exemption()), 3, 4),
 )
 
 

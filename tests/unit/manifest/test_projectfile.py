@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.manifest.project import ApiKey, Environment, Guardrails, Project, Provider, Source
+from reconciler.manifest.project import ApiKey, Environment, Exemption, Guardrails, Project, Provider, Source
 from reconciler.manifest.projectfile import resolve
 from reconciler.manifest.schema import ProjectSections
 from reconciler.problems import UsageError
@@ -68,6 +68,31 @@ def test_an_environment_overrides_the_project() -> None:
         [],
     )
     assert project(FULL)[0].variables == (("base", "x"), ("f", "1.5"), ("n", "1"), ("yes", "true"))
+
+
+def test_widened_access_is_a_word_or_a_mode_with_exceptions() -> None:
+    def guardrails(spec: object, own: object = None) -> Guardrails:
+        there = {} if own is None else {"guardrails": own}
+        environments = {"local": {"target": "emulator", **there}}
+        return project({"guardrails": spec, "environments": environments})[0].guardrails
+
+    full = {
+        "mode": "deny",
+        "except": [{"items": ["a*"], "to": ["user:*", "everybody"], "provider": "p"}, {"to": ["*"]}, {"items": []}],
+    }
+    exceptions = (Exemption(("a*",), ("user:*", "*"), "p"), Exemption(None, ("*",)), Exemption((), None))
+    assert guardrails({}) == Guardrails(widened_access="confirm")
+    assert guardrails({"widenedAccess": "deny"}) == Guardrails(widened_access="deny")
+    assert guardrails({"widenedAccess": full}) == Guardrails(widened_access="deny", widened_except=exceptions)
+    assert guardrails({"widenedAccess": {"except": []}}) == Guardrails()
+    assert guardrails({"maxWidened": {"people": 3}}) == Guardrails(max_widened_people=3)
+    both = {"widenedAccess": full, "maxWidened": {"people": 3, "items": 4}}
+    assert guardrails(both, {"widenedAccess": "allow"}) == Guardrails(
+        widened_access="allow", max_widened_people=3, max_widened_items=4
+    )
+    assert guardrails(both, {"maxWidened": {"items": 9}}) == Guardrails(
+        widened_access="deny", widened_except=exceptions, max_widened_items=9
+    )
 
 
 def test_which_environment() -> None:

@@ -170,8 +170,9 @@ def test_whom_something_else_denies_is_still_denied(after: Resource) -> None:
 def test_too_many_people_or_items_are_a_hazard_new_ones_included() -> None:
     after = (group("Staff", ANN, BOB, EVE), item("x:9", allowed=[STAFF]))
     allow = AccessLimits("allow")
+    bounds = ({"max_people": 2}, {"max_items": 2}, {"max_people": 2, "max_items": 9})
 
-    for limits in (replace(allow, max_people=2), replace(allow, max_items=2), replace(allow, max_people=2, max_items=9)):
+    for limits in (AccessLimits("allow", **bound) for bound in bounds):
         mass, _ = found(*after, limits=limits)
         assert named([mass]) == [("mass-widening", "", 3, 3)]
         assert mass.what.startswith("3 users would gain sight of 3 items, new ones included; the limit is ")

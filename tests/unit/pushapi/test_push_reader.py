@@ -176,3 +176,44 @@ def test_effective_permissions_and_refresh() -> None:
         reader.refresh("pid")
     assert remote.seen[-1][:2] == ("POST", "/rest/organizations/org/securitycache/pid/refresh")
     assert KEY not in repr(reader)
+
+
+def row(number: int) -> dict[str, Any]:
+    return {"uri": f"x:{number}", "uniqueId": f"u{number}", "raw": {"uri": f"x:{number}", "rowid": number}}
+
+
+def test_all_items_of_a_source_are_read_by_ranges_of_the_row() -> None:
+    remote = Remote(
+        {"totalCount": 3, "results": [row(4), row(7)]},
+        httpx.Response(200, text="cut"),
+        {"totalCount": 1, "results": [row(9)]},
+    )
+    found = read(remote, lambda reader: list(reader.source_items("sid", source_name="S")))
+    assert [(document["uri"], document["uniqueId"]) for document in found] == [
+        ("x:4", "u4"),
+        ("x:7", "u7"),
+        ("x:9", "u9"),
+    ]
+    assert [(body["aq"], body["numberOfResults"], body["sortCriteria"]) for _, _, body in remote.seen] == [
+        ('@source==("S","sid") @rowid>-1', 200, "@rowid ascending"),
+        ('@source==("S","sid") @rowid>7', 200, "@rowid ascending"),
+        ('@source==("S","sid") @rowid>7', 100, "@rowid ascending"),
+    ]
+
+
+def test_rows_that_are_not_shown_end_the_reading_with_a_failure_and_not_with_a_part() -> None:
+    remote = Remote({"totalCount": 300, "results": [{"uri": "x:1", "raw": {}}]})
+    with pytest.raises(CallFailed) as caught:
+        read(remote, lambda reader: list(reader.source_items("sid")))
+    assert caught.value.problems[0].code == "bad-reply"
+
+
+def test_one_identity_and_the_settings_of_its_provider() -> None:
+    remote = Remote({"name": "a", "state": "UP_TO_DATE"}, {"caseSensitive": True})
+    with remote.reader() as reader:
+        assert reader.identity("p 1", Identity("virtual-group", "corp", "a", (("k", "v"),)))["state"] == "UP_TO_DATE"
+        assert reader.provider("p 1") == {"caseSensitive": True}
+    (method, path, body), (other, settings, _) = remote.seen
+    assert (method, path) == ("POST", "/rest/organizations/org/securitycache/entities/p%201/entity")
+    assert body == {"name": "a", "provider": "p 1", "type": "VirtualGroup", "infos": [{"key": "k", "value": "v"}]}
+    assert (other, settings) == ("GET", "/rest/organizations/org/securityproviders/p%201")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconciler.calls.call import Call, CallKind, Compiled, Covered, Stage, Verb
+from reconciler.calls.effective import effects_of
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
@@ -92,7 +94,8 @@ def calls_for(plan: Plan) -> Compiled:
         else:
             call = Call(number, kind, "PUT", path, (), covers[0].address.scope, covers, 1000 * len(covers))
         stages.append(Stage(name, (call,)))
-    return Compiled(tuple(stages))
+    compiled = Compiled(tuple(stages))
+    return replace(compiled, effects=effects_of(compiled.calls, {"corp": 86_400}))
 
 
 def _section(entry: Change) -> str:

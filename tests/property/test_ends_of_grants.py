@@ -1,4 +1,4 @@
-"""The law of grants that end: what is desired at an instant is what remains when all that is over is deleted by hand."""
+"""The law of grants that end: desired at an instant is what remains when all that is over is deleted by hand."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_what_is_desired_is_what_remains_when_all_that_is_over_is_deleted(
         (other := Path(name) / "b").mkdir()
         place = Place(root, sections)
         for as_of in moments:
-            desired = Place.load(place, as_of, cached=True)
+            desired = place.load(as_of, cached=True)
             assert desired == place.load(as_of, cached=False)
         left = Place(other, by_hand(sections, moments[-1]))
         assert desired == left.load(moments[-1], cached=False)

@@ -169,6 +169,13 @@ def test_a_grant_is_there_until_it_ends(
     assert (read(tmp_path, text, AT).record.leans.since, read(tmp_path, text, AT).record.leans.until) == (END, NEVER)
 
 
+def test_a_date_is_a_text_to_both_parsers(tmp_path: Path) -> None:
+    # A tag goes the exact way.
+    text = f"{HEAD}groups:\n  - {{name: !!str Staff, members: [{{user: bob, expires: 2027-01-31}}]}}\n"
+    assert documents(tmp_path, text, BEFORE) == {GROUP: ({"members": ["user/corp/bob"]}, None)}
+    assert documents(tmp_path, text, AT) == {GROUP: ({"members": []}, None)}
+
+
 def test_both_ways_of_checking_an_entry_read_it_alike(tmp_path: Path) -> None:
     # An entry whose set has a level in long form goes the slow way; here the same one goes both.
     fast = "items:\n  - {uri: 'x:1', permissions: {levels: [[{allowed: [{user: bob, expires: 2027-01-31}]}]]}}\n"
