@@ -140,8 +140,8 @@ def _known_run(store: SqliteStore, wanted: str, history: Mapping[str, RunRecord]
             Problem(
                 "run-not-kept",
                 f'what was before run "{wanted}" is not kept',
-                why=f"it is kept of the last {FORMERS_KEPT} runs that changed who sees what, and of none that an earlier version "
-                "of reconciler made.",
+                why=f"it is kept of the last {FORMERS_KEPT} runs that changed who sees what, and of none that an "
+                "earlier version of reconciler made.",
                 fix="take the manifests back to what they were, and apply them.",
                 where=store.where,
             )
@@ -153,8 +153,8 @@ def _nothing(store: SqliteStore) -> Problem:
     return Problem(
         "nothing-to-undo",
         "no run that is kept changed who sees what",
-        why=f"what was before is kept of the last {FORMERS_KEPT} runs that changed any of it, and of none that an earlier version "
-        "of reconciler made.",
+        why=f"what was before is kept of the last {FORMERS_KEPT} runs that changed any of it, and of none that an "
+        "earlier version of reconciler made.",
         fix="take the manifests back to what they were, and apply them.",
         where=store.where,
     )

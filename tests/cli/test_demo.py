@@ -148,7 +148,7 @@ def test_a_grant_of_it_ends_by_itself(pushed: Pushed) -> None:
 
 
 def test_what_no_order_of_the_calls_keeps_safe_is_tightened_first(pushed: Pushed) -> None:
-    # A shift changes hands together with the room that it is done in: alice must not see bob's, nor bob alice's.
+    # Nobody sees it before or after; between its call and the group's, alice would or bob, by which comes first.
     text = """
 defaults: {{source: handbook, provider: corp}}
 items:
@@ -165,7 +165,7 @@ groups:
 
     plan = pushed.planned()
 
-    assert plan["access"]["order"]["tightened"] == ["item/handbook/https://handbook.example.com/shift"]
+    assert plan["access"]["order"]["tightened"] == ["group/corp/Shift"]
     assert plan["access"]["order"]["transients"] == []
 
 

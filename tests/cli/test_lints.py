@@ -124,6 +124,11 @@ TABLE: dict[str, tuple[str, list[tuple[str, int, int]]]] = {
         HEAD + EACH + "groups: [{name: A, members: [user:a]}]\npermissions: {m: {allowed: [group:A]}}\n",
         [],
     ),
+    "an alias into a pattern that a permission names": (
+        HEAD + f"aliases: [{{of: user:a, is: [{{provider: {EMAIL}, identity: user:a@x.example}}]}}]\n"
+        f"permissions: {{m: {{allowed: [{{group: '*@x.example', provider: {EMAIL}}}]}}}}\n",
+        [],
+    ),
     "no permission at all: items are kept elsewhere": (
         HEAD + EACH + "groups: [{name: A, members: [user:a]}]\n",
         [],
