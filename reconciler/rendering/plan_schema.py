@@ -392,7 +392,7 @@ class PlanDocument(_Model):
     selection: list[str]
     """Addresses or patterns that the plan was narrowed to; empty for all."""
     bodies: list[BodyDocument]
-    tightened: list[TightenedDocument] = []
+    tightened: list[TightenedDocument]
     """What calls put for the time being (`tighten`), until a later call puts it as it is to be."""
     state_only: list[str]
     """Addresses whose change takes no call: only the state records it."""

@@ -154,7 +154,7 @@ def _without_gaps(before: World, after: dict[str, Resource]) -> World:
         after |= {address: before[address] for address in named}
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(changing())
 def test_nobody_sees_between_the_calls_what_was_not_meant_for_them(worlds: tuple[World, World]) -> None:
     before, after = worlds
@@ -169,7 +169,7 @@ def test_nobody_sees_between_the_calls_what_was_not_meant_for_them(worlds: tuple
     assert compiled.api_calls == fewest.api_calls + compiled.order.extra_calls
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(changing())
 def test_tightening_leaves_no_moment_unsafe(worlds: tuple[World, World]) -> None:
     before, after = worlds
@@ -334,7 +334,7 @@ SMALL = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(SMALL, SMALL)
 def test_a_safe_order_takes_the_fewest_calls_of_all(before: Small, after: Small) -> None:
     changes, compiled = ordered(small_world(before), small_world(after))
@@ -361,7 +361,7 @@ def test_the_emulator_shows_nobody_anything_between_the_accepted_calls(hides: bo
     ):
         context = replace(CONTEXT, organization=ORGANIZATION)
 
-        @settings(max_examples=25)
+        @settings(max_examples=15)
         @given(changing())
         def stays_safe(worlds: tuple[World, World]) -> None:
             nonlocal moved

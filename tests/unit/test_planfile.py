@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "rendering"))
 
 import rendered_plans as plans
 
-from reconciler.calls.call import Call, CallKind, Compiled, Covered, SourceStatus, Stage, Verb
+from reconciler.calls.call import Call, CallKind, Compiled, Covered, Order, SourceStatus, Stage, Transient, Verb
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
@@ -34,7 +34,7 @@ from reconciler.rendering.plan_schema import plan_schema
 TOP_LEVEL = [
     *("format_version", "environment", "state", "summary", "changes", "calls", "statuses", "quota"),
     *("access", "hazards", "problems"),
-    *("tool_version", "target", "manifests", "selection", "bodies", "state_only", "checksum"),
+    *("tool_version", "target", "manifests", "selection", "bodies", "tightened", "state_only", "checksum"),
 ]
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -133,13 +133,42 @@ STAGES = st.lists(
     st.builds(Stage, st.sampled_from(["identities", "items"]), st.lists(CALLS, min_size=1, max_size=3).map(tuple)),
     max_size=3,
 ).map(_numbered)
+ORDERS = st.builds(
+    Order,
+    checked=st.booleans(),
+    extra_calls=COUNTS,
+    transients=st.lists(
+        st.builds(
+            Transient,
+            since=COUNTS,
+            until=COUNTS.filter(bool),
+            source=WORDS,
+            items=COUNTS,
+            examples=st.lists(ADDRESSES, max_size=2).map(tuple),
+            people=COUNTS,
+            identities=st.lists(WORDS, max_size=2).map(tuple),
+            public=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
+)
 SCHEMA = jsonschema.Draft202012Validator(plan_schema())
 
 
 @settings(max_examples=200, deadline=None)
-@given(PLANS, STAGES, st.lists(ADDRESSES, max_size=3).map(tuple))
-def test_what_is_dumped_is_loaded(plan: Plan, stages: tuple[Stage, ...], state_only: tuple[Address, ...]) -> None:
-    compiled = Compiled(stages, state_only, (SourceStatus("s", "REFRESH", "organizations/o/sources/s/status"),))
+@given(PLANS, STAGES, st.lists(ADDRESSES, max_size=3).map(tuple), ORDERS)
+def test_what_is_dumped_is_loaded(
+    plan: Plan, stages: tuple[Stage, ...], state_only: tuple[Address, ...], order: Order
+) -> None:
+    covers = [covered for stage in stages for call in stage.calls for covered in call.covers]
+    tight = sorted({covered.address for covered in covers if covered.verb is Verb.TIGHTEN})
+    compiled = Compiled(
+        stages,
+        state_only,
+        (SourceStatus("s", "REFRESH", "organizations/o/sources/s/status"),),
+        tightened=tuple(Resource(address, b'{"members":[]}') for address in tight),
+        order=order,
+    )
     data = dump_plan(plan, compiled)
     saved = load_plan(data, "plan.json")
     assert (saved.plan, saved.compiled) == (plan, compiled)
@@ -148,6 +177,13 @@ def test_what_is_dumped_is_loaded(plan: Plan, stages: tuple[Stage, ...], state_o
     assert document["checksum"] == saved.digest == checksum(document)
     if all(call["number"] for call in document["calls"]):
         SCHEMA.validate(document)
+
+
+def test_a_call_that_tightens_what_the_plan_does_not_say_is_refused() -> None:
+    call = Call(1, CallKind.IDENTITY_PUT, "PUT", "organizations/o/providers/p/permissions", (), "corp", (), 0)
+    tightens = replace(call, covers=(Covered(Address("group/corp/A"), Verb.TIGHTEN),))
+    data = dump_plan(plans.mixed_plan(), Compiled((Stage("identities", (tightens,)),)))
+    assert code_of(data) == "plan-not-a-plan"
 
 
 def small() -> bytes:
