@@ -106,6 +106,15 @@ def elsewhere(provider: str, own: str) -> Problem:
     )
 
 
+def outside_cascade(provider: str, target: str) -> Problem:
+    return Problem(
+        "outside-cascade",
+        f'provider "{provider}" does not cascade to "{target}"',
+        why="an alias in a provider that the identity's own does not cascade to leads nowhere.",
+        fix=f'if it does at the remote, say so: providers.{provider}.cascadesTo: ["{target}"].',
+    )
+
+
 def not_an_identity(text: str) -> Problem:
     return Problem(
         "not-an-identity",

@@ -102,6 +102,7 @@ class Scope:
     identities_by_text: dict[str | None, dict[str, str]] = field(default_factory=dict)
     _prefixes: dict[tuple[str, str | None], str] = field(default_factory=dict)
     _target_prefixes: dict[tuple[str, str], str] = field(default_factory=dict)
+    _cascades: set[tuple[str, str]] = field(default_factory=set)
     _keys: dict[str, str] = field(default_factory=dict)
     _providers: dict[str, str] = field(default_factory=dict)
     _sources: dict[str | None, Source] = field(default_factory=dict)
@@ -537,9 +538,22 @@ class Scope:
                 identity = prefix + name
             if identity is None:
                 continue
+            if of is not None:
+                self._check_cascade(of.split("/", 2)[1], target.provider, index)
             if target.expires is None or self._mapping_lasts(target.expires, index, identity, of):
                 out.append(identity)
         return out if len(out) < 2 else sorted(set(out))
+
+    def _check_cascade(self, own: str, target: str, index: int) -> None:
+        """Note an alias in a provider that the identity's own does not cascade to (push-api.md 3.5)."""
+        if (own, target) in self._cascades:
+            return
+        declared, canonical = self.project.provider(own), self._providers[target]
+        goal = self.project.provider(canonical)
+        if declared is None or {canonical, goal.id if goal else canonical} & {own, *declared.cascades_to}:
+            self._cascades.add((own, target))
+        else:
+            self.found(("is", index, "provider"), messages.outside_cascade(own, goal.id if goal else canonical))
 
     def _mapping_lasts(self, expires: str, index: int, identity: str, of: str | None) -> bool:
         return self._lasts(expires, ("is", index), "mapping", identity, "" if of is None else alias_address(of))

@@ -20,7 +20,7 @@ PROJECT = Project(
     environment=Environment("local", "emulator", "local", ".reconciler/local.state.db"),
     manifests=("**/*.yaml",),
     sources=(Source("blog", "b1", "shared"), Source("handbook", "h1", "secured", "corp")),
-    providers=(Provider("corp", "p1", (EMAIL,)), Provider("other", "p2")),
+    providers=(Provider("corp", "p1", (EMAIL,)), Provider("other", "p2", (EMAIL,))),
     variables=(("base", "https://x.example"), ("team", "Staff")),
 )
 HEAD = "defaults: {source: handbook, provider: corp}\n"
@@ -212,6 +212,17 @@ def test_a_group_cannot_list_who_lives_elsewhere(tmp_path: Path) -> None:
     text = HEAD + "groups:\n  - {name: A, members: [user:a, {user: b, provider: other}]}\n"
     assert complaints(tmp_path, text) == [
         '3:53 other-provider this identity lives in provider "other", the group in "corp"'
+    ]
+
+
+def test_an_alias_leads_nowhere_where_its_provider_does_not_cascade_to(tmp_path: Path) -> None:
+    text = (
+        HEAD + "aliases:\n  - {of: user:a, is: [{provider: other, identity: user:b}]}\n"
+        "  - {ofEach: {membersOf: '*', type: user}, is: [{provider: other, identity: 'user:{name}'}]}\n"
+    )
+    assert complaints(tmp_path, text) == [
+        '3:34 outside-cascade provider "corp" does not cascade to "p2"',
+        '4:60 outside-cascade provider "corp" does not cascade to "p2"',
     ]
 
 
