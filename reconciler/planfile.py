@@ -230,7 +230,7 @@ def _exposure(entry: dict[str, Any]) -> bytes:
             if _text(shift["kind"]) not in _SHIFTS:
                 raise ValueError(f"items are not {shift['kind']!r}")
             _number(shift["people"])
-            for identity in _texts(shift["identities"]):
+            for identity in (*_texts(shift["identities"]), *_texts(shift.get("persons", []))):
                 parse_identity(identity)
             _texts(shift["because"])
             # A plan of before these were told says nothing of them.

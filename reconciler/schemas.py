@@ -85,7 +85,7 @@ _HELP = {
     "GroupSpec.members": "Users, groups and virtual groups; an empty list is a group without members.",
     "GroupSpec.name": "What identities call it.",
     "GuardrailsSpec.maxChanges": "How many resources one plan may change.",
-    "GuardrailsSpec.maxWidened": "How many people may gain sight of something, and of how many items, new ones included.",
+    "GuardrailsSpec.maxWidened": "How many people may gain sight of something, and of how many items, new ones too.",
     "GuardrailsSpec.updates": "The share of recorded resources that may be updated.",
     "GuardrailsSpec.widenedAccess": "What to do when somebody would see more than before.",
     "IdentitySpec.group": "The name of a group.",

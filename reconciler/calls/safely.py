@@ -12,7 +12,9 @@ are effective when their provider is refreshed, items minutes after they were ac
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -23,7 +25,7 @@ from reconciler.model.states import Resource
 from reconciler.permissions.exposure import Edit
 from reconciler.permissions.moments import Moments, Seers, Version
 from reconciler.permissions.relation import Relation
-from reconciler.permissions.safeorder import Piece, Route, Search
+from reconciler.permissions.safeorder import EXACT, Budget, Piece, Route, Search
 from reconciler.permissions.transient import Journey, Sight, Step, TooMuch, journeys_of, meant_for, transients
 from reconciler.planning.change import IDENTITY_LISTS, Change
 
@@ -75,6 +77,7 @@ class _View:
         }
         self._edits = range(len(edits))
 
+    @cached_property
     def journeys(self) -> dict[_Way, Journey]:
         """Return the items that the edits concern, as if all that move did so in one step."""
         found = journeys_of(self.moments, (Step(items=self.goals),), self.moments.touched())
@@ -88,9 +91,24 @@ class _View:
         self.moments.go(dict.fromkeys(self._edits, Version.BEFORE))
         return found
 
-    def meant(self, journeys: Iterable[Journey]) -> dict[Journey, Seers]:
-        """Return who may see each journey's items."""
-        return meant_for(self.moments, journeys, self._edits)
+    @cached_property
+    def meant(self) -> dict[Journey, Seers]:
+        """Who may see each journey's items."""
+        return meant_for(self.moments, self.journeys.values(), self._edits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Calls, and what is seen between them that was not to be."""
+
+    compiled: Compiled
+    view: _View
+    seen: Sequence[Sight]
+
+    @property
+    def weight(self) -> int:
+        """How much is seen: pairs of somebody and an item."""
+        return sum(sight.journey.count * len(sight.seers) for sight in self.seen)
 
 
 class _Ordering:
@@ -107,6 +125,7 @@ class _Ordering:
         self._usual = usual
         self._make = make
         self._view = self._viewed({})
+        self._budget = Budget()
         self._place = {
             covered.address: (rank, (stage.name, call.scope))
             for rank, stage in enumerate(usual.stages)
@@ -115,48 +134,100 @@ class _Ordering:
         }
 
     def safe(self, *, tighten: bool) -> Compiled:
-        """Return the usual calls if they are safe, other ones if safe ones are found, else the usual ones."""
+        """Return the usual calls if they are safe, else those of which the fewest see what is not meant for them."""
         seen = self._seen(self._view, self._usual)
         if not seen:
             return replace(self._usual, order=Order(checked=True))
-        best = self._searched(seen, tighten=False)
-        if best is None and tighten:
-            best = self._searched(seen, tighten=True)
-        if best is None:
-            told = tuple(_told(self._view.moments, sight) for sight in seen)
-            return replace(self._usual, order=Order(checked=True, transients=told))
-        return replace(best, order=Order(checked=True, extra_calls=max(0, best.api_calls - self._usual.api_calls)))
+        best = self._searched(seen)
+        if tighten and best.seen:
+            self._budget = Budget()
+            best = self._tightened_calls(seen, best)
+        told = tuple(_told(best.view.moments, sight) for sight in best.seen)
+        extra = max(0, best.compiled.api_calls - self._usual.api_calls)
+        return replace(best.compiled, order=Order(checked=True, extra_calls=extra, transients=told))
 
     def _viewed(self, tightened: Mapping[str, Resource]) -> _View:
         return _View(self._relation, self._edits, self._items, tightened)
 
-    def _searched(self, seen: Sequence[Sight], *, tighten: bool) -> Compiled | None:
-        """Look for an order in which nothing is seen of what was; if that shows something else, of both."""
-        minded = frozenset(_way(sight.journey) for sight in seen)
-        concerns = self._view.concerns()
-        for _ in range(ROUNDS):
-            classes = {number for way in minded for number in way[:2] if number is not None}
-            relevant = [number for number, concerned in enumerate(concerns) if concerned & classes]
-            tightened = self._tightened(relevant, classes) if tighten else {}
-            view = self._viewed(tightened) if tightened else self._view
-            journeys = view.journeys()
-            pieces = self._pieces(relevant, [journeys[way] for way in minded if way[2]], tightened, tighten=tighten)
-            staying = [journeys[way] for way in minded if not way[2]]
-            moving = [piece.journey for piece in pieces if piece.journey is not None]
-            search = Search(view.moments, pieces, staying, view.meant([*staying, *moving]))
-            route = search.tightened() if tighten else search.order()
+    def _searched(self, seen: Sequence[Sight]) -> _Attempt:
+        """Look for an order in which nothing is seen of what was, and nothing new; what has none is left as it is."""
+        best = _Attempt(self._usual, self._view, seen)
+        minded, hopeless = _ways(seen), frozenset[_Way]()
+        with suppress(TooMuch):
+            for _ in range(ROUNDS):
+                if minded <= hopeless:
+                    break
+                attempt = self._attempt(minded - hopeless)
+                if attempt is None:
+                    alone = self._hopeless(minded - hopeless)
+                    if not alone:
+                        break
+                    hopeless |= alone
+                    continue
+                if attempt.weight < best.weight:
+                    best = attempt
+                more = _ways(attempt.seen) - hopeless
+                if not more:
+                    break
+                if more <= minded:
+                    hopeless |= more
+                minded |= more
+        return best
+
+    def _hopeless(self, ways: Collection[_Way]) -> frozenset[_Way]:
+        """Return the ways for which there is no safe order even if they are all that counts."""
+        exact = EXACT if len(ways) <= EXACT else 0
+        return frozenset(way for way in ways if self._route(frozenset({way}), exact=exact) is None)
+
+    def _tightened_calls(self, seen: Sequence[Sight], best: _Attempt) -> _Attempt:
+        """Look for an order in which what no other order avoids is tightened; the best known if there is none."""
+        minded, tight = _ways(seen) | _ways(best.seen), _ways(best.seen)
+        with suppress(TooMuch):
+            for _ in range(ROUNDS):
+                attempt = self._attempt(minded, tight)
+                if attempt is None:
+                    if tight == minded:
+                        break
+                    # What is safe by itself need not be together with what is tightened.
+                    tight = minded
+                    continue
+                if attempt.weight < best.weight:
+                    best = attempt
+                more = _ways(attempt.seen)
+                if not more or (more <= minded and more <= tight):
+                    break
+                minded, tight = minded | more, tight | more
+        return best
+
+    def _attempt(self, minded: frozenset[_Way], tight: frozenset[_Way] = frozenset()) -> _Attempt | None:
+        """Return calls in an order in which nothing is seen of these ways, None where there is none."""
+        found = self._route(minded, tight)
+        if found is None:
+            return None
+        route, pieces, view, tightened = found
+        compiled = self._make(self._waves(route, pieces, tightened))
+        return _Attempt(compiled, view, self._seen(view, compiled))
+
+    def _route(
+        self, minded: frozenset[_Way], tight: frozenset[_Way] = frozenset(), *, exact: int = EXACT
+    ) -> tuple[Route, list[Piece], _View, Mapping[str, Resource]] | None:
+        classes = _classes(minded)
+        relevant = [number for number, concerned in enumerate(self._concerns) if concerned & classes]
+        tightened = self._tightened(relevant, _classes(tight)) if tight else {}
+        view = self._viewed(tightened) if tightened else self._view
+        journeys = view.journeys
+        pieces = self._pieces(relevant, {way: journeys[way] for way in sorted(minded, key=str)}, tightened, tight)
+        staying = [journeys[way] for way in minded if not way[2]]
+        search = Search(view.moments, pieces, staying, view.meant, self._budget, exact=exact)
+        try:
+            route = search.tightened() if tight else search.order()
+        finally:
             view.moments.go(dict.fromkeys(range(len(self._edits)), Version.BEFORE))
-            if route is None:
-                return None
-            compiled = self._make(self._waves(route, pieces, tightened))
-            seen = self._seen(view, compiled)
-            if not seen:
-                return compiled
-            more = minded | {_way(sight.journey) for sight in seen}
-            if more == minded:
-                return None
-            minded = more
-        return None
+        return (route, pieces, view, tightened) if route is not None else None
+
+    @cached_property
+    def _concerns(self) -> list[set[int]]:
+        return self._view.concerns()
 
     # What is looked at
 
@@ -178,7 +249,11 @@ class _Ordering:
         return Step(edits, items)
 
     def _pieces(
-        self, edits: Sequence[int], journeys: Sequence[Journey], tightened: Mapping[str, Resource], *, tighten: bool
+        self,
+        edits: Sequence[int],
+        journeys: Mapping[_Way, Journey],
+        tightened: Mapping[str, Resource],
+        tight: Collection[_Way],
     ) -> list[Piece]:
         """Return what the order is about, each piece at its usual place."""
         pieces = []
@@ -187,9 +262,11 @@ class _Ordering:
             if place is not None:
                 rank, group = place
                 pieces.append(Piece(group, rank, edit=number, tightens=self._edits[number].address in tightened))
-        for journey in journeys:
+        for way, journey in journeys.items():
+            if not way[2]:
+                continue
             rank, group = self._place[Address(journey.addresses[0])]
-            hides = tighten and journey.start is not None and journey.end is not None
+            hides = way in tight and journey.start is not None and journey.end is not None
             pieces.append(Piece(group, rank, journey=journey, tightens=hides))
         return sorted(pieces, key=lambda piece: (piece.rank, piece.group, piece.edit or 0))
 
@@ -245,6 +322,14 @@ def _home(place: tuple[int, tuple[str, str]], groups: Sequence[tuple[int, tuple[
         return alike[-1]
     before = [number for number, (rank, _) in enumerate(groups) if rank <= place[0]]
     return before[-1] if before else 0
+
+
+def _ways(seen: Iterable[Sight]) -> frozenset[_Way]:
+    return frozenset(_way(sight.journey) for sight in seen)
+
+
+def _classes(ways: Iterable[_Way]) -> set[int]:
+    return {number for way in ways for number in way[:2] if number is not None}
 
 
 def _way(journey: Journey) -> _Way:

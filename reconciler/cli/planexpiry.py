@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.model.address import Address, Kind
+from reconciler.model.identity import aliased_identity
 from reconciler.model.instant import DAY, instant_text, parse_instant, short_instant
-from reconciler.planning.expiring import shown_entry, still_live
+from reconciler.model.states import Resource
+from reconciler.planning.expiring import given_by, lapsed_of, shown_entry, still_live
+from reconciler.planning.inverse import given_back, without
 from reconciler.planning.plan import Expiring, Plan
-from reconciler.problems import Problem, StateError
+from reconciler.problems import Problem, Severity, StateError
 
 if TYPE_CHECKING:
     from reconciler.manifest.load import Loaded
+    from reconciler.manifest.record import Ending
     from reconciler.planning.make import Side
 
 _NAMED = 3  # grants that a refusal names
@@ -34,6 +41,65 @@ def with_expiring(plan: Plan, loaded: Loaded, desired: Side, recorded: Side, *, 
         for file, ending in endings
         if ending.grant in live or as_of < ending.grant.expires <= as_of + within * DAY
     ]
+    return replace(
+        plan,
+        as_of=instant_text(as_of),
+        holds_until=instant_text(min(coming)) if coming else "",
+        expiring=_expiring(loaded, told),
+    )
+
+
+def without_ended(
+    loaded: Loaded | None, after: Mapping[Address, Resource | None], now: Mapping[str, Resource]
+) -> tuple[Mapping[Address, Resource | None], tuple[Problem, ...]]:
+    """Return what is to be of the addresses that an undoing changes, without what has ended, and what tells of that.
+
+    `now` is what is recorded of them. Nothing is known to have ended where the manifests could not be read.
+    """
+    endings = [] if loaded is None else [(f, end) for f, end in loaded.endings() if end.grant.expires <= loaded.as_of]
+    if loaded is None or not endings:
+        return after, ()
+    desired = loaded.resources(address for address in after if address in loaded.desired.fingerprints)
+    dropped: dict[Address, set[str]] = {}
+    told = set()
+    for address, grant, entries in given_back(after, now, [ending.grant for _, ending in endings]):
+        # Who has it for longer by another grant keeps it.
+        if over := entries.difference(given_by(desired.get(address))):
+            dropped.setdefault(address, set()).update(over)
+            told.add(grant)
+    left = dict(after)
+    for address, entries in dropped.items():
+        resource = after[address]
+        left[address] = None if resource is None else without(resource, entries)
+    members = lapsed_of((ending.grant for _, ending in endings), loaded.as_of).members
+    for address in after:
+        # An alias that was made for each member went with the member.
+        made = address.kind is Kind.ALIAS and address not in now and address not in desired
+        if made and aliased_identity(address) in members:
+            left[address] = None
+    found = _expiring(loaded, [(file, ending) for file, ending in endings if ending.grant in told])
+    return left, tuple(_ended(entry) for entry in found)
+
+
+def with_ends_given_back(plan: Plan, loaded: Loaded | None) -> Plan:
+    """Return a plan that undoes something with the instant it is of and the ends to come of what it gives back."""
+    endings = [] if loaded is None else [(f, end) for f, end in loaded.endings() if end.grant.expires > loaded.as_of]
+    if loaded is None or not endings:
+        return plan
+    after = {change.address: change.after for change in plan.changes}
+    before = {str(change.address): change.before for change in plan.changes if change.before is not None}
+    given = {grant for _, grant, _ in given_back(after, before, [ending.grant for _, ending in endings])}
+    if not given:
+        return plan
+    return replace(
+        plan,
+        as_of=instant_text(loaded.as_of),
+        holds_until=instant_text(min(grant.expires for grant in given)),
+        expiring=_expiring(loaded, [(file, ending) for file, ending in endings if ending.grant in given]),
+    )
+
+
+def _expiring(loaded: Loaded, told: Sequence[tuple[str, Ending]]) -> tuple[Expiring, ...]:
     expiring = {
         Expiring(
             grant.address,
@@ -41,16 +107,21 @@ def with_expiring(plan: Plan, loaded: Loaded, desired: Side, recorded: Side, *, 
             instant_text(grant.expires),
             file,
             line,
-            "lapses" if grant.expires > as_of else "lapsed-live",
+            "lapses" if grant.expires > loaded.as_of else "lapsed-live",
         )
         for (file, ending), line in zip(told, loaded.lines_of(told), strict=True)
         for grant in (ending.grant,)
     }
-    return replace(
-        plan,
-        as_of=instant_text(as_of),
-        holds_until=instant_text(min(coming)) if coming else "",
-        expiring=tuple(sorted(expiring, key=lambda entry: (entry.expires, entry.address, entry.entry, entry.line))),
+    return tuple(sorted(expiring, key=lambda entry: (entry.expires, entry.address, entry.entry, entry.line)))
+
+
+def _ended(entry: Expiring) -> Problem:
+    return Problem(
+        "ended-since",
+        f"{shown_entry(entry)} ended {short_instant(entry.expires)} ({entry.file}:{entry.line}), and does not come back",
+        why="what has ended is over, also where it is undone that it was taken away.",
+        fix="if it is to go on, write a later end in the manifests, and apply them.",
+        severity=Severity.WARNING,
     )
 
 
@@ -70,6 +141,12 @@ def refuse_lapsed(plan: Plan, now: float) -> None:
             "grant-lapsed",
             f"grants have ended since {short_instant(plan.as_of)}, as of which the plan was made{what}",
             why="it would give, or leave, what is over by now.",
-            fix="make and review a new plan:\n    reconciler plan --out plan.json",
+            fix=remake(plan),
         )
     )
+
+
+def remake(plan: Plan) -> str:
+    """Return the advice to make a plan anew that is used up: one that undoes something is of `rollback`."""
+    words = ["rollback", *plan.rollback] if plan.rollback else ["plan"]
+    return "make and review a new plan:\n    " + shlex.join(["reconciler", *words, "--out", "plan.json"])

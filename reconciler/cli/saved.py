@@ -13,12 +13,11 @@ from reconciler.calls.context import WireContext
 from reconciler.calls.wire import Wire
 from reconciler.cli.files import read_plan_file
 from reconciler.cli.makeplan import Planned
+from reconciler.cli.planexpiry import remake
 from reconciler.cli.session import Session
 from reconciler.planning.plan import Hazard, Plan
 from reconciler.planning.wish import SOURCE_WORD
 from reconciler.problems import Problem, StateError
-
-_REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
 
 
 def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planned:
@@ -39,8 +38,8 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
         )
     settled = {covered.address for call in saved.compiled.calls for covered in call.covers}
     if unknown := settled.union(saved.compiled.state_only) - {change.address for change in plan.changes}:
-        raise _altered(f'the plan would settle "{min(unknown)}", of which no change speaks', path)
-    _check_calls(saved.compiled, session.wire_context(), path)
+        raise _altered(f'the plan would settle "{min(unknown)}", of which no change speaks', plan, path)
+    _check_calls(plan, saved.compiled, session.wire_context(), path)
     hazards = tuple(
         replace(hazard, allowed=hazard.allowed or (hazard.liftable and _names(allowed, hazard)))
         for hazard in plan.hazards
@@ -52,7 +51,7 @@ def _names(allowed: Collection[str], hazard: Hazard) -> bool:
     return hazard.name in allowed or f"{hazard.name}:{hazard.subject}" in allowed
 
 
-def _check_calls(compiled: Compiled, context: WireContext, path: Path) -> None:
+def _check_calls(plan: Plan, compiled: Compiled, context: WireContext, path: Path) -> None:
     """Hold each call to the source or provider that it is for. Raises StateError, or ManifestError for an unknown one.
 
     What takes along things that nobody named is only for what the project still declares exclusive.
@@ -67,7 +66,7 @@ def _check_calls(compiled: Compiled, context: WireContext, path: Path) -> None:
         written = sum(covered.verb is not Verb.SWEPT for covered in call.covers)
         whole = call.kind is not CallKind.STREAM_LOAD or (all(call.chunks) and sum(call.chunks) == written > 0)
         if not within or not whole:
-            raise _altered(f'call {call.number} is not one that settles what it names in "{call.scope}"', path)
+            raise _altered(f'call {call.number} is not one that settles what it names in "{call.scope}"', plan, path)
         exclusive = call.scope in context.exclusive_providers if identities else context.source(call.scope).exclusive
         if _takes_along(call) and not exclusive:
             raise StateError(
@@ -75,13 +74,13 @@ def _check_calls(compiled: Compiled, context: WireContext, path: Path) -> None:
                     "not-exclusive",
                     f'call {call.number} removes from "{call.scope}" what the plan does not name as well',
                     why="the project does not declare it exclusive any more, so that may belong to somebody else.",
-                    fix=_REMAKE,
+                    fix=remake(plan),
                     where=str(path),
                 )
             )
     for status in compiled.statuses:
         if status.path != f"{wire.source_path(status.source)}/status":
-            raise _altered(f'the plan would tell another source than "{status.source}" what it is doing', path)
+            raise _altered(f'the plan would tell another source than "{status.source}" what it is doing', plan, path)
 
 
 def _takes_along(call: Call) -> bool:
@@ -89,9 +88,9 @@ def _takes_along(call: Call) -> bool:
     return removes_unnamed or any(covered.verb is Verb.DELETE_TREE for covered in call.covers)
 
 
-def _altered(what: str, path: Path) -> StateError:
+def _altered(what: str, plan: Plan, path: Path) -> StateError:
     why = "what was reviewed is what is applied, and nobody reviewed this."
-    return StateError(Problem("plan-altered", what, why=why, fix=_REMAKE, where=str(path)))
+    return StateError(Problem("plan-altered", what, why=why, fix=remake(plan), where=str(path)))
 
 
 def go_on_after_saved(path: Path, directory: str | None, environment: str | None, plan: Plan) -> str:

@@ -1,13 +1,17 @@
-"""Makes the plan that undoes what runs changed of who sees what: which runs, what of it, and with which bodies."""
+"""Makes the plan that undoes what runs changed of who sees what: which runs, what of it, and with which bodies.
+
+What has ended since (`expires`) is not given back, as far as the manifests can be read.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.cli.makeplan import Planned, Turn, make_turned_plan, recorded_resources
+from reconciler.cli.planexpiry import with_ends_given_back, without_ended
 from reconciler.cli.session import Session, bodies_store
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import DIGEST_SIZE
@@ -47,11 +51,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Undoing:
-    """The runs that are undone, newest first, what was before them, and what of theirs is in doubt."""
+    """The runs that are undone, newest first, what was before them, and what of theirs is in doubt.
+
+    `passed_over` is the newest run of all where the last one was asked for and that one changed nobody's access.
+    """
 
     runs: tuple[RunRecord, ...]
     formers: Mapping[Address, Former]
     doubtful: frozenset[Address]
+    passed_over: RunRecord | None = None
 
 
 def make_rollback_plan(
@@ -71,6 +79,7 @@ def make_rollback_plan(
         left_out = matcher(asked.excluded)
         formers = [former for former in undoing.formers.values() if not left_out(former.address)]
         found = inverse(formers, lambda addresses: recorded_resources(session.store, addresses), created=asked.created)
+        after, ended = without_ended(manifests, found.after, recorded_resources(session.store, found.after))
         unsure = [
             address
             for address in undoing.doubtful
@@ -82,11 +91,14 @@ def make_rollback_plan(
 
         def problems(changing: Collection[str]) -> Iterator[Problem]:
             yield from _runs_told(undoing.runs, any_change=bool(undoing.formers or undoing.doubtful))
+            if undoing.passed_over is not None:
+                yield _passed_over(undoing.passed_over)
             yield from _left_alone(found, unsure)
-            yield from _asked_again(manifests, found.after, changing)
+            yield from ended
+            yield from _asked_again(manifests, after, changing)
 
         return Turn(
-            after=found.after,
+            after=after,
             unsettled=unsettled,
             bodies=lambda addresses: bodies.of(recorded_resources(session.store, addresses).values()),
             problems=problems,
@@ -97,7 +109,7 @@ def make_rollback_plan(
     planned = make_turned_plan(session, wish, turn_of, batching=batching)
     if keep_bodies:
         bodies.keep()
-    return planned
+    return replace(planned, plan=with_ends_given_back(planned.plan, manifests))
 
 
 # -- which runs ------------------------------------------------------------------------------------
@@ -120,7 +132,9 @@ def _undoing(store: SqliteStore, asked: Asked) -> _Undoing:
     for run in reversed(runs):
         merge(formers, store.formers(run).values())
     doubtful = {address for entry in doubts if entry.run in runs for address, _ in entry.intent.covers}
-    return _Undoing(tuple(history[run] for run in runs), formers, frozenset(doubtful))
+    newest = next(iter(history))
+    passed_over = history[newest] if wanted == LAST and newest != chosen else None
+    return _Undoing(tuple(history[run] for run in runs), formers, frozenset(doubtful), passed_over)
 
 
 def _known_run(store: SqliteStore, wanted: str, history: Mapping[str, RunRecord], kept: Sequence[str]) -> str:
@@ -188,6 +202,17 @@ def _runs_told(runs: Sequence[RunRecord], *, any_change: bool) -> Iterator[Probl
         yield Problem("rollback", what, severity=Severity.NOTE)
 
 
+def _passed_over(record: RunRecord) -> Problem:
+    """Return what tells somebody whose last run came to nothing that an earlier one would be undone."""
+    return Problem(
+        "passed-over",
+        f"run {record.run.id} ({_told(record)}) came later and changed nothing of who sees what",
+        why="so it is the run before it that is undone; an earlier run may be one that was meant to stay.",
+        fix="look which run is undone, or name another with --run.",
+        severity=Severity.WARNING,
+    )
+
+
 def _left_alone(found: Inverse, unsure: Iterable[Address]) -> Iterator[Problem]:
     for address in found.conflicts:
         yield Problem(
@@ -230,7 +255,8 @@ def _asked_again(
     if loaded is None:
         yield Problem(
             "manifests-unread",
-            "the manifests have errors, so it is not known which of them still ask for what is undone",
+            "the manifests have errors, so it is not known which of them still ask for what is undone, nor whether a "
+            "grant comes back that has ended",
             fix="see what is wrong with them:\n    reconciler validate",
             severity=Severity.WARNING,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -54,6 +54,7 @@ class IdentityTable:
         self._directories: dict[str, Directory] = {}
         self._places: dict[int, tuple[str, str]] = {}
         self._graphs: dict[str, Graph] = {}
+        self._spellings: dict[str, Mapping[Who, tuple[str, float | None]]] = {}
 
     def know(self, organization: str, providers: Iterable[ProviderOptions]) -> None:
         """Learn the providers of an organization, and thereby how each of them spells names."""
@@ -112,6 +113,7 @@ class IdentityTable:
     def forget(self) -> None:
         """Drop what was derived from the rows."""
         self._graphs.clear()
+        self._spellings.clear()
 
     # Processing
 
@@ -318,6 +320,25 @@ class IdentityTable:
                     records.extend(_record(directory, provider, row, cascades) for row in self.cached(place))
             graph = self._graphs[organization] = Graph(records)
         return graph
+
+    def spellings(self, organization: str) -> Mapping[Who, tuple[str, float | None]]:
+        """Return every identity that the cache of an organization lists, in order, each with the name that it was
+        pushed under and the date of its last update; None for one that others name and nobody pushed.
+        """
+        found = self._spellings.get(organization)
+        if found is None:
+            names: dict[Who, tuple[str, float | None]] = {}
+            directory = self._directories[organization]
+            for place, (owner, provider) in self._places.items():
+                if owner == organization:
+                    for row in self.cached(place):
+                        for listed in (row.members, row.mappings, row.well_knowns):
+                            for named, kind, name, info in orjson.loads(listed):
+                                names.setdefault(directory.who(named, kind, name, info.items()), (name, None))
+                        who = directory.who(provider, row.type, row.name, orjson.loads(row.info).items())
+                        names[who] = (row.name, row.updated)
+            found = self._spellings[organization] = dict(sorted(names.items()))
+        return found
 
 
 def _record(directory: Directory, provider: str, row: IdentityRow, cascades: tuple[str, ...]) -> Record:

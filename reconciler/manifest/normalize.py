@@ -23,7 +23,7 @@ from reconciler.manifest.project import Project, Source
 from reconciler.model.accesstest import AccessTest
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, canonical_json
-from reconciler.model.grant import EVERY, Grant, GrantKind
+from reconciler.model.grant import EVERY, Grant, GrantKind, last_ends
 from reconciler.model.identity import INFO_MARK, Identity, alias_address, identity_type
 from reconciler.model.instant import NotAnInstant, parse_instant
 from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
@@ -221,7 +221,7 @@ class Scope:
         try:
             out = [cache[ref] for ref in refs]  # type: ignore[index]
         except (KeyError, TypeError):
-            out = []
+            out, before = [], len(self.grants)
             for index, ref in enumerate(refs):
                 here = (*path, key, index)
                 identity = self.identity(ref, here, fallback)
@@ -230,6 +230,7 @@ class Scope:
                 # Elsewhere an end is a mistake, which is noted, and not a grant.
                 if type(ref) is str or key not in _GRANTS or self._lasts(ref.expires, here, _GRANTS[key], identity):
                     out.append(identity)
+            self.grants[before:] = last_ends(self.grants[before:], out, self.as_of)
         self.mentioned.update(out)
         return out if len(out) < 2 else sorted(set(out))
 
@@ -514,7 +515,7 @@ class Scope:
         """Return what an alias of each identity of a type stands for; nothing when something is wrong, or it ended."""
         before = len(self.findings)
         every = f"{identity_type(word)}/{provider}/{EVERY}"
-        mappings = self.alias_targets(spec, every)
+        mappings = self.alias_targets(spec, every, "each")
         # An alias of each is many, none of them the whole, so each mapping is told.
         lasting = [self._lasts(spec.expires, (), "each", entry, alias_address(every)) for entry in mappings]
         return mappings if all(lasting) and len(self.findings) == before else []
@@ -524,7 +525,7 @@ class Scope:
         if self.project.provider(provider) is None:
             self.found(path, messages.foreign_provider(provider))
 
-    def alias_targets(self, spec: Any, of: str | None) -> list[str]:
+    def alias_targets(self, spec: Any, of: str | None, kind: GrantKind = "mapping") -> list[str]:
         """Return the canonical identities that the alias of an identity stands for, sorted."""
         out = []
         if spec.protect and (spec.expires is not None or all(target.expires is not None for target in spec.is_)):
@@ -540,7 +541,9 @@ class Scope:
                 continue
             if of is not None:
                 self._check_cascade(of.split("/", 2)[1], target.provider, index)
-            if target.expires is None or self._mapping_lasts(target.expires, index, identity, of):
+            if target.expires is None or self._lasts(
+                target.expires, ("is", index), kind, identity, "" if of is None else alias_address(of)
+            ):
                 out.append(identity)
         return out if len(out) < 2 else sorted(set(out))
 
@@ -554,9 +557,6 @@ class Scope:
             self._cascades.add((own, target))
         else:
             self.found(("is", index, "provider"), messages.outside_cascade(own, goal.id if goal else canonical))
-
-    def _mapping_lasts(self, expires: str, index: int, identity: str, of: str | None) -> bool:
-        return self._lasts(expires, ("is", index), "mapping", identity, "" if of is None else alias_address(of))
 
     def _alias_target(self, target: Any, index: int) -> str | None:
         word, _, name = target.identity.partition(":")

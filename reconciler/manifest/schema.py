@@ -31,6 +31,8 @@ Expires = Annotated[
         examples=["2027-01-31", "2027-01-31T18:00:00+01:00"],
     ),
 ]
+# Not of the type: what is written must be one, since an end that was left empty would be a grant for good.
+NO_END: Any = None
 
 
 class Spec(BaseModel):
@@ -48,7 +50,7 @@ class IdentitySpec(Spec):
     unknown: Text | None = None
     provider: Text | None = Field(default=None, description="A provider of this project, or the id of another one.")
     additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
-    expires: Expires | None = Field(default=None, description="Only where it is a group's member, or allowed.")
+    expires: Expires = Field(default=NO_END, description="Only where it is a group's member, or allowed.")
 
     @model_validator(mode="after")
     def _one_type(self) -> IdentitySpec:
@@ -203,7 +205,7 @@ class AliasTargetSpec(Spec):
     provider: Text
     identity: IdentityText
     additional_info: dict[str, str] | None = Field(default=None, alias="additionalInfo")
-    expires: Expires | None = None
+    expires: Expires = NO_END
 
 
 class OfEachSpec(Spec):
@@ -221,7 +223,7 @@ class AliasSpec(Spec):
     provider: Text | None = None
     is_: list[AliasTargetSpec] = Field(alias="is", min_length=1)
     protect: bool = False
-    expires: Expires | None = None
+    expires: Expires = NO_END
 
     @model_validator(mode="after")
     def _one_subject(self) -> AliasSpec:
@@ -364,7 +366,7 @@ class WidenedExceptSpec(Spec):
     )
     to: list[Literal["everybody", "*"] | IdentityText] | None = Field(
         default=None,
-        description="People, or whoever is in a group; `*` in a name is any text. `everybody` is also who did not log in.",
+        description="People, or whoever is in a group; `*` in a name is any text. `everybody`: anonymous ones too.",
     )
     provider: Text | None = Field(default=None, description="Of the identities in `to`; by default any.")
 
@@ -382,8 +384,8 @@ class WidenedAccessSpec(Spec):
 class MaxWidenedSpec(Spec):
     """How many people may gain sight of something, and of how many items, new ones included."""
 
-    people: Annotated[int, Field(ge=0)] | None = None
-    items: Annotated[int, Field(ge=0)] | None = None
+    people: Annotated[int, Field(ge=0)] | None = Field(default=None, description="How many people may gain sight.")
+    items: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Of how many items.")
 
 
 class GuardrailsSpec(Spec):

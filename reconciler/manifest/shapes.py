@@ -15,6 +15,8 @@ from msgspec import Meta, Struct
 
 Text = Annotated[str, Meta(min_length=1)]
 
+NO_END: Any = None  # not of the type: what is written must be one (`schema.NO_END`)
+
 
 class IdentityShape(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
     user: Text | None = None
@@ -23,7 +25,7 @@ class IdentityShape(Struct, forbid_unknown_fields=True, rename="camel", gc=False
     unknown: Text | None = None
     provider: Text | None = None
     additional_info: dict[str, str] | None = None
-    expires: str | None = None
+    expires: str = NO_END
 
     def __post_init__(self) -> None:
         if sum(name is not None for name in (self.user, self.group, self.virtual_group, self.unknown)) != 1:
@@ -103,7 +105,7 @@ class AliasTargetShape(Struct, forbid_unknown_fields=True, rename="camel", gc=Fa
     provider: Text
     identity: str
     additional_info: dict[str, str] | None = None
-    expires: str | None = None
+    expires: str = NO_END
 
 
 class AliasShape(Struct, forbid_unknown_fields=True, rename={"is_": "is"}):
@@ -111,7 +113,7 @@ class AliasShape(Struct, forbid_unknown_fields=True, rename={"is_": "is"}):
     of: str | IdentityShape
     provider: Text | None = None
     protect: bool = False
-    expires: str | None = None
+    expires: str = NO_END
 
 
 SHAPES: dict[str, type[Struct]] = {

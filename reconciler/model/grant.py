@@ -5,8 +5,12 @@ It knows nothing of files, nor of what is live.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+P = TypeVar("P")
 
 GrantKind = Literal["member", "allowed", "alias", "mapping", "each"]
 
@@ -31,3 +35,21 @@ class Grant:
     address: str
     entry: str
     expires: int
+
+
+def last_ends(ends: Sequence[tuple[P, Grant]], given: Sequence[str], as_of: int) -> list[tuple[P, Grant]]:
+    """Return those ends in one list after which somebody is not given the same for longer by the rest of the list.
+
+    `given` is who the list gives it to at `as_of`, as often as it does: more often than ends are to come says for good.
+    """
+    last: dict[str, int] = {}
+    coming: Counter[str] = Counter()
+    for _, grant in ends:
+        last[grant.entry] = max(grant.expires, last.get(grant.entry, grant.expires))
+        coming[grant.entry] += grant.expires > as_of
+    times = Counter(entry for entry in given if entry in last)
+    return [
+        (place, grant)
+        for place, grant in ends
+        if grant.expires == last[grant.entry] and times[grant.entry] == coming[grant.entry]
+    ]

@@ -71,8 +71,8 @@ class Shift:
     `addresses` are all of them, in no order and for as long as the relation stays as it is; `items` counts them,
     `examples` are the first. `gained` and `lost` are identities, of which `people_gained` and `people_lost` count
     the persons; `seen_before` and `seen_after` count everybody known who sees the items. `domains_gained` are the
-    patterns (`*@domain`) of domains of which somebody of whom nothing else is known gained. `undenied` are the
-    identities that the items' model denied before and does not deny now, neither by name nor by a group.
+    patterns (`*@domain`) of domains of which somebody of whom nothing else is known gained, `domains_lost` those of
+    which somebody such lost. `undenied` are the identities that the items' model denied before and does not deny now, neither by name nor by a group.
     """
 
     kind: Kind
@@ -91,6 +91,7 @@ class Shift:
     was_unseen: bool
     is_unseen: bool
     domains_gained: tuple[str, ...]
+    domains_lost: tuple[str, ...]
     undenied: tuple[str, ...]
     classes: tuple[int, ...]
 
@@ -132,9 +133,14 @@ class Exposure:
     """How many persons some of those are who gained."""
     count_lost: Callable[[BitMap], int]
     """How many persons some of those are who lost."""
+    name_gained: Naming
+    """A name for each of at most so many persons among some of those who gained, in order."""
+    name_lost: Naming
+    """A name for each of at most so many persons among some of those who lost, in order."""
 
 
 Counting = Callable[[BitMap], int]
+Naming = Callable[[BitMap, int], list[str]]
 
 
 @dataclass(slots=True)
@@ -198,23 +204,23 @@ def expose(
     views = _Views(relation)
     left = {origin for origin in origins.values() if origin is not None}
     before = {number: views.of(number) for number in affected | left}
-    count_before = _counting(relation, change.regrouped)
+    count_before, name_before = _counting(relation, change.regrouped)
 
     relation.graph.replace(change.gone, change.new)
     relation.forget(change.touched)
     change.look_again()
     moves = _move(relation, destinations)
-    count_after = _counting(relation, change.regrouped)
+    count_after, name_after = _counting(relation, change.regrouped)
 
     taking = _Taking(relation, before, _Views(relation), moves, count_before, count_after, examples)
     stays: list[tuple[int | None, int | None]] = [(number, number) for number in before]
     shifts = [shift for route in (*stays, *moves.addresses) if (shift := taking.shift(route)) is not None]
     shifts.sort(key=lambda shift: (-shift.items * (shift.people_gained + shift.people_lost), shift.examples))
-    return _sum(shifts, change, count_before, count_after)
+    return _sum(shifts, change, (count_before, name_before), (count_after, name_after))
 
 
-def _counting(relation: Relation, regrouped: BitMap) -> Counting:
-    """Return a way of counting persons by the aliases of now, later as well."""
+def _counting(relation: Relation, regrouped: BitMap) -> tuple[Counting, Naming]:
+    """Return ways of counting and of naming persons by the aliases of now, later as well."""
     first = {number: relation.graph.mates(number)[0] for number in regrouped}
     graph = relation.graph
 
@@ -223,7 +229,19 @@ def _counting(relation: Relation, regrouped: BitMap) -> Counting:
         unsure = people & regrouped
         return (people - unsure).intersection_cardinality(graph.firsts) + len({first[number] for number in unsure})
 
-    return count
+    def name(people: BitMap, most: int) -> list[str]:
+        limit = most * 2
+        while True:
+            listed = relation.names(people, limit)
+            told: dict[int, str] = {}
+            for identity in listed:
+                number = graph.number(identity)
+                told.setdefault(first[number] if number in first else graph.mates(number)[0], identity)
+            if len(told) >= most or len(listed) < limit:
+                return list(told.values())[:most]
+            limit *= 4
+
+    return count, name
 
 
 def _move(relation: Relation, destinations: Mapping[str, int | None]) -> _Moves:
@@ -283,9 +301,10 @@ class _Taking:
         people = relation.graph.people
         saw, sees = _known(was.audience, people), _known(now.audience, people)
         gained, lost = sees - saw if saw else sees, saw - sees if sees else saw
-        domains = [] if now.audience.anonymous else _domains_gained(was, now)
+        came = [] if now.audience.anonymous else _domains_gained(was, now)
+        went = [] if was.audience.anonymous else _domains_gained(now, was)
         opened = was.audience.anonymous != now.audience.anonymous
-        if origin == end and not (gained or lost or opened or domains):
+        if origin == end and not (gained or lost or opened or came or went):
             return None
         first = heapq.nsmallest(self.examples, addresses)
         classes = tuple(number for number in route if number is not None)
@@ -305,7 +324,8 @@ class _Taking:
             is_public=now.audience.anonymous,
             was_unseen=was.is_unseen,
             is_unseen=now.is_unseen,
-            domains_gained=tuple(sorted(map(relation.graph.name, domains))),
+            domains_gained=tuple(sorted(map(relation.graph.name, came))),
+            domains_lost=tuple(sorted(map(relation.graph.name, went))),
             undenied=self._undenied(origin, end),
             classes=classes,
         )
@@ -349,7 +369,10 @@ def _domains_gained(was: _View, now: _View) -> list[int]:
     ]
 
 
-def _sum(shifts: list[Shift], change: _IdentityChange, count_before: Counting, count_after: Counting) -> Exposure:
+def _sum(
+    shifts: list[Shift], change: _IdentityChange, before: tuple[Counting, Naming], after: tuple[Counting, Naming]
+) -> Exposure:
+    (count_before, name_before), (count_after, name_after) = before, after
     return Exposure(
         shifts=tuple(shifts),
         relations=_Said(change.edits),
@@ -362,6 +385,8 @@ def _sum(shifts: list[Shift], change: _IdentityChange, count_before: Counting, c
         causes=change.causes,
         count_gained=count_after,
         count_lost=count_before,
+        name_gained=name_after,
+        name_lost=name_before,
     )
 
 

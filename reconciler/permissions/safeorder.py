@@ -19,7 +19,24 @@ from reconciler.permissions.transient import Journey, TooMuch
 EXACT = 9
 """Up to so many pieces every order is considered."""
 
-MOST_LOOKS = 20_000
+MOST_STATES = 2_000
+"""How many states are looked at in all, so that looking for an order ends."""
+
+LOOSENED = 20
+"""Of up to so many pieces that are tightened those are found that need not be."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many states may yet be looked at: a count and no time, so that a plan is the same everywhere."""
+
+    left: int = MOST_STATES
+
+    def spend(self) -> None:
+        """Take one. Raises TooMuch when none is left."""
+        self.left -= 1
+        if self.left < 0:
+            raise TooMuch
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +71,8 @@ class Search:
     """Looks for safe orders of `pieces`.
 
     `staying` are the items beside them that stay in their classes and must be looked at, too; `meant` says who may
-    see what. Edits that are no piece stay as they are. Raises TooMuch when more would have to be looked at than is
-    reasonable.
+    see what. Edits that are no piece stay as they are. With more pieces than `exact`, not every order is considered.
+    Raises TooMuch when the budget is spent.
     """
 
     def __init__(
@@ -64,17 +81,33 @@ class Search:
         pieces: Sequence[Piece],
         staying: Sequence[Journey],
         meant: Mapping[Journey, Seers],
+        budget: Budget,
+        *,
+        exact: int = EXACT,
     ) -> None:
         self._moments = moments
         self._pieces = pieces
-        self._staying = staying
         self._meant = meant
         self._whole = (1 << len(pieces)) - 1
         self._groups: dict[tuple[int, tuple[str, str]], list[int]] = defaultdict(list)
         for number, piece in enumerate(pieces):
             self._groups[piece.rank, piece.group].append(number)
         self._known: dict[tuple[int, int], bool] = {}
-        self._looks = 0
+        self._budget = budget
+        self._exact = exact
+        # The last state that was safe, and the classes of which others may see the items since.
+        self._last = (0, 0)
+        self._stirred = set[int]()
+        self._pieces_at: dict[int, list[int]] = defaultdict(list)
+        for number, piece in enumerate(pieces):
+            if piece.journey is not None:
+                for place in {piece.journey.start, piece.journey.end}:
+                    if place is not None:
+                        self._pieces_at[place].append(number)
+        self._staying_at: dict[int, list[Journey]] = defaultdict(list)
+        for journey in staying:
+            if journey.start is not None:
+                self._staying_at[journey.start].append(journey)
 
     def order(self) -> Route | None:
         """Return a safe order of the final calls, None when there is none or none is found."""
@@ -115,7 +148,8 @@ class Search:
 
     def _loosened(self, route: Route) -> Route:
         """Return the same route without the pieces that need no tightening."""
-        for number in [number for call in route.tightening for number in call]:
+        tight = [number for call in route.tightening for number in call]
+        for number in tight if len(tight) <= LOOSENED else ():
             fewer = [tuple(each for each in call if each != number) for call in route.tightening]
             if all(fewer):
                 better = self._tightened(fewer)
@@ -126,7 +160,7 @@ class Search:
     def _order(self, tight: int) -> tuple[tuple[int, ...], ...] | None:
         if not self._is_safe(0, tight) or not self._is_safe(self._whole, tight):
             return None
-        if len(self._pieces) <= EXACT:
+        if len(self._pieces) <= self._exact:
             return self._shortest(tight)
         for groups in (sorted(self._groups), sorted(self._groups, reverse=True)):
             found = self._greedy(groups, tight)
@@ -189,26 +223,34 @@ class Search:
         key = (done, tight & ~done)
         known = self._known.get(key)
         if known is None:
-            self._looks += 1 + len(self._staying) // 100
-            if self._looks > MOST_LOOKS:
-                raise TooMuch
-            known = self._known[key] = self._look(done, tight)
+            known = self._known[key] = self._look(*key)
         return known
 
     def _look(self, done: int, tight: int) -> bool:
-        self._moments.go(
+        """Look at what differs from the last state that was safe."""
+        self._budget.spend()
+        self._stirred |= self._moments.go(
             {
                 piece.edit: Version.AFTER if done >> number & 1 else Version.TIGHT if tight >> number & 1 else _BEFORE
                 for number, piece in enumerate(self._pieces)
                 if piece.edit is not None
             }
         )
-        for number, piece in enumerate(self._pieces):
-            if piece.journey is not None and not (tight & ~done) >> number & 1:
-                journey = piece.journey
-                if not self._may_see(journey, journey.end if done >> number & 1 else journey.start):
+        moved = _numbers((done ^ self._last[0]) | (tight ^ self._last[1]))
+        looked = {number for each in self._stirred for number in self._pieces_at.get(each, ())}.union(moved)
+        for number in looked:
+            journey = self._pieces[number].journey
+            if journey is None or tight >> number & 1:
+                continue
+            if not self._may_see(journey, journey.end if done >> number & 1 else journey.start):
+                return False
+        for each in self._stirred:
+            for journey in self._staying_at.get(each, ()):
+                if not self._may_see(journey, journey.start):
                     return False
-        return all(self._may_see(journey, journey.start) for journey in self._staying)
+        self._stirred = set()
+        self._last = (done, tight)
+        return True
 
     def _may_see(self, journey: Journey, place: int | None) -> bool:
         seers = self._moments.seers(place)
@@ -216,6 +258,13 @@ class Search:
 
 
 _BEFORE = Version.BEFORE
+
+
+def _numbers(mask: int) -> Iterator[int]:
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest
 
 
 def _mask(numbers: Sequence[int]) -> int:

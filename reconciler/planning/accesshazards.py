@@ -179,7 +179,7 @@ def _hazard(name: str, source: str, entry: _Found, found: Exposure, mode: Mode) 
             why = "what anybody may read is found, copied and kept: it cannot be taken back."
             fix = f"take back what lets everybody in; {meant}."
         case "item-unseen":
-            what = f"nobody would see {items} any more ({_users(people)} did)"
+            what = f"nobody would see {items} any more" + (f" ({_users(people)} did)" if people else "")
             why = "a group or a permission model may have lost its last entry by mistake."
             fix = f"let somebody see them, or delete them; {meant}."
         case "deny-removed":
@@ -219,8 +219,8 @@ def _mass(found: Exposure, limits: AccessLimits) -> list[Hazard]:
     if not (over_people or over_items):
         return []
     bounds = [
-        f"{limit:,} {word}"
-        for limit, word in ((limits.max_people, "users"), (limits.max_items, "items"))
+        f"{limit:,} {word}{'' if limit == 1 else 's'}"
+        for limit, word in ((limits.max_people, "user"), (limits.max_items, "item"))
         if limit is not None
     ]
     addresses: Iterable[str] = (example for shift in opened for example in shift.examples)

@@ -74,14 +74,12 @@ def field_changes(change: Change) -> tuple[FieldChange, ...]:
 def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) -> bool:
     """Whether a change can alter who sees what.
 
-    It does when an item or a group comes or goes, and when permissions, members, mappings or
-    well-knowns differ. `fields` are the change's own, when the caller has them.
+    It does when anything comes or goes, and when permissions, members, mappings or well-knowns differ. A user of
+    whom nothing is said counts, too: being declared resolves the name where a model allows or denies it
+    (push-api.md 3.6). `fields` are the change's own, when the caller has them.
     """
     if change.action is not Action.UPDATE:
-        if change.address.kind is not Kind.USER:
-            return True
-        resource = change.after or change.before
-        return bool(resource and resource.shared)
+        return True
     if fields is not None:
         return any(entry.path[0] in ACCESS_FIELDS for entry in fields)
     before, after = change.before, change.after

@@ -131,9 +131,9 @@ def _still_live(grants: list[Grant], desired: Side, recorded: Side, models: Mapp
     )
     for grant in grants:
         for address in places[grant]:
-            gone = _given(grant, was.get(address))
-            gone.subtract(_given(grant, will.get(address)))
-            if any(gone[entry] > 0 for entry in _entries(grant, address, gone)):
+            gone = given_by(was.get(address))
+            gone.subtract(given_by(will.get(address)))
+            if any(gone[entry] > 0 for entry in entries_of(grant, address, gone)):
                 yield grant
                 break
 
@@ -176,24 +176,23 @@ class _Changed:
         return list(self._items.get(sha256(model).digest(), {}).values())
 
 
-def _given(grant: Grant, resource: Resource | None) -> Counter[str]:
-    """Return what a resource gives of the kind that a grant is: how often, by identity."""
+def given_by(resource: Resource | None) -> Counter[str]:
+    """Return whom a resource gives something that may end, how often: members, those allowed, or mappings."""
     if resource is None:
         return Counter()
-    if grant.kind == "member":
-        return Counter(resource.own()["members"])
-    if grant.kind == "allowed":
+    if resource.address.kind is Kind.ITEM:
         model: dict[str, Any] = resource.shared_doc() or {"levels": ()}
         return Counter(
             entry for level in model["levels"] for held in level["sets"] for entry in held.get("allowed", ())
         )
-    return Counter(resource.own()["mappings"])
+    own = resource.own()
+    return Counter(own.get("mappings", ()) if resource.address.kind is Kind.ALIAS else own.get("members", ()))
 
 
-def _entries(grant: Grant, address: str, gone: Iterable[str]) -> list[str]:
+def entries_of(grant: Grant, address: str, given: Iterable[str]) -> list[str]:
     """Return what of that is this grant."""
     if grant.kind == "alias":
-        return list(gone)
+        return list(given)
     if grant.kind == "each":
         return [grant.entry.replace("{name}", parse_identity(aliased_identity(address)).name)]
     return [grant.entry]

@@ -1,22 +1,26 @@
 """What undoes changes of access: what is recorded now, and what was before, give what is to be.
 
 Content has no way back here: an item keeps the document that it has and gets the permission model from before.
-Knows nothing of runs or of calls, and leaves alone what is not as those changes left it.
+What has ended by itself does not come back. Knows nothing of runs or of calls, and leaves alone what is not as those
+changes left it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import orjson
 
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.former import Former, access_digest
+from reconciler.model.grant import EVERY, MODELS, Grant
 from reconciler.model.identity import alias_address, aliased_identity
 from reconciler.model.permission import PermissionModel
 from reconciler.model.states import Resource
+from reconciler.planning.expiring import entries_of, given_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,84 @@ def inverse(
         else:
             stay.append(address)
     return Inverse(after, tuple(sorted(conflicts)), tuple(gone), tuple(stay))
+
+
+def given_back(
+    after: Mapping[Address, Resource | None], now: Mapping[str, Resource], grants: Iterable[Grant]
+) -> Iterator[tuple[Address, Grant, frozenset[str]]]:
+    """Yield each of these grants that would be there again, where, and for which identities.
+
+    Which named model an item had is not recorded: who was allowed in any is taken for it.
+    """
+    known = _Ends.of(grants)
+    counted: dict[bytes, Counter[str]] = {}
+
+    def given(resource: Resource | None) -> Counter[str]:
+        if resource is None or resource.address.kind is not Kind.ITEM:
+            return given_by(resource)
+        if resource.shared not in counted:
+            counted[resource.shared] = given_by(resource)
+        return counted[resource.shared]
+
+    for address, resource in after.items():
+        back = Counter[str]() if resource is None else given(resource) - given(now.get(address))
+        for grant in known.at(address, back) if back else ():
+            if entries := frozenset(back).intersection(entries_of(grant, address, back)):
+                yield address, grant, entries
+
+
+def without(resource: Resource, entries: Collection[str]) -> Resource | None:
+    """Return a resource that gives these identities nothing, None for an alias that then stands for nobody."""
+    if resource.address.kind is Kind.ITEM:
+        model = PermissionModel.from_doc(resource.shared_doc() or {"levels": ()})
+        levels = tuple(
+            replace(
+                level,
+                sets=tuple(
+                    replace(held, allowed=tuple(entry for entry in held.allowed if entry not in entries))
+                    for held in level.sets
+                ),
+            )
+            for level in model.levels
+        )
+        return replace(resource, shared=canonical_json(PermissionModel(levels).to_doc()))
+    own = resource.own()
+    key = "mappings" if resource.address.kind is Kind.ALIAS else "members"
+    own[key] = [entry for entry in own[key] if entry not in entries]
+    return replace(resource, doc=canonical_json(own)) if own[key] or key == "members" else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Grants that end, by where they may be given back.
+
+    That is at an address, at any item (by the identity), or at aliases that begin alike.
+    """
+
+    exact: dict[str, list[Grant]]
+    models: dict[str, list[Grant]]
+    of_each: list[tuple[str, Grant]]
+
+    @classmethod
+    def of(cls, grants: Iterable[Grant]) -> _Ends:
+        found = cls({}, {}, [])
+        for grant in grants:
+            if grant.kind == "each":
+                found.of_each.append((grant.address[: -len(EVERY)], grant))
+            elif grant.address.startswith(MODELS):
+                found.models.setdefault(grant.entry, []).append(grant)
+            else:
+                found.exact.setdefault(grant.address, []).append(grant)
+        return found
+
+    def at(self, address: Address, back: Iterable[str]) -> list[Grant]:
+        """Return those that may be among what comes back at an address."""
+        found = self.exact.get(address, [])
+        if address.kind is Kind.ITEM:
+            return [*found, *(grant for entry in back for grant in self.models.get(entry, ()))]
+        if address.kind is Kind.ALIAS:
+            return [*found, *(grant for start, grant in self.of_each if address.startswith(start))]
+        return found
 
 
 def with_needed(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.model.identity import parse_identity
@@ -22,11 +23,10 @@ def exposure_lines(document: dict[str, Any], *, entries: int | None = None, haza
     if not document["gained"] and not document["lost"] and not document["hazards"]:
         yield "Nobody gains or loses sight of anything."
         return
-    totals = document["totals"]
-    said = [_total(totals, side, verb) for side, verb in (("gained", "gain"), ("lost", "lose"))]
-    said = [text for text in said if text]
+    said = [text for side, verb in (("gained", "gain"), ("lost", "lose")) for text in _total(document, side, verb)]
     if said:
-        yield "; ".join(said) + "."
+        text = "; ".join(said)
+        yield f"{text[0].upper()}{text[1:]}."
     for hazard in document["hazards"] if hazards else ():
         yield _hazard(hazard)
     for sign, side in (("+", "gained"), ("-", "lost")):
@@ -38,12 +38,28 @@ def exposure_lines(document: dict[str, Any], *, entries: int | None = None, haza
             yield f"{sign} and {more:,} more"
 
 
-def _total(totals: dict[str, int], side: str, verb: str) -> str:
-    people, items, pairs = (totals[f"{what}_{side}"] for what in ("people", "items", "pairs"))
-    if not people:
-        return ""
-    who = count(people, f"user {verb}s", f"users {verb}")
-    return f"{who} sight of {count(items, 'item')} ({pairs:,} in pairs of both)"
+def _total(document: Mapping[str, Any], side: str, verb: str) -> Iterator[str]:
+    yield from strangers(document, side, verb)
+    people, items, pairs = (document["totals"][f"{what}_{side}"] for what in ("people", "items", "pairs"))
+    if people:
+        who = count(people, f"user {verb}s", f"users {verb}")
+        yield f"{who} sight of {count(items, 'item')} ({pairs:,} in pairs of both)"
+
+
+def strangers(document: Mapping[str, Any], side: str, verb: str) -> Iterator[str]:
+    """Yield what people gain or lose of whom nothing is known, and who are therefore in no total."""
+    listed = document[side]
+    least = "at least " if document.get("more", {}).get(side, 0) else ""
+    if public := sum(entry["items"] for entry in listed if entry.get("public")):
+        yield f"everybody, also whoever did not log in, {verb}s sight of {least}{count(public, 'item')}"
+    domains: Counter[str] = Counter()
+    for entry in listed:
+        for pattern in entry.get("domains", ()):
+            domains[pattern.rpartition("@")[2]] += entry["items"]
+    for domain in sorted(domains)[:NAMES]:
+        yield f"everybody of {visible(domain)} {verb}s sight of {least}{count(domains[domain], 'item')}"
+    if len(domains) > NAMES:
+        yield f"everybody of {count(len(domains) - NAMES, 'domain')} more {verb}s sight of something"
 
 
 def _entry(entry: dict[str, Any], sign: str, causes: dict[str, Any]) -> Iterator[str]:
@@ -74,17 +90,23 @@ def _uris(entry: dict[str, Any]) -> str:
 
 
 def _people(entry: dict[str, Any]) -> str:
-    """Return some of the people; somebody who is called alike by several providers is named once."""
+    """Return some of the people, each person once."""
     if entry.get("public"):
         return "everybody, also whoever did not log in"
     domains = [f"everybody of {visible(domain.rpartition('@')[2])}" for domain in entry.get("domains", ())]
     if not entry["people"]:
         return ", ".join(domains)
-    names = sorted({visible(parse_identity(name).short) for name in entry["identities"][: NAMES * 2]})
-    shown = names[: min(NAMES, entry["people"])]
+    shown = [visible(name) for name in persons(entry)]
     rest = entry["people"] - len(shown)
     known = ", ".join(shown) + (f" and {count(rest, 'user')} more" if rest > 0 else "")
     return ", ".join((known, *domains))
+
+
+def persons(entry: Mapping[str, Any]) -> list[str]:
+    """Return the short names of the first persons of an entry."""
+    # A plan of before persons were told names their identities alone.
+    names = entry.get("persons") or entry["identities"][: NAMES * 2]
+    return sorted({parse_identity(name).short for name in names})[: min(NAMES, entry["people"])]
 
 
 def _because(said: dict[str, list[str]] | None) -> str:

@@ -16,10 +16,10 @@ import orjson
 from pyroaring import BitMap
 
 from reconciler.model.identity import parse_identity
-from reconciler.permissions.exposure import Causes, Exposure, Kind, Relations, Shift
+from reconciler.permissions.exposure import Causes, Exposure, Kind, Naming, Relations, Shift
 from reconciler.planning.plan import Hazard
 
-EXAMPLES = 5  # items that are named of those that change alike
+EXAMPLES = 5  # items, and persons, that are named of those that change alike
 NAMED = 30_000  # identities, and relations of causes, in a complete document: about 2 MB each
 LISTED = 500  # entries of either side in any document
 SHORT = 20  # identities of an entry, and relations of a cause, in a document that is not complete
@@ -72,7 +72,10 @@ def exposure_document(
     relations = sum(len(said.gone) + len(said.new) for said in causes.values())
     complete = not any(more for _, more in sides) and max(total, relations) <= named
     most = None if complete else SHORT
-    gained, lost = ([_entry(entry, names, most) for entry in shown] for shown, _ in sides)
+    naming = (found.name_gained, found.name_lost)
+    gained, lost = (
+        [_entry(entry, names, name, most) for entry in shown] for (shown, _), name in zip(sides, naming, strict=True)
+    )
     return {
         "complete": complete,
         "gained": gained,
@@ -125,8 +128,8 @@ def _gains(found: Exposure) -> Iterator[_Side]:
 def _losses(found: Exposure) -> Iterator[_Side]:
     for shift in found.shifts:
         closed = shift.was_public and not shift.is_public
-        if shift.lost or (closed and shift.kind is not Kind.DELETED):
-            yield _Side(shift, shift.lost, shift.people_lost, closed, ())
+        if shift.lost or shift.domains_lost or (closed and shift.kind is not Kind.DELETED):
+            yield _Side(shift, shift.lost, shift.people_lost, closed, shift.domains_lost)
 
 
 def _alike(sides: Iterable[_Side], found: Exposure, listed: int) -> tuple[list[_Entry], int]:
@@ -173,13 +176,14 @@ def _facts(side: _Side, items: int) -> dict[str, Any]:
     }
 
 
-def _entry(entry: _Entry, names: Names, most: int | None) -> dict[str, Any]:
+def _entry(entry: _Entry, names: Names, name: Naming, most: int | None) -> dict[str, Any]:
     side = entry.sides[0]
     return {
         **_facts(side, entry.items),
         "examples": sorted(chain.from_iterable(other.shift.examples for other in entry.sides))[:EXAMPLES],
         "because": [str(part.address) for part in entry.causes.parts],
         "more_causes": entry.causes.more,
+        "persons": name(side.people, EXAMPLES),
         "identities": names(side.people, most),
     }
 

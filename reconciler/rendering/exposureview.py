@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.model.identity import parse_identity
-from reconciler.rendering.exposure import KINDS, NAMES
+from reconciler.rendering.exposure import KINDS, NAMES, persons, strangers
 from reconciler.rendering.values import count
 
 
@@ -89,10 +88,12 @@ def _side(document: Mapping[str, Any], name: str, verb: str, shifts: int | None)
     listed = document[name]
     shown = listed[:shifts]
     pairs, people, items = (document["totals"][f"{what}_{name}"] for what in ("pairs", "people", "items"))
+    known = [f"{count(people, f'user {verb}s', f'users {verb}')} sight of {count(items, 'item')}"] if people else []
+    told = "; ".join([*strangers(document, name, verb), *known])
     return SideView(
         name=name,
         pairs=pairs,
-        told=f"{count(people, f'user {verb}s', f'users {verb}')} sight of {count(items, 'item')}",
+        told=told[:1].upper() + told[1:],
         shifts=[_shift(entry, document["causes"]) for entry in shown],
         hidden=len(listed) - len(shown) + document.get("more", {}).get(name, 0),
     )
@@ -111,11 +112,11 @@ def _shift(entry: Mapping[str, Any], causes: Mapping[str, Any]) -> ShiftView:
 
 
 def _people(entry: Mapping[str, Any]) -> Listed:
-    """Return some of the people; somebody who is called alike by several providers is named once."""
+    """Return some of the people, each person once."""
     if entry.get("public"):
         return Listed((), ("everybody, also whoever did not log in",))
     words = [f"everybody of {domain.rpartition('@')[2]}" for domain in entry.get("domains", ())]
-    names = sorted({parse_identity(name).short for name in entry["identities"]})[: min(NAMES, entry["people"])]
+    names = persons(entry)
     hidden = entry["people"] - len(names)
     return Listed(names, words, count(hidden, "user") if hidden > 0 else "")
 

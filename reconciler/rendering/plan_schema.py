@@ -151,7 +151,9 @@ class ShiftDocument(_Model):
     public: bool = False
     """Whether everybody gains or loses sight of them, also whoever did not log in."""
     domains: list[str] = []
-    """Patterns (`*@domain`) of which everybody gains sight, also those of whom nothing else is known."""
+    """Patterns (`*@domain`) of which everybody gains or loses sight, also those of whom nothing else is known."""
+    persons: list[str] = []
+    """An identity for each of the first few persons."""
     identities: list[str]
     """Each identity of the people; the first ones where the document is not complete."""
     because: list[str]

@@ -275,3 +275,16 @@ def test_all_of_it_is_written_as_lines(applied: Folder) -> None:
     assert whole.read_text() == ""
     ran = applied.ok("plan", "--access-out", str(applied.root / "none" / "access.jsonl"), code=2)
     assert "error[cannot-write]" in ran.err and "--access-out" in ran.err
+
+
+def test_declaring_a_user_that_is_permitted_or_denied_by_name_widens(applied: Folder, remote: Remote) -> None:
+    # Until a name is declared, it lets nobody in where it is allowed, and hides the item where it is denied.
+    named = "permissions: {allowed: [user:zoe@example.com]}"
+    edit(applied, ("permissions: {allowed: [group:Board]}", named))
+    applied.ok("apply", "--auto-approve", "--allow", "item-unseen")
+    edit(applied, ("groups:\n", "users:\n  - {name: zoe@example.com}\ngroups:\n"))
+
+    ran = refused(applied, remote, "widened-access")
+    assert '1 user would see 1 item of "handbook"' in ran.err
+    assert "because of user/corp/zoe@example.com" in applied.ok("plan").out
+    applied.ok("apply", "--auto-approve", "--allow", "widened-access")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -48,23 +47,13 @@ class _Cache:
     """The identities of an organization with the names they were pushed under."""
 
     def __init__(self, exchange: Exchange) -> None:
-        engine = exchange.engine
-        self.access = Access(engine, exchange.organization)
+        self.access = Access(exchange.engine, exchange.organization)
         self.graph: Graph = self.access.graph
-        self._spelled: dict[Who, tuple[str, float | None]] = {}
-        directory = engine.identities.directory_of(exchange.organization)
-        for place, provider in engine.providers(exchange.organization):
-            for row in engine.identities.cached(place):
-                for listed in (row.members, row.mappings, row.well_knowns):
-                    for owner, kind, name, info in orjson.loads(listed):
-                        who = directory.who(owner, kind, name, info.items())
-                        self._spelled.setdefault(who, (name, None))
-                who = directory.who(provider.id, row.type, row.name, orjson.loads(row.info).items())
-                self._spelled[who] = (row.name, row.updated)
+        self._spelled = exchange.engine.identities.spellings(exchange.organization)
 
     def members(self, provider: str | None = None) -> list[Who]:
         """Return the identities that are listed, in order; patterns of the e-mail provider are not."""
-        return sorted(who for who in self._spelled if provider is None or who.provider == provider)
+        return [who for who in self._spelled if provider is None or who.provider == provider]
 
     def shown(self, who: Who) -> dict[str, Any]:
         name, updated = self._spelled.get(who, (who.name, None))

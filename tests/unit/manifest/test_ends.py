@@ -75,13 +75,6 @@ PLACES = [
         id="the last member of a virtual group",
     ),
     pytest.param(
-        "groups:\n  - {name: Staff, members: [user:bob, {user: bob, expires: 2027-01-31}]}\n",
-        {GROUP: ({"members": ["user/corp/bob"]}, None)},
-        {GROUP: ({"members": ["user/corp/bob"]}, None)},
-        ("member", GROUP, "user/corp/bob"),
-        id="a member that is also one for good",
-    ),
-    pytest.param(
         "items:\n  - uri: x:1\n    permissions:\n"
         "      allowed: [group:Staff, {user: bob, expires: 2027-01-31}]\n      denied: [user:al]\n",
         {
@@ -170,6 +163,29 @@ def test_a_grant_is_there_until_it_ends(
     assert (read(tmp_path, text, AT).record.leans.since, read(tmp_path, text, AT).record.leans.until) == (END, NEVER)
 
 
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
+        ("user:bob, {user: bob, expires: 2027-01-31}", []),
+        ("{user: bob, expires: 2027-01-31}, {user: bob}", []),
+        ("{user: bob, expires: 2027-01-31}, {user: bob, expires: 2027-01-30}", [(0, "2027-01-31")]),
+        ("{user: bob, expires: 2026-01-01}, {user: bob, expires: 2027-01-31}", [(1, "2027-01-31")]),
+        ("{user: bob, expires: 2026-01-01}, {user: al, expires: 2026-01-01}", [(0, "2026-01-01"), (1, "2026-01-01")]),
+    ],
+)
+def test_an_end_that_takes_nothing_away_is_none(tmp_path: Path, said: str, ends: list[tuple[int, str]]) -> None:
+    """Whoever is given the same for longer, or for good, is not told to lose it."""
+    for text in (
+        f"groups:\n  - {{name: Staff, members: [{said}]}}\n",
+        f"permissions:\n  m: {{allowed: [{said}]}}\n",
+    ):
+        for as_of in (BEFORE, AT):
+            record = read(tmp_path, HEAD + text, as_of).record
+            assert [(ending.path[-1], ending.grant.expires) for ending in record.endings] == [
+                (place, parse_instant(end)) for place, end in ends
+            ]
+
+
 def test_a_date_is_a_text_to_both_parsers(tmp_path: Path) -> None:
     text = f"{HEAD}groups:\n  - {{name: Staff, members: [{{user: bob, expires: 2027-01-31}}]}} # 0x1f\n"
     assert needs_exact(text.encode())
@@ -234,10 +250,12 @@ def test_aliases_for_each_member_end_with_the_member_or_by_themselves(tmp_path: 
     folder = Place(tmp_path)
     folder.write("a.yaml", HEAD + members + each.replace("MORE", ""))
     assert [sorted(folder.load(as_of).desired.fingerprints) for as_of in (BEFORE, AT)] == [both, [both[0], GROUP]]
-    folder.write("a.yaml", HEAD + members + each.replace("MORE", ", expires: 2027-01-31"))
-    assert [sorted(folder.load(as_of).desired.fingerprints) for as_of in (BEFORE, AT)] == [both, [GROUP]]
-    told = {(ending.grant.kind, ending.grant.address, ending.grant.entry) for _, ending in folder.load(AT).endings()}
-    assert ("each", "alias/corp/user:*", f"user/{EMAIL}/{{name}}") in told
+    of_one = each.replace("MORE", "").replace("{name}'", "{name}', expires: 2027-01-31")
+    for ending_each in (each.replace("MORE", ", expires: 2027-01-31"), of_one):
+        folder.write("a.yaml", HEAD + members + ending_each)
+        assert [sorted(folder.load(as_of).desired.fingerprints) for as_of in (BEFORE, AT)] == [both, [GROUP]]
+        told = {(end.grant.kind, end.grant.address, end.grant.entry) for _, end in folder.load(AT).endings()}
+        assert ("each", "alias/corp/user:*", f"user/{EMAIL}/{{name}}") in told
 
 
 # -- what is refused -------------------------------------------------------------------------------
@@ -248,6 +266,10 @@ BAD = [
     ("groups:\n  - {name: A, members: [{user: bob, expires: 2027-01-31T10:00:00}]}\n", "3:46 bad-expires"),
     ("groups:\n  - {name: A, members: [{user: bob, expires: ''}]}\n", "3:46 bad-expires"),
     ("groups:\n  - {name: A, members: [{user: bob, expires: 2027}]}\n", "3:46 wrong-type"),
+    ("groups:\n  - {name: A, members: [{user: bob, expires: }]}\n", "3:37 wrong-type"),
+    ("permissions:\n  m: {allowed: [{user: bob, expires: null}]}\n", "3:38 wrong-type"),
+    (f"aliases:\n  - {{of: user:bob, is: [{{provider: {EMAIL}, identity: user:b, expires: ~}}]}}\n", "3:88 wrong-type"),
+    (f"aliases:\n  - {{of: user:bob, is: [{{provider: {EMAIL}, identity: user:b}}], expires: ~}}\n", "3:90 wrong-type"),
     ("groups:\n  - {name: A, members: [{user: bob, expires: [2027-01-31]}]}\n", "3:46 wrong-type"),
     ("groups:\n  - {name: A, members: [user:bob], expires: 2027-01-31}\n", "3:36 misplaced-expires"),
     (

@@ -12,8 +12,8 @@ from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
 from reconciler.permissions.relation import Relation
 from reconciler.planning.accesshazards import AccessLimits, access_hazards
 from reconciler.rendering.exposure import exposure_lines
-from reconciler.rendering.exposuredoc import SHORT, exposure_document, exposure_stream
-from tests.builders import group, item, user
+from reconciler.rendering.exposuredoc import EXAMPLES, SHORT, exposure_document, exposure_stream
+from tests.builders import alias, group, item, user
 
 STAFF = "group/corp/Staff"
 MANY = 40
@@ -55,6 +55,7 @@ def test_a_small_document_is_complete() -> None:
             "examples": [f"item/handbook/x:{number}" for number in range(3)],
             "because": [STAFF],
             "more_causes": 0,
+            "persons": PEOPLE[:EXAMPLES],
             "identities": PEOPLE,
         }
     ]
@@ -165,3 +166,52 @@ def test_strangers_who_gain_are_told() -> None:
         "! widened-access:item/handbook: 2 items, 1 user: g:01, x:1",
     ]
     assert [line for line in exposure_lines(told, hazards=False) if line.startswith("!")] == []
+
+
+def test_strangers_come_first_in_what_is_gained_and_lost_in_all() -> None:
+    partners = f"group/{EMAIL_PROVIDER}/*@partner.example"
+    opened = document(item("x:1", allowed=[STAFF, partners]), group("G01", f"group/{EMAIL_PROVIDER}/*@*"))
+    assert next(exposure_lines(opened)) == (
+        "Everybody, also whoever did not log in, gains sight of 1 item; "
+        "everybody of partner.example gains sight of 1 item; 1 user gains sight of 1 item (1 in pairs of both)."
+    )
+
+    relation, found = changed(group("Staff"), before=(group("Staff", partners), item("x:1", allowed=[STAFF])))
+    hazards = access_hazards(found, relation, AccessLimits())
+    assert [(hazard.name, hazard.what) for hazard in hazards] == [
+        ("item-unseen", 'nobody would see 1 item of "handbook" any more')
+    ]
+    assert list(exposure_lines(exposure_document(found, relation.names), hazards=False)) == [
+        "Everybody of partner.example loses sight of 1 item.",
+        "- everybody of partner.example: 1 item in handbook (unchanged): x:1",
+        "    because of group/corp/Staff: no longer group:*@partner.example member of group:Staff",
+    ]
+
+
+def test_each_person_is_named_once_whatever_their_aliases() -> None:
+    mail = f"user/{EMAIL_PROVIDER}/"
+    aliases = (alias("dora", f"{mail}dora@x.org"), alias("emil", f"{mail}emil@x.org"))
+    before = (group("Staff", "user/corp/ann"), *aliases, item("x:1", allowed=[STAFF]))
+    relation, found = changed(group("Staff", "user/corp/dora", "user/corp/emil"), before=before)
+
+    told = exposure_document(found, relation.names)
+    (gained,), (lost,) = told["gained"], told["lost"]
+    assert (gained["people"], len(gained["identities"])) == (2, 4)
+    assert gained["persons"] == [f"{mail}dora@x.org", f"{mail}emil@x.org"]
+    assert lost["persons"] == ["user/corp/ann"]
+    lines = [line for line in exposure_lines(told) if line.startswith("+")]
+    assert lines == ["+ user:dora@x.org, user:emil@x.org: 1 item in handbook (unchanged): x:1"]
+
+
+def test_who_lost_is_named_by_the_aliases_of_before() -> None:
+    mail = f"user/{EMAIL_PROVIDER}/"
+    tied = [alias(name, f"{mail}{name}@x.org") for name in ("dora", "emil")]
+    before = (group("Staff", "user/corp/dora", "user/corp/emil"), *tied, item("x:1", allowed=[STAFF]))
+    known = {str(resource.address): resource for resource in before}
+    relation = Relation(Readings(), {})
+    relation.load(before)
+    untied = [Edit(entry.address, entry, None) for entry in tied]
+    found = expose(relation, [Edit(group("Staff").address, known[STAFF], group("Staff")), *untied])
+
+    (lost,) = exposure_document(found, relation.names)["lost"]
+    assert (lost["people"], lost["persons"]) == (2, [f"{mail}dora@x.org", f"{mail}emil@x.org"])

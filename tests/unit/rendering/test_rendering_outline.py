@@ -162,7 +162,7 @@ def test_what_touches_access() -> None:
     assert touches_access(change(Kind.ITEM, "handbook", "file://a", None, ({"metadata": {}}, None)))
     assert not touches_access(updated(1, {"metadata": {"a": 1}}))
     assert touches_access(updated(1, {"metadata": {}}, WIDER))
-    assert not touches_access(change(Kind.USER, "corp", "u", None, ({}, None)))
+    assert touches_access(change(Kind.USER, "corp", "u", None, ({}, None)))  # a model may name it
     assert touches_access(change(Kind.USER, "corp", "u", None, ({}, {"wellKnowns": [group]})))
 
 
