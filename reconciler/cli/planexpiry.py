@@ -68,9 +68,9 @@ def without_ended(
             dropped.setdefault(address, set()).update(over)
             told.add(grant)
     left = dict(after)
-    for address, entries in dropped.items():
+    for address, gone in dropped.items():
         resource = after[address]
-        left[address] = None if resource is None else without(resource, entries)
+        left[address] = None if resource is None else without(resource, gone)
     members = lapsed_of((ending.grant for _, ending in endings), loaded.as_of).members
     for address in after:
         # An alias that was made for each member went with the member.
@@ -81,8 +81,11 @@ def without_ended(
     return left, tuple(_ended(entry) for entry in found)
 
 
-def with_ends_given_back(plan: Plan, loaded: Loaded | None) -> Plan:
-    """Return a plan that undoes something with the instant it is of and the ends to come of what it gives back."""
+def with_ends_given_back(plan: Plan, loaded: Loaded | None, *, within: int) -> Plan:
+    """Return a plan that undoes something with the instant it is of and the ends to come of what it gives back.
+
+    Those within so many days are told.
+    """
     endings = [] if loaded is None else [(f, end) for f, end in loaded.endings() if end.grant.expires > loaded.as_of]
     if loaded is None or not endings:
         return plan
@@ -95,7 +98,14 @@ def with_ends_given_back(plan: Plan, loaded: Loaded | None) -> Plan:
         plan,
         as_of=instant_text(loaded.as_of),
         holds_until=instant_text(min(grant.expires for grant in given)),
-        expiring=_expiring(loaded, [(file, ending) for file, ending in endings if ending.grant in given]),
+        expiring=_expiring(
+            loaded,
+            [
+                (file, ending)
+                for file, ending in endings
+                if ending.grant in given and ending.grant.expires <= loaded.as_of + within * DAY
+            ],
+        ),
     )
 
 
@@ -118,7 +128,7 @@ def _expiring(loaded: Loaded, told: Sequence[tuple[str, Ending]]) -> tuple[Expir
 def _ended(entry: Expiring) -> Problem:
     return Problem(
         "ended-since",
-        f"{shown_entry(entry)} ended {short_instant(entry.expires)} ({entry.file}:{entry.line}), and does not come back",
+        f"{shown_entry(entry)} ended {short_instant(entry.expires)} ({entry.file}:{entry.line}) and does not come back",
         why="what has ended is over, also where it is undone that it was taken away.",
         fix="if it is to go on, write a later end in the manifests, and apply them.",
         severity=Severity.WARNING,

@@ -109,7 +109,7 @@ def make_rollback_plan(
     planned = make_turned_plan(session, wish, turn_of, batching=batching)
     if keep_bodies:
         bodies.keep()
-    return replace(planned, plan=with_ends_given_back(planned.plan, manifests))
+    return replace(planned, plan=with_ends_given_back(planned.plan, manifests, within=wish.expiring_within))
 
 
 # -- which runs ------------------------------------------------------------------------------------

@@ -277,14 +277,13 @@ def test_all_of_it_is_written_as_lines(applied: Folder) -> None:
     assert "error[cannot-write]" in ran.err and "--access-out" in ran.err
 
 
-def test_declaring_a_user_that_is_permitted_or_denied_by_name_widens(applied: Folder, remote: Remote) -> None:
-    # Until a name is declared, it lets nobody in where it is allowed, and hides the item where it is denied.
-    named = "permissions: {allowed: [user:zoe@example.com]}"
-    edit(applied, ("permissions: {allowed: [group:Board]}", named))
+def test_declaring_a_user_that_is_permitted_by_name_widens(applied: Folder, remote: Remote) -> None:
+    named = ("permissions: {allowed: [group:Board]}", "permissions: {allowed: [user:zed@example.com]}")
+    edit(applied, named)
     applied.ok("apply", "--auto-approve", "--allow", "item-unseen")
-    edit(applied, ("groups:\n", "users:\n  - {name: zoe@example.com}\ngroups:\n"))
+    edit(applied, named, ("users: [", "users: [{name: zed@example.com}, "))
 
     ran = refused(applied, remote, "widened-access")
     assert '1 user would see 1 item of "handbook"' in ran.err
-    assert "because of user/corp/zoe@example.com" in applied.ok("plan").out
+    assert "because of user/corp/zed@example.com" in applied.ok("plan").out
     applied.ok("apply", "--auto-approve", "--allow", "widened-access")
