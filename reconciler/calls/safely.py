@@ -11,6 +11,7 @@ are effective when their provider is refreshed, items minutes after they were ac
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -177,7 +178,7 @@ class _Ordering:
     def _hopeless(self, ways: Collection[_Way]) -> frozenset[_Way]:
         """Return the ways for which there is no safe order even if they are all that counts."""
         exact = EXACT if len(ways) <= EXACT else 0
-        return frozenset(way for way in ways if self._route(frozenset({way}), exact=exact) is None)
+        return frozenset(way for way in sorted(ways, key=str) if self._route(frozenset({way}), exact=exact) is None)
 
     def _tightened_calls(self, seen: Sequence[Sight], best: _Attempt) -> _Attempt:
         """Look for an order in which what no other order avoids is tightened; the best known if there is none."""
@@ -216,8 +217,9 @@ class _Ordering:
         tightened = self._tightened(relevant, _classes(tight)) if tight else {}
         view = self._viewed(tightened) if tightened else self._view
         journeys = view.journeys
-        pieces = self._pieces(relevant, {way: journeys[way] for way in sorted(minded, key=str)}, tightened, tight)
-        staying = [journeys[way] for way in minded if not way[2]]
+        listed = {way: journeys[way] for way in sorted(minded, key=str)}
+        pieces = self._pieces(relevant, listed, tightened, tight)
+        staying = [journey for way, journey in listed.items() if not way[2]]
         search = Search(view.moments, pieces, staying, view.meant, self._budget, exact=exact)
         try:
             route = search.tightened() if tight else search.order()
@@ -374,7 +376,7 @@ def _told(moments: Moments, sight: Sight) -> Transient:
         until=sight.until,
         source=moments.source_of(place),
         items=journey.count,
-        examples=tuple(sorted(addresses)[:EXAMPLES]),
+        examples=tuple(heapq.nsmallest(EXAMPLES, addresses)),
         people=moments.count(sight.seers),
         identities=tuple(moments.names(sight.seers, EXAMPLES)),
         public=moments.is_public(sight.seers),
