@@ -110,6 +110,7 @@ _HELP = {
     "OfEachSpec.type": "Which members.",
     "PermissionSpec.levels": "Tried in order: the first level that decides wins. A level is a list of sets.",
     "PermissionSpec.sets": "All must agree.",
+    "ProviderOverride.caseSensitive": "Whether names that differ only in case are different names here.",
     "ProviderOverride.exclusive": "Whether nobody else feeds this provider here.",
     "ProviderOverride.id": "The provider's id in this environment.",
     "ProviderOverride.refreshEvery": "How often this environment's organization refreshes the provider's cache.",

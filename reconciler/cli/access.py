@@ -16,6 +16,7 @@ from reconciler.problems import Problem, UsageError, did_you_mean
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
     from reconciler.cli.worlds import World
+    from reconciler.manifest.project import Project
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,6 +96,7 @@ def who(
             viewers=world.relation.viewers(address, declared.provider if declared else None),
             unresolved=world.relation.unresolved(address),
             observed=side == REMOTE,
+            others=_kept_out(world, address, declared.provider if declared else None),
         )
     _answer(output, viewers_document(found), viewers_lines(found), side, world)
     return 0
@@ -139,6 +141,8 @@ def what(
             counts=world.relation.counts_seen_by(person),
             totals=totals,
             items=sorted(world.relation.seen_by(person)) if listed else None,
+            known=person is None or world.relation.graph.find(person) is not None,
+            elsewhere=_elsewhere(session.project, world, person),
         )
     _answer(output, seen_document(found), seen_lines(found), side, world)
     return 0
@@ -168,6 +172,8 @@ def why(
     \b
         reconciler access why user:bob@example.com file://folder/mytext.txt
     """
+    from dataclasses import replace
+
     from reconciler.cli.worlds import reason_of
     from reconciler.rendering.access import reason_document, reason_lines
 
@@ -184,6 +190,7 @@ def why(
             address = _item(world, uri, source)
             person = _identity(session, identity, provider, address.split("/", 2)[1])
         found = reason_of(session.project, world, person, address, world.relation.readings)
+        found = replace(found, elsewhere=_elsewhere(session.project, world, person))
     _answer(output, reason_document(found), reason_lines(found), side, world)
     return 0
 
@@ -286,6 +293,15 @@ def _world(session: Session, side: str) -> World:
     return world_of(session, "recorded" if side == RECORDED else "desired")
 
 
+def _kept_out(world: World, address: str, provider: str | None) -> list[str]:
+    """Return the users of a provider, by default of all, who do not see an item that everybody else sees."""
+    audience = world.relation.audience(address)
+    if not audience.anonymous:
+        return []
+    names = world.relation.names(audience.others)
+    return names if provider is None else [name for name in names if name.startswith(f"user/{provider}/")]
+
+
 def _item(world: World, uri: str, source: str | None) -> str:
     """Return the address of the item that is meant. Raises UsageError for none, or for several."""
     found = [address for address in world.items_at(uri) if source in (None, address.split("/", 2)[1])]
@@ -308,7 +324,6 @@ def _item(world: World, uri: str, source: str | None) -> str:
 def _identity(session: Session, text: str, provider: str | None, source: str | None = None) -> str | None:
     """Return the canonical identity that is meant, None for who did not log in. Raises UsageError for no identity."""
     from reconciler.model.identity import Identity, identity_type
-    from reconciler.permissions.readings import EMAIL_PROVIDER
     from reconciler.rendering.access import ANONYMOUS
 
     if text == ANONYMOUS:
@@ -323,10 +338,49 @@ def _identity(session: Session, text: str, provider: str | None, source: str | N
                 fix="write it as user:NAME, group:NAME or virtualGroup:NAME; anonymous is whoever did not log in.",
             )
         )
-    names = [declared.name for declared in session.project.providers]
-    declared = session.project.source(source) if source else None
-    chosen = provider or (declared.provider if declared else None) or (names[0] if len(names) == 1 else EMAIL_PROVIDER)
-    return str(Identity(kind, chosen, name))
+    return str(Identity(kind, _provider(session.project, provider, source), name))
+
+
+def _provider(project: Project, named: str | None, source: str | None) -> str:
+    """Return the provider that is meant, as canonical identities name it: by default the source's, or the only one.
+
+    Raises UsageError for one that no manifest can speak of.
+    """
+    from reconciler.cli.worlds import readings_of
+
+    email = readings_of(project).email_provider
+    names = {known.name: known.name for known in project.providers}
+    if named is None:
+        declared = project.source(source) if source else None
+        return (declared.provider if declared else None) or (next(iter(names)) if len(names) == 1 else email)
+    others = {known.id: known.name for known in project.providers}
+    targets = {target: others.get(target, target) for known in project.providers for target in known.cascades_to}
+    known = {email: email, **targets, **others, **names}
+    if named not in known:
+        raise UsageError(
+            Problem(
+                "unknown-provider",
+                f'no provider is named "{named}"',
+                why="nothing is known of its identities, so whoever logs in as one would see what everybody sees.",
+                fix=did_you_mean(named, known)
+                or f"name one of: {', '.join(sorted({*names, *targets.values(), email}))}.",
+            )
+        )
+    return known[named]
+
+
+def _elsewhere(project: Project, world: World, person: str | None) -> tuple[str, ...]:
+    """Return the providers that know an identity of this type and name, where the one that was asked does not."""
+    from dataclasses import replace
+
+    from reconciler.model.identity import parse_identity
+
+    find = world.relation.graph.find
+    if person is None or find(person) is not None:
+        return ()
+    parsed = parse_identity(person)
+    names = (*(known.name for known in project.providers), world.relation.readings.email_provider)
+    return tuple(dict.fromkeys(name for name in names if find(str(replace(parsed, provider=name))) is not None))
 
 
 def _answer(output: str, document: dict[str, Any], lines: Iterable[str], side: str, world: World) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from reconciler.cli.makeplan import Planned
+from reconciler.cli.planexpiry import remake
 from reconciler.cli.session import Session, bodies_store
 from reconciler.manifest.cache import is_racy
 from reconciler.manifest.content import hash_file
-from reconciler.planning.plan import BodyRef
+from reconciler.planning.plan import BodyRef, Plan
 from reconciler.problems import ManifestError, Problem
 
 
@@ -30,39 +31,39 @@ def check_bodies(session: Session, planned: Planned, made_at: int) -> None:
                 "body-changed",
                 f"{len(missing)} bodies that the plan names are neither kept nor in the manifests any more",
                 why="the manifests changed since the plan was made, so what was reviewed cannot be sent.",
-                fix="make and review a new plan:\n    reconciler plan --out plan.json",
+                fix=remake(plan),
             )
         )
     changed = [
         problem
         for body in plan.bodies
-        if body.path is not None and (problem := _change_of(session, body, body.path, made_at)) is not None
+        if body.path is not None and (problem := _change_of(session, plan, body, body.path, made_at)) is not None
     ]
     if changed:
         raise ManifestError(*changed)
 
 
-def _change_of(session: Session, body: BodyRef, path: str, made_at: int) -> Problem | None:
+def _change_of(session: Session, plan: Plan, body: BodyRef, path: str, made_at: int) -> Problem | None:
     """Return what is wrong with a content file, None when it holds what the plan says."""
     found = session.folder.resolve(path)
     if isinstance(found, Problem):
         return found
     if found.stat.size != body.size:
-        return _body_changed(path)
+        return _body_changed(path, plan)
     if made_at and not is_racy(found.stat, made_at):
         return None
     info = hash_file(session.folder, path)
     if isinstance(info, Problem):
         return info
-    return None if info.sha256 == body.sha256 else _body_changed(path)
+    return None if info.sha256 == body.sha256 else _body_changed(path, plan)
 
 
-def _body_changed(path: str) -> Problem:
+def _body_changed(path: str, plan: Plan) -> Problem:
     return Problem(
         "body-changed",
         f'content file "{path}" is not the one that the plan was made with',
         why="what was reviewed is what is sent, and nothing else.",
-        fix="make and review a new plan:\n    reconciler plan --out plan.json",
+        fix=remake(plan),
     )
 
 

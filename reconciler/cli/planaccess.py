@@ -69,8 +69,10 @@ def with_access(
     from reconciler.permissions.exposure import expose
     from reconciler.rendering.exposuredoc import EXAMPLES
 
-    found = expose(world.relation, access_edits(plan, world), examples=EXAMPLES)
-    document, hazards = exposure_told(session.project, found, world.relation, allowed, out=out)
+    edits = access_edits(plan, world)
+    judged = _renamed(plan, edits, world)
+    found = expose(world.relation, edits, examples=EXAMPLES)
+    document, hazards = exposure_told(session.project, found, world.relation, allowed, judged=judged, out=out)
     ordered = sorted((*plan.hazards, *hazards), key=lambda hazard: (hazard.name, hazard.subject))
     return replace(plan, access=canonical_json(document), hazards=tuple(ordered))
 
@@ -85,17 +87,51 @@ def access_edits(plan: Plan, world: World) -> list[Edit]:
     return [Edit(change.address, was.get(change.address, change.before), change.after) for change in touching]
 
 
+def _renamed(plan: Plan, edits: list[Edit], world: World) -> tuple[Exposure, Relation] | None:
+    """Return what a plan does to who sees what where an item that moves is the same one; None where none moves.
+
+    By their addresses one item goes and one comes, and what comes is nobody's before: a rename would hide that the
+    same content is seen by more people.
+    """
+    moves = {
+        change.address: change.moved_from
+        for change in plan.changes
+        if change.moved_from is not None and change.address.kind is Kind.ITEM
+    }
+    if not moves:
+        return None
+    from reconciler.permissions.exposure import Edit, expose
+
+    relation, gone = world.relation.copy(), set(moves.values())
+    was = {edit.address: edit.before for edit in edits}
+    for address, origin in moves.items():
+        relation.place(address, relation.class_of(origin))
+        relation.place(origin, None)
+    kept = (edit for edit in edits if edit.address not in gone)
+    renamed = [
+        Edit(edit.address, was.get(moves[edit.address]), edit.after) if edit.address in moves else edit for edit in kept
+    ]
+    return expose(relation, renamed), relation
+
+
 def exposure_told(
-    project: Project, found: Exposure, relation: Relation, allowed: Collection[str] = (), *, out: Path | None = None
+    project: Project,
+    found: Exposure,
+    relation: Relation,
+    allowed: Collection[str] = (),
+    *,
+    judged: tuple[Exposure, Relation] | None = None,
+    out: Path | None = None,
 ) -> tuple[dict[str, Any], tuple[Hazard, ...]]:
     """Return the document of what is gained and lost, and the hazards in it; `out` gets all of it.
 
-    `relation` is the one that was taken through the change.
+    `relation` is the one that was taken through the change. `judged` is what hazards are looked for in, where that
+    is something else.
     """
     from reconciler.planning.accesshazards import access_hazards
     from reconciler.rendering.exposuredoc import exposure_document
 
-    hazards = access_hazards(found, relation, access_limits(project), allowed)
+    hazards = access_hazards(*(judged or (found, relation)), access_limits(project), allowed)
     if out is not None:
         _write(out, found, relation)
     return exposure_document(found, relation.names, hazards=hazards), hazards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from reconciler.applying.refreshing import Refresher, Refreshing
 from reconciler.calls.call import IDENTITY_CALLS, Compiled
 from reconciler.cli.session import Session
 from reconciler.model.address import Address, Kind
+from reconciler.problems import Severity
 
 if TYPE_CHECKING:
     from reconciler.cli.remote import Remote
@@ -54,6 +56,8 @@ def announcement(session: Session, providers: Iterable[str]) -> Iterator[str]:
     if calls:
         yield f"And then {count(len(calls), 'refresh', 'refreshes')} of identities:"
         yield from map(visible, calls)
+    else:
+        yield "No refresh is asked for: no identity change waits for one."
 
 
 @contextmanager
@@ -77,18 +81,18 @@ def refresher(session: Session, remote: Remote, sleep: Callable[[float], None] =
             try:
                 reader.refresh(ids[provider])
             except CallFailed as error:
-                raise _told(provider, error) from error
+                raise _told(session, provider, error) from error
 
         yield refresh
 
 
-def _told(provider: str, error: CallFailed) -> CallFailed:
-    """Return the failure in words that say what it means for access."""
+def _told(session: Session, provider: str, error: CallFailed) -> CallFailed:
+    """Return the failure in words that say what it means for access; it stops nothing, so it is a note."""
     from reconciler.pushapi.failures import CallFailed
 
     problem = error.problems[0]
     forbidden = error.status in _NOT_ALLOWED
-    happened = "the API key may not refresh" if forbidden else "nobody could be made to refresh"
+    happened = "the API key may not refresh" if forbidden else "the remote did not take the request to refresh"
     told = replace(
         problem,
         code="refresh-not-allowed" if forbidden else "refresh-not-triggered",
@@ -98,8 +102,9 @@ def _told(provider: str, error: CallFailed) -> CallFailed:
         fix="give the key the privilege Security identity providers - Edit, or refresh the provider in the "
         "administration console"
         if forbidden
-        else "ask again:\n    reconciler apply --refresh-identities",
+        else f"ask again:\n    {shlex.join(('reconciler', *session.options, 'apply'))} --refresh-identities",
         where=f'provider "{provider}"',
+        severity=Severity.NOTE,
     )
     return CallFailed(told, outcome=error.outcome, status=error.status)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from reconciler.cli.session import Session
-from reconciler.problems import ManifestError, Problem, Related, UsageError, errors_in
+from reconciler.problems import ManifestError, Problem, Related, Severity, UsageError, errors_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,8 @@ def manifests_at(
     with tempfile.TemporaryDirectory(prefix="reconciler-revision-") as temporary:
         place = Path(temporary)
         submodules = _check_out(root, revision, tree, place)
+        if submodules:
+            _warn_of_submodules(revision, submodules)
         folder, cache = ProjectFolder(place), ManifestCache(None, "")
         file = next((name for name in ("reconciler.yaml", "reconciler.yml") if (place / name).is_file()), None)
         if file is None:
@@ -261,6 +263,25 @@ def _unreadable(revision: Revision, why: str) -> UsageError:
             why="its manifests are read whole or not at all.",
             fix="fetch what the repository lacks (a partial clone has not all content), or name another revision.",
         )
+    )
+
+
+def _warn_of_submodules(revision: Revision, submodules: list[str]) -> None:
+    """Say what is left out: a manifest that a pattern finds in the work tree is missed in a revision by nobody."""
+    from reconciler.cli.output import show_problems
+
+    show_problems(
+        [
+            Problem(
+                "submodules-not-read",
+                f'of revision "{revision.name}" ({revision.short}) these submodules are not read: '
+                f"{', '.join(sorted(submodules))}",
+                why="their content is in other repositories: what they declare is not there in this revision, so it "
+                "may seem to come or to go.",
+                fix="compare what stands beside them, or keep manifests and content in this repository.",
+                severity=Severity.WARNING,
+            )
+        ]
     )
 
 

@@ -18,7 +18,7 @@ from reconciler.model.canonical import DIGEST_SIZE
 from reconciler.model.former import Former, merge
 from reconciler.model.place import Place
 from reconciler.model.states import Resource
-from reconciler.planning.inverse import Inverse, inverse
+from reconciler.planning.inverse import Inverse, inverse, unknown_groups
 from reconciler.planning.plan import BodyRef
 from reconciler.planning.selection import check_targets, matcher
 from reconciler.planning.wish import Wish
@@ -95,6 +95,7 @@ def make_rollback_plan(
                 yield _passed_over(undoing.passed_over)
             yield from _left_alone(found, unsure)
             yield from ended
+            yield from _unknown_named(session, after, changing, recorded)
             yield from _asked_again(manifests, after, changing)
 
         return Turn(
@@ -246,6 +247,21 @@ def _left_alone(found: Inverse, unsure: Iterable[Address]) -> Iterator[Problem]:
             fix="delete it as well with --created.",
             severity=Severity.WARNING,
         )
+
+
+def _unknown_named(
+    session: Session, after: Mapping[Address, Resource | None], changing: Collection[str], recorded: Collection[str]
+) -> Iterator[Problem]:
+    providers = {provider.name for provider in session.project.providers}
+    for address, group in unknown_groups(after, recorded, providers):
+        if address in changing:
+            yield Problem(
+                "unknown-group",
+                f'"{address}" will name "{group}", which is not there and does not come back',
+                why="a name that the provider does not know resolves to nobody: whom it stands for is locked out.",
+                fix=f"undo what deleted it as well, or leave this one as it is: --exclude {shlex.quote(address)}",
+                severity=Severity.WARNING,
+            )
 
 
 def _asked_again(

@@ -72,7 +72,8 @@ class Shift:
     `examples` are the first. `gained` and `lost` are identities, of which `people_gained` and `people_lost` count
     the persons; `seen_before` and `seen_after` count everybody known who sees the items. `domains_gained` are the
     patterns (`*@domain`) of domains of which somebody of whom nothing else is known gained, `domains_lost` those of
-    which somebody such lost. `undenied` are the identities that the items' model denied before and does not deny now, neither by name nor by a group.
+    which somebody such lost. `undenied` are the identities that the items' model denied before and does not deny
+    now, neither by name nor by a group.
     """
 
     kind: Kind

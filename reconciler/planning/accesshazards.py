@@ -24,6 +24,8 @@ EVERYBODY = "*"
 
 EXAMPLES = 5
 
+_ANYBODY = "everybody"
+
 Mode = Literal["allow", "confirm", "deny"]
 
 
@@ -95,7 +97,7 @@ def access_hazards(
             note("deny-removed", shift, shift.addresses, shift.gained, shift.undenied)
         if shift.widens:
             covering = [entry for entry in exceptions if entry.covers(shift)]
-            strangers = ["everybody"] if shift.is_public and not shift.was_public else _domains(shift.domains_gained)
+            strangers = [_ANYBODY] if shift.is_public and not shift.was_public else _domains(shift.domains_gained)
             note("widened-access", shift, _left(shift, covering), shift.gained, strangers)
     hazards = [_hazard(name, source, entry, found, limits.mode) for (name, source), entry in gathered.items()]
     hazards += _mass(found, limits)
@@ -189,6 +191,8 @@ def _hazard(name: str, source: str, entry: _Found, found: Exposure, mode: Mode) 
         case _:
             denied = mode == "deny"
             who = _listed([*([_users(people)] if people else []), *sorted(entry.who)])
+            if _ANYBODY in entry.who:
+                who = _ANYBODY + (f", {_users(people)} we know of among them," if people else "")
             what = f"{who} would see {items}, not seen by them now"
             why = "whoever saw an item may have kept it: sight is not taken back by the next change."
             exception = "guardrails.widenedAccess.except"
@@ -214,7 +218,9 @@ def _mass(found: Exposure, limits: AccessLimits) -> list[Hazard]:
         return []
     opened = [shift for shift in found.shifts if shift.gained or shift.widens]
     people, items = found.people_gained, sum(shift.items for shift in opened)
-    over_people = limits.max_people is not None and people > limits.max_people
+    # Nobody knows how many people a domain has. New items that are open to one are as usual as public ones.
+    domains = sorted({name for shift in opened if shift.widens for name in shift.domains_gained})
+    over_people = limits.max_people is not None and (people > limits.max_people or bool(domains))
     over_items = limits.max_items is not None and items > limits.max_items
     if not (over_people or over_items):
         return []
@@ -223,11 +229,12 @@ def _mass(found: Exposure, limits: AccessLimits) -> list[Hazard]:
         for limit, word in ((limits.max_people, "user"), (limits.max_items, "item"))
         if limit is not None
     ]
+    who = _listed([*([_users(people)] if people or not domains else []), *_domains(domains)])
     addresses: Iterable[str] = (example for shift in opened for example in shift.examples)
     return [
         Hazard(
             "mass-widening",
-            f"{_users(people)} would gain sight of {items:,} item{'' if items == 1 else 's'}, new ones included; "
+            f"{who} would gain sight of {items:,} item{'' if items == 1 else 's'}, new ones included; "
             f"the limit is {' or '.join(bounds)}",
             "a group in the wrong place, or a pattern that is too wide, looks exactly like this.",
             "look at the list; if it is meant, add --allow mass-widening, or raise guardrails.maxWidened.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from reconciler.model.address import Address, Kind
+from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.former import Former, access_digest
 from reconciler.model.grant import EVERY, MODELS, Grant
@@ -168,6 +168,32 @@ def with_needed(
                 found.add(name)
                 queue.append(name)
     return frozenset(found)
+
+
+def unknown_groups(
+    after: Mapping[Address, Resource | None], recorded: Collection[str], providers: Collection[str]
+) -> Iterator[tuple[Address, Address]]:
+    """Yield each group of these providers that will not be there, after what is to name it.
+
+    Such a name resolves to nobody: those that it stands for stay locked out.
+    """
+    known: dict[bytes, tuple[Address, ...]] = {}
+    for address, resource in after.items():
+        if resource is None:
+            continue
+        own = b"" if address.kind is Kind.ITEM else resource.doc
+        named = known.get(own + resource.shared)
+        if named is None:
+            named = known[own + resource.shared] = tuple(
+                sorted(
+                    name
+                    for name in set(_named(resource))
+                    if name.kind in GROUP_KINDS
+                    and name.scope in providers
+                    and (after[name] is None if name in after else name not in recorded)
+                )
+            )
+        yield from ((address, name) for name in named)
 
 
 def _identity(former: Former, present: Resource | None) -> Resource:

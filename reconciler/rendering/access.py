@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ class Viewers:
     """Who sees an item: canonical identities, and the entries of its model that nobody declared.
 
     `observed` says that this is what the remote shows, so that an unresolved identity is one of which the remote
-    knows no more than the name, or one that was disabled there.
+    knows no more than the name, or one that was disabled there. `others` are those who do not see what everybody
+    else does.
     """
 
     uri: str
@@ -26,16 +28,22 @@ class Viewers:
     viewers: Sequence[str]
     unresolved: Sequence[Unresolved]
     observed: bool = False
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What somebody sees: items per source with how many the source has, and their addresses if asked for."""
+    """What somebody sees: items per source with how many the source has, and their addresses if asked for.
+
+    `known` says that anything names the person; `elsewhere` are the providers where somebody of that name is known.
+    """
 
     identity: str
     counts: dict[str, int]
     totals: dict[str, int]
     items: Sequence[str] | None = None
+    known: bool = True
+    elsewhere: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,8 @@ class Reason:
     """Why somebody does or does not see an item.
 
     `modelled` says that the item has permissions, `known` that anything names the person. `misses` are the levels
-    that come near to letting in a person whom no level speaks of.
+    that come near to letting in a person whom no level speaks of. `elsewhere` are the providers where somebody of
+    that name is known.
     """
 
     identity: str
@@ -53,6 +62,7 @@ class Reason:
     modelled: bool = True
     known: bool = True
     misses: tuple[Miss, ...] = ()
+    elsewhere: Sequence[str] = ()
 
 
 ANONYMOUS = "anonymous"
@@ -98,7 +108,10 @@ def viewers_lines(found: Viewers) -> Iterator[str]:
     """Yield the answer of `access who` as text."""
     document = viewers_document(found)
     if found.anonymous:
-        yield f"{visible(found.uri)} is seen by everybody, also by those who did not log in."
+        but = f", but not by {count(len(found.others), 'user')}" if found.others else ""
+        yield f"{visible(found.uri)} is seen by everybody, also by those who did not log in{but}."
+        for other in sorted({short(other) for other in found.others}):
+            yield f"  not {visible(other)}"
     else:
         number = len(document["viewers"])
         yield f"{visible(found.uri)} is seen by {count(number, 'user') if number else 'nobody'}"
@@ -115,6 +128,8 @@ def seen_document(found: Seen) -> dict[str, Any]:
     """Return the answer of `access what` as JSON values."""
     document: dict[str, Any] = {
         "identity": _login(found.identity),
+        "provider": None if _login(found.identity) == ANONYMOUS else parse_identity(found.identity).provider,
+        "known": found.known,
         "sources": [
             {"source": source, "items": number, "of": found.totals[source]} for source, number in found.counts.items()
         ],
@@ -128,6 +143,9 @@ def seen_lines(found: Seen) -> Iterator[str]:
     """Yield the answer of `access what` as text."""
     total = sum(found.counts.values())
     yield f"{_person(found.identity)} sees {count(total, 'item')} of {sum(found.totals.values()):,}"
+    if not found.known:
+        yield _UNKNOWN.format(provider=visible(parse_identity(found.identity).provider))
+    yield from _other_providers(found.elsewhere)
     for source, number in found.counts.items():
         yield f"  {number:>7,} of {found.totals[source]:,} in {source}"
     for item in found.items or ():
@@ -185,6 +203,17 @@ def reason_lines(found: Reason) -> Iterator[str]:
         yield f"    |-- {ground}"
         for step in steps:
             yield f"    |     {step}"
+    yield from _other_providers(found.elsewhere)
+
+
+_UNKNOWN = '  nothing is known of them in provider "{provider}" but this name: no group, no alias'
+
+
+def _other_providers(names: Sequence[str]) -> Iterator[str]:
+    """Yield that somebody else may have been meant."""
+    if names:
+        told = " or ".join(f"--provider {shlex.quote(visible(name))}" for name in names)
+        yield f"  somebody of this name is known elsewhere: did you mean {told}?"
 
 
 def reason_text(found: Reason) -> str:

@@ -26,13 +26,13 @@ def expiring_lines(plan: Plan, *, entries: int | None) -> Iterator[str]:
         if not found:
             continue
         until = f" as of {short_instant(plan.as_of)}"
-        yield f"{count(len(found), 'grant')} {one if len(found) == 1 else many}{until}:"
         shown = found if entries is None else found[:entries]
+        yield f"{count(len(found), 'grant')} {one if len(found) == 1 else many}{until}{':' if shown else '.'}"
         yield from (
             f"  {shown_entry(entry)}, until {short_instant(entry.expires)} ({entry.file}:{entry.line})"
             for entry in shown
         )
-        if len(found) > len(shown):
+        if len(found) > len(shown) > 0:
             yield f"  and {len(found) - len(shown):,} more"
 
 

@@ -16,7 +16,7 @@ import orjson
 from pyroaring import BitMap
 
 from reconciler.model.identity import parse_identity
-from reconciler.permissions.exposure import Causes, Exposure, Kind, Naming, Relations, Shift
+from reconciler.permissions.exposure import Causes, Exposure, Naming, Relations, Shift
 from reconciler.planning.plan import Hazard
 
 EXAMPLES = 5  # items, and persons, that are named of those that change alike
@@ -120,15 +120,15 @@ def _pieces(texts: list[str]) -> Iterator[bytes]:
 
 def _gains(found: Exposure) -> Iterator[_Side]:
     for shift in found.shifts:
-        if shift.gained or shift.widens:
-            opened = shift.is_public and not shift.was_public
+        opened = shift.is_public and not shift.was_public
+        if shift.gained or shift.domains_gained or opened:
             yield _Side(shift, shift.gained, shift.people_gained, opened, shift.domains_gained)
 
 
 def _losses(found: Exposure) -> Iterator[_Side]:
     for shift in found.shifts:
         closed = shift.was_public and not shift.is_public
-        if shift.lost or shift.domains_lost or (closed and shift.kind is not Kind.DELETED):
+        if shift.lost or shift.domains_lost or closed:
             yield _Side(shift, shift.lost, shift.people_lost, closed, shift.domains_lost)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import EMAIL, Folder, Remote
+from tests.builders import EMAIL, PROVIDER_ID, Folder, Remote
 
 MANIFEST = f"""
 defaults: {{source: handbook, provider: corp}}
@@ -56,6 +56,21 @@ def test_who_sees_what_is_open(told: Folder) -> None:
     assert "seen by everybody" in told.ok("access", "who", "http://post").out
 
 
+def test_what_everybody_sees_names_those_who_do_not(told: Folder) -> None:
+    told.write(
+        "more.yaml",
+        "defaults: {source: handbook, provider: corp}\n"
+        'items: [{uri: "file:///but", permissions: {anonymous: true, denied: [user:bob@example.com]}}]\n',
+    )
+    lines = told.ok("access", "who", "file:///but").out.splitlines()
+    assert lines[:2] == [
+        "file:///but is seen by everybody, also by those who did not log in, but not by 1 user.",
+        "  not user:bob@example.com",
+    ]
+    assert "  user:bob@example.com" not in lines and "  user:alice@example.com" in lines
+    assert told.ok("access", "who", "file:///open").out.splitlines()[0].endswith("who did not log in.")
+
+
 def test_whom_nobody_declared_hides_the_item_and_is_told(told: Folder) -> None:
     found = told.ok("access", "who", "file:///ghost", "--format", "json").json
     assert found["viewers"] == []
@@ -70,6 +85,25 @@ def test_what_somebody_sees(told: Folder) -> None:
     assert found["sources"] == [{"source": "blog", "items": 2, "of": 2}, {"source": "handbook", "items": 3, "of": 4}]
     assert found["items"][2:] == [f"item/handbook/file:///{name}" for name in ("alpha", "board", "open")]
     assert "user:bob@example.com sees 3 items of 6" in told.ok("access", "what", "user:bob@example.com").out
+
+
+def test_a_name_that_another_provider_knows_is_asked_about(told: Folder) -> None:
+    mail = told.ok("access", "what", "user:alice@mail.example").out
+    assert 'nothing is known of them in provider "corp" but this name' in mail
+    assert f"somebody of this name is known elsewhere: did you mean --provider '{EMAIL}'?" in mail
+    why = told.ok("access", "why", "user:alice@mail.example", "item/handbook/file:///alpha").out
+    assert "does not see" in why and f"did you mean --provider '{EMAIL}'?" in why
+    found = told.ok("access", "what", "user:alice@mail.example", "--format", "json").json
+    assert (found["provider"], found["known"]) == ("corp", False)
+    known = told.ok("access", "what", "user:alice@mail.example", "--provider", EMAIL)
+    assert "user:alice@mail.example sees 4 items of 6" in known.out and "nothing is known" not in known.out
+    nobody = told.ok("access", "what", "user:nobody@example.com").out
+    assert "nothing is known of them" in nobody and "did you mean" not in nobody
+
+
+def test_a_provider_goes_by_its_name_or_its_id(told: Folder) -> None:
+    named = told.ok("access", "what", "user:carol@example.com", "--provider", "corp").out
+    assert told.ok("access", "what", "user:carol@example.com", "--provider", PROVIDER_ID).out == named
 
 
 def test_why_somebody_sees_an_item_by_alias_and_group(told: Folder) -> None:
@@ -154,6 +188,7 @@ def test_the_state_answers_for_what_was_accepted(told: Folder, remote: Remote) -
         (("who", "file:///alpha"), "several-items", "an item of several sources: blog, handbook"),
         (("what", "alice"), "bad-identity", '"alice" is no identity'),
         (("why", "person:alice", "file:///board"), "bad-identity", '"person:alice" is no identity'),
+        (("what", "user:a", "--provider", "crop"), "unknown-provider", 'did you mean "corp"?'),
     ],
 )
 def test_what_cannot_be_answered_is_told(told: Folder, arguments: tuple[str, ...], code: str, says: str) -> None:

@@ -287,3 +287,20 @@ def test_declaring_a_user_that_is_permitted_by_name_widens(applied: Folder, remo
     assert '1 user would see 1 item of "handbook"' in ran.err
     assert "because of user/corp/zed@example.com" in applied.ok("plan").out
     applied.ok("apply", "--auto-approve", "--allow", "widened-access")
+
+
+def test_an_item_that_moves_is_the_same_one_for_whoever_did_not_see_it(applied: Folder, remote: Remote) -> None:
+    moved = '\nmoved:\n  - {from: "file:///secret", to: "file:///moved"}\n'
+    permissions = "permissions: {allowed: [group:Board]}"
+    rename = (f'"file:///secret", title: Secret, {permissions}', f'"file:///moved", title: Secret, {permissions}')
+    edit(applied, rename)
+    folder_text = (applied.root / "all.yaml").read_text()
+
+    applied.write("all.yaml", folder_text + moved)
+    assert "Hazards" not in applied.ok("plan").out
+    applied.write("all.yaml", folder_text.replace(permissions, "permissions: {anonymous: true}") + moved)
+    ran = refused(applied, remote, "item-public", "widened-access")
+    assert "everybody, 4 users we know of among them, would see 1 item of" in ran.err
+    applied.write("all.yaml", folder_text.replace(permissions, "permissions: {allowed: [group:Staff]}") + moved)
+    refused(applied, remote, "widened-access")
+    applied.ok("apply", "--auto-approve", "--allow", "widened-access:item/handbook")

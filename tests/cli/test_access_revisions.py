@@ -137,6 +137,16 @@ def test_what_git_ignores_is_not_there_and_is_told(repository: Repository) -> No
     assert 'revision "ignored" holds only what was committed, not what git ignores' in said
 
 
+def test_submodules_are_not_read_and_that_is_told(repository: Repository) -> None:
+    assert repository.project.ok("access", "diff", "--from", "two").err == ""
+    entry = f"160000,{repository.git('rev-parse', 'HEAD')},config/shared"
+    repository.git("update-index", "--add", "--cacheinfo", entry)
+    repository.git("commit", "--quiet", "--message", "m")
+    repository.git("tag", "three")
+    warned = repository.project.ok("access", "diff", "--from", "three").err
+    assert 'warning[submodules-not-read]: of revision "three"' in warned and "are not read: shared" in warned
+
+
 def test_manifests_that_are_wrong_there_are_told_with_the_revision(repository: Repository) -> None:
     repository.project.write("all.yaml", MANIFEST.replace("members:", "mebmers:", 1))
     repository.commit(tag="wrong")

@@ -182,7 +182,8 @@ def test_a_plan_without_identity_calls_refreshes_nothing(team: Folder, lazy: Rem
     asked = calls_of_cache(lazy)
     team.write("all.yaml", manifest("alice", "bob", title="Old plans"))
     ran = team.ok(*APPLY, "--refresh-identities")
-    assert "refresh" not in ran.out
+    assert "And then" not in ran.out
+    assert ran.out.endswith("No refresh is asked for: no identity change waits for one.\n")
     assert calls_of_cache(lazy) == asked
 
 
@@ -230,6 +231,7 @@ def test_a_key_that_may_not_refresh_is_a_warning_and_the_apply_is_done(folder: F
         assert [entry["refresh"] for entry in ran.json["effective"]] == ["failed"]
         (note,) = ran.json["notes"]
         assert (note["code"], note["where"]) == ("refresh-not-allowed", 'provider "corp"')
+        assert note["severity"] == "note"
         assert "Security identity providers - Edit" in note["fix"]
         assert "until then those who lose sight keep it" in ran.err
         assert ran.err.endswith(f"1 identity change of corp accepted; takes effect {AT_REFRESH}.\n")
@@ -245,6 +247,15 @@ def test_a_refresh_that_fails_for_a_while_is_tried_again(folder: Folder) -> None
         assert [entry["refresh"] for entry in ran.json["effective"]] == ["triggered"]
         assert ran.json["notes"] == []
         assert viewers(remote) == {"alice"}
+
+
+def test_a_refresh_that_stays_refused_says_how_to_ask_again(folder: Folder) -> None:
+    with start_remote(doubts=Doubts(cache_view="on refresh"), faults=("POST securitycache/*/refresh: 400",)) as remote:
+        folder.at(remote).write("all.yaml", manifest("alice"))
+        (note,) = folder.ok(*APPLY, "-e", "local", "--refresh-identities", "--format", "json").json["notes"]
+        assert (note["code"], note["severity"]) == ("refresh-not-triggered", "note")
+        assert "the remote did not take the request to refresh its security cache (HTTP 400" in note["what"]
+        assert note["fix"].endswith(" -e local apply --refresh-identities")
 
 
 def test_a_run_that_stops_part_way_has_refreshed_what_was_accepted(team: Folder, lazy: Remote) -> None:

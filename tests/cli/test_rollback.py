@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from reconciler.cli.planexpiry import refuse_lapsed
 from reconciler.cli.session import open_session
 from reconciler.emulator.door import Exchange, Hooks
+from reconciler.model.instant import parse_instant
+from reconciler.planfile import load_plan
+from reconciler.problems import StateError
 from tests.builders import EMAIL, PROJECT, Folder, Ran, Remote, start_remote
 
 CONFIRMED = PROJECT.replace("widenedAccess: allow", "widenedAccess: confirm")
@@ -518,3 +522,126 @@ def test_formats_say_what_is_undone(ready: Folder, tmp_path: Path) -> None:
     ready.ok("rollback", "--access-only", "--out", str(tmp_path / "back.json"))
     shown = ready.ok("show", str(tmp_path / "back.json"), "--format", "json").json
     assert shown["rollback"] == ["--access-only", "--run", run]
+
+
+# -- grants that ended since -----------------------------------------------------------------------
+
+ENDING = f"""
+defaults: {{source: handbook, provider: corp}}
+permissions:
+  team: {{allowed: [group:Team, {{user: guest@example.com, expires: END}}]}}
+items:
+  - {{uri: "file:///alpha", permissions: team}}
+  - {{uri: "file:///beta", permissions: {{allowed: [group:Team, {{user: guest@example.com, expires: END}}]}}}}
+  - {{uri: "file:///gamma", permissions: {{allowed: [user:guest@example.com]}}}}
+groups:
+  - name: Team
+    members: [user:alice@example.com, {{user: bob@example.com, expires: END}}]
+users:
+  - {{name: guest@example.com}}
+aliases:
+  - ofEach: {{membersOf: "*"}}
+    is: [{{provider: "{EMAIL}", identity: "user:{{name}}"}}]
+  - of: user:guest@example.com
+    is:
+      - {{provider: "{EMAIL}", identity: user:guest@mail.example, expires: END}}
+      - {{provider: "{EMAIL}", identity: user:guest@home.example}}
+"""
+TO_COME, OVER = "2130-01-31", "2020-01-31"
+
+
+def test_what_has_ended_since_does_not_come_back_and_is_named(folder: Folder, remote: Remote) -> None:
+    """The run in which grants ended also let somebody in by mistake: that alone is undone."""
+    applied(folder.at(remote), ENDING.replace("END", TO_COME))
+    ended = ENDING.replace("END", OVER)
+    changed(folder, ended)
+    without = held(remote)
+    changed(folder, ENDING.replace("END", TO_COME))
+    changed(folder, edited(("[user:alice@", "[user:mallory@example.com, user:alice@"), of=ended))
+
+    plan = plan_of(folder)
+    told = [entry["what"] for entry in plan["problems"] if entry["code"] == "ended-since"]
+    assert [line.split(" ended ")[0] for line in told] == [
+        'user:guest@mail.example in alias "user:guest@example.com"',
+        'user:bob@example.com in group "Team"',
+        'user:guest@example.com in item "file:///beta"',
+        'user:guest@example.com in permission model "team"',
+    ]
+    assert told[1].endswith("ended 2020-01-31 (all.yaml:11) and does not come back")
+    assert [change["address"] for change in plan["changes"]] == [
+        "alias/corp/user:mallory@example.com",
+        "group/corp/Team",
+    ]
+    assert "as_of" not in plan
+    roll_back(folder)
+    assert held(remote) == without
+
+
+def test_who_is_given_the_same_for_longer_gets_it_back(folder: Folder, remote: Remote) -> None:
+    """The model that an item had is not known by name; that somebody's grant in another ended is no reason."""
+    both = ENDING.replace("expires: END", f"expires: {OVER}", 1).replace("END", TO_COME)
+    applied(folder.at(remote), both)
+    before = held(remote)
+    changed(folder, edited((", {user: guest@example.com, expires: 2130-01-31}]}}", "]}}"), of=both))
+    folder.write("all.yaml", both)
+    assert "ended-since" not in [code for code, _ in codes(plan_of(folder))]
+    roll_back(folder)
+    assert held(remote) == before
+
+
+def test_a_plan_that_gives_back_what_ends_holds_until_then(folder: Folder, remote: Remote, tmp_path: Path) -> None:
+    manifest = ENDING.replace("END", TO_COME)
+    applied(folder.at(remote), manifest)
+    changed(folder, edited((", {user: bob@example.com, expires: 2130-01-31}", ""), of=manifest))
+    folder.write("all.yaml", manifest)
+    file = tmp_path / "back.json"
+    plan = folder.ok("rollback", "--access-only", "--out", str(file), "--format", "json").json
+    assert plan["holds_until"] == "2130-01-31T00:00:00Z"
+    assert plan["access"]["expiring"] == []
+
+    saved = load_plan(file.read_bytes(), str(file)).plan
+    end = parse_instant("2130-01-31")
+    refuse_lapsed(saved, end - 1)
+    with pytest.raises(StateError) as refused:
+        refuse_lapsed(saved, end)
+    assert refused.value.problems[0].code == "grant-lapsed"
+    assert refused.value.problems[0].fix.endswith(
+        f"reconciler rollback --access-only --run {runs(folder)[0]} --out plan.json"
+    )
+
+
+def test_a_run_that_changed_nothing_is_passed_over_aloud(ready: Folder) -> None:
+    """Whoever stopped a run at once and undoes "the last" must see that it is another one."""
+    changed(ready, edited(CAROL))
+    assert codes_of_problems(plan_of(ready)) == {"rollback", "asked-again"}
+    changed(ready, edited(CAROL, ("title: A", "title: B")))
+    plan = plan_of(ready)
+    assert plan["rollback"] == ["--access-only", "--run", runs(ready)[1]]
+    [passed] = [entry for entry in plan["problems"] if entry["code"] == "passed-over"]
+    assert passed["what"].startswith(f"run {runs(ready)[0]} (")
+    named = plan_of(ready, "--run", runs(ready)[1])
+    assert "passed-over" not in codes_of_problems(named)
+
+
+def test_content_that_changed_after_the_plan_was_saved_takes_a_new_one_of_the_same(ready: Folder) -> None:
+    changed(ready, edited(("denied: [user:bob@example.com]", "denied: []")))
+    file = str(ready.root / "back.json")
+    ready.ok("rollback", "--access-only", "--out", file)
+    ready.write("beta.txt", "another text of beta\n")
+    refused = ready.ok("apply", file, "--auto-approve", *RISKS, code=1)
+    assert "error[body-changed]" in refused.err
+    assert f"rollback --access-only --run {runs(ready)[0]} --out plan.json" in refused.err
+
+
+def test_what_comes_back_and_names_a_group_that_does_not_is_told(ready: Folder) -> None:
+    replaced = edited(("allowed: [group:Team]", "allowed: [group:New]"), ("name: Board,", "name: New,"))
+    for old in ("allowed: [group:Team]", "allowed: [group:Board]", "wellKnowns: [group:Team]"):
+        replaced = replaced.replace(old, "allowed: [group:New]" if old.startswith("allowed") else "wellKnowns: []")
+    changed(ready, replaced)
+    assert ("unknown-group", "item/handbook/file:///gamma") not in codes(plan_of(ready))
+    told = codes(plan_of(ready, "--exclude", "group/corp/Board"))
+    assert [address for code, address in told if code == "unknown-group"] == ["item/handbook/file:///gamma"]
+
+
+def codes_of_problems(plan: Any) -> set[str]:
+    return {entry["code"] for entry in plan["problems"]}

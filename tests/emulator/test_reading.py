@@ -593,3 +593,20 @@ class TestControl:
 
 
 HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def test_what_the_cache_lists_is_worked_out_once_until_something_is_processed(remote: Remote) -> None:
+    engine = remote.client._transport.app.state.engine  # type: ignore[attr-defined]
+    body: dict[str, Any] = {"identity": {"name": "Team", "type": "GROUP"}, "members": [{"name": "al", "type": "USER"}]}
+    assert remote.client.put(remote.identities, json=body).status_code == 202
+
+    def listed() -> list[str]:
+        answer = remote.client.get(f"{remote.platform}/securitycache/entities/{PROVIDER}/members")
+        return [entry["name"] for entry in answer.json()["items"]]
+
+    assert listed() == ["Team", "al"]
+    first = engine.identities.spellings(ORGANIZATION)
+    assert listed() == ["Team", "al"] and engine.identities.spellings(ORGANIZATION) is first
+    body["members"] = [{"name": "Bob", "type": "USER"}]
+    assert remote.client.put(remote.identities, json=body).status_code == 202
+    assert listed() == ["Team", "Bob"]

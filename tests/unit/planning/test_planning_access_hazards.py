@@ -181,6 +181,16 @@ def test_too_many_people_or_items_are_a_hazard_new_ones_included() -> None:
     assert len(found(*after, limits=replace(allow, max_people=3, max_items=3))) == 1
 
 
+def test_a_domain_is_more_people_than_any_number() -> None:
+    limits = AccessLimits("allow", max_people=1000)
+
+    mass, _ = found(item("x:1", allowed=[STAFF, PARTNERS]), limits=limits)
+    assert mass.what == (
+        "everybody of partner.example would gain sight of 1 item, new ones included; the limit is 1,000 users"
+    )
+    assert found(item("x:9", allowed=[PARTNERS]), limits=limits) == ()
+
+
 def test_the_mode_decides_whether_it_blocks() -> None:
     after = group("Staff", ANN, BOB, EVE)
 

@@ -215,3 +215,19 @@ def test_who_lost_is_named_by_the_aliases_of_before() -> None:
 
     (lost,) = exposure_document(found, relation.names)["lost"]
     assert (lost["people"], lost["persons"]) == (2, [f"{mail}dora@x.org", f"{mail}emil@x.org"])
+
+
+def test_new_items_that_everybody_sees_are_told_where_nobody_is_known() -> None:
+    everybody = f"group/{EMAIL_PROVIDER}/*@*"
+    before, public = (item("x:1", allowed=[everybody]),), item("x:2", allowed=[everybody])
+    relation, came = changed(public, before=before)
+    assert list(exposure_lines(exposure_document(came, relation.names))) == [
+        "Everybody, also whoever did not log in, gains sight of 1 item.",
+        "+ everybody, also whoever did not log in: 1 item in handbook (new): x:2",
+    ]
+
+    went = expose(relation, [Edit(public.address, public, None)])
+    assert list(exposure_lines(exposure_document(went, relation.names))) == [
+        "Everybody, also whoever did not log in, loses sight of 1 item.",
+        "- everybody, also whoever did not log in: 1 item in handbook (deleted): x:2",
+    ]
