@@ -54,7 +54,8 @@ def in_safe_order(
     was = recorded([change.address for change in identities]) if identities else {}
     edits = [Edit(change.address, was.get(change.address), change.after) for change in identities]
     edits = [edit for edit in edits if edit.before != edit.after]
-    if not edits:
+    # Where nothing is yet, items come when their identities are as they will be.
+    if not edits or (relation.is_bare and all(edit.after for edit in edits)):
         return replace(usual, order=Order(checked=True))
     try:
         return _Ordering(changes, edits, relation, usual, make).safe(tighten=tighten)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from reconciler.cli.files import read_plan_file
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.planexpiry import remake
 from reconciler.cli.session import Session
+from reconciler.manifest.project import Project
 from reconciler.planning.plan import Hazard, Plan
 from reconciler.planning.wish import SOURCE_WORD
 from reconciler.problems import Problem, StateError
@@ -42,9 +43,20 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
     _check_calls(plan, saved.compiled, session.wire_context(), path)
     hazards = tuple(
         replace(hazard, allowed=hazard.allowed or (hazard.liftable and _names(allowed, hazard)))
-        for hazard in plan.hazards
+        for hazard in _held_to_guardrails(session.project, plan)
     )
     return Planned(replace(plan, hazards=hazards), saved.compiled, None, saved.digest)
+
+
+def _held_to_guardrails(project: Project, plan: Plan) -> Iterator[Hazard]:
+    """Yield the plan's hazards; what the project has come to deny since is not to be lifted by any name."""
+    for hazard in plan.hazards:
+        # As `planning.accesshazards` calls it; naming it here spares the import of all that evaluates access.
+        if hazard.name == "widened-access" and hazard.liftable and project.guardrails.widened_access == "deny":
+            fix = f"narrow the change, or name it under guardrails.widenedAccess.except; then {remake(plan)}"
+            yield replace(hazard, allowed=False, liftable=False, fix=fix)
+        else:
+            yield hazard
 
 
 def _names(allowed: Collection[str], hazard: Hazard) -> bool:

@@ -370,6 +370,14 @@ class WidenedExceptSpec(Spec):
     )
     provider: Text | None = Field(default=None, description="Of the identities in `to`; by default any.")
 
+    @model_validator(mode="after")
+    def _says_something(self) -> WidenedExceptSpec:
+        if not self.items and not self.to:
+            raise ValueError("give items, to, or both: an exception of nothing in particular is one of everything")
+        if any(getattr(self, key) is None or not getattr(self, key) for key in self.model_fields_set & {"items", "to"}):
+            raise ValueError("leave out a list that is to stand for everything; an empty one stands for nothing")
+        return self
+
 
 class WidenedAccessSpec(Spec):
     """What to do when somebody would see an item that exists and that they do not see now."""

@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TypeVar
 
 from pyroaring import BitMap
 
 from reconciler.permissions.facts import Facts
 from reconciler.permissions.readings import Readings, is_person
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -38,11 +41,18 @@ class Numbers:
     def minus(self, other: Numbers) -> Numbers:
         """Return what is stated here more often than there."""
         return Numbers(
-            self.belongs - other.belongs,
-            self.same - other.same,
-            self.resolved - other.resolved,
-            self.members - other.members,
+            _less(self.belongs, other.belongs),
+            _less(self.same, other.same),
+            _less(self.resolved, other.resolved),
+            _less(self.members, other.members),
         )
+
+
+def _less(one: Counter[T], other: Counter[T]) -> Counter[T]:
+    """Return the difference; a counter's own takes its time even where there is nothing to take away."""
+    if not one or not other:
+        return Counter(one)
+    return one - other
 
 
 class Graph:

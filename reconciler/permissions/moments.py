@@ -8,7 +8,7 @@ of items under every reading that counts. It knows nothing of calls and of their
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -43,6 +43,13 @@ class _Facet:
     edits: tuple[int, ...]
     said: dict[Version, Numbers]
     at: Version = Version.BEFORE
+
+    def moves(self) -> Iterator[tuple[Numbers, Numbers]]:
+        """Yield, for each version that says something else than the first, what is gone by then and what is new."""
+        before = self.said[Version.BEFORE]
+        for version in (Version.TIGHT, Version.AFTER):
+            if self.said[version] is not before:
+                yield before.minus(self.said[version]), self.said[version].minus(before)
 
 
 class Moments:
@@ -99,9 +106,9 @@ class Moments:
         """
         gone, new = Numbers(), Numbers()
         for facet in self._facets:
-            for version in (Version.TIGHT, Version.AFTER):
-                gone.add(facet.said[Version.BEFORE].minus(facet.said[version]))
-                new.add(facet.said[version].minus(facet.said[Version.BEFORE]))
+            for less, more in facet.moves():
+                gone.add(less)
+                new.add(more)
         return self._first.classes_naming(self._touched(gone, new), empty=True)
 
     def touched_by(self, edit: int) -> set[int]:
@@ -124,9 +131,7 @@ class Moments:
     def _identities_of(self, edit: int) -> set[int]:
         found = set[int]()
         for number in self._facets_with[edit]:
-            said = self._facets[number].said
-            for version in (Version.TIGHT, Version.AFTER):
-                gone, new = said[Version.BEFORE].minus(said[version]), said[version].minus(said[Version.BEFORE])
+            for gone, new in self._facets[number].moves():
                 found |= self._touched(gone, new)
         return found
 
@@ -195,9 +200,7 @@ class Moments:
                 Version.TIGHT: tightened.get(edit.address, edit.before),
                 Version.AFTER: edit.after,
             }
-            facets.append(
-                _Facet((index,), {version: self._numbers(_own_facts(each)) for version, each in versions.items()})
-            )
+            facets.append(_Facet((index,), self._said([[each] for each in versions.values()], _own_facts)))
             # At the remote, well-knowns are one list of an identity, which its own call and that of its alias
             # both replace (push-api.md 5.3).
             identity = aliased_identity(edit.address) if edit.address.kind is Kind.ALIAS else str(edit.address)
@@ -205,20 +208,25 @@ class Moments:
             indexes.append(index)
             resources.append(versions)
         for indexes, resources in known.values():
-            said = {
-                version: self._numbers([fact for each in resources for fact in _well_known_facts(each[version])])
-                for version in Version
-            }
-            if any(numbers.belongs for numbers in said.values()):
-                facets.append(_Facet(tuple(indexes), said))
+            if any(each is not None and each.shared for versions in resources for each in versions.values()):
+                together = [[versions[version] for versions in resources] for version in Version]
+                facets.append(_Facet(tuple(indexes), self._said(together, _well_known_facts)))
         self._facets_with: list[list[int]] = [[] for _ in self._edits]
         for number, facet in enumerate(facets):
             for index in facet.edits:
                 self._facets_with[index].append(number)
         return facets
 
-    def _numbers(self, facts: Iterable[Facts]) -> Numbers:
-        return self._graph.numbers_of(facts)
+    def _said(
+        self, versions: Iterable[Sequence[Resource | None]], facts_in: Callable[[Resource | None], list[Facts]]
+    ) -> dict[Version, Numbers]:
+        """Return what resources say together in each version; the very same value where it is the first one's."""
+        first, *others = ([fact for each in resources for fact in facts_in(each)] for resources in versions)
+        before = self._graph.numbers_of(first)
+        said = {Version.BEFORE: before}
+        for version, facts in zip((Version.TIGHT, Version.AFTER), others, strict=True):
+            said[version] = before if facts == first else self._graph.numbers_of(facts)
+        return said
 
     def _add_strangers(self) -> None:
         readings = self._first.readings

@@ -233,6 +233,11 @@ class Relation:
             self._class_of[address] = number
             self._items[number][address] = None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether there are no items at all."""
+        return not self._class_of
+
     def source_of(self, number: int) -> str:
         """Return the source of a class."""
         return self._classes[number][0]

@@ -88,7 +88,6 @@ def viewers_document(found: Viewers) -> dict[str, Any]:
     """Return the answer of `access who` as JSON values."""
     return {
         "uri": found.uri,
-        "source": found.source,
         "anonymous": found.anonymous,
         "viewers": sorted({short(viewer) for viewer in found.viewers}),
         "unresolved": [
@@ -157,8 +156,6 @@ def reason_document(found: Reason) -> dict[str, Any]:
     verdict = found.verdict
     deciding = next((ground for ground in verdict.grounds if ground.entry), None)
     return {
-        "identity": _login(found.identity),
-        "uri": found.uri,
         "allowed": verdict.allowed,
         "decided_by": {
             "outcome": verdict.outcome.value,

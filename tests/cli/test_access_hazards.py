@@ -148,6 +148,20 @@ def test_what_is_denied_by_a_guardrail_is_never_allowed_by_name(applied: Folder,
     assert remote.total == total
 
 
+def test_a_saved_plan_is_held_to_what_is_denied_by_now(applied: Folder, remote: Remote) -> None:
+    edit(applied, MORE_STAFF)
+    saved = str(applied.root / "saved.plan")
+    applied.ok("plan", "--allow", "widened-access", "--out", saved)
+    guard(applied, "guardrails: {widenedAccess: deny}\n")
+    total = remote.total
+
+    ran = applied.ok("apply", saved, "--auto-approve", "--allow", "widened-access", code=1)
+
+    assert "error[hazard-widened-access]" in ran.err
+    assert "guardrails.widenedAccess.except" in ran.err
+    assert remote.total == total
+
+
 def test_what_a_guardrail_lets_pass_is_told_and_done(applied: Folder, remote: Remote) -> None:
     guard(applied, "guardrails: {widenedAccess: allow}\n")
     edit(applied, MORE_STAFF)
@@ -219,6 +233,9 @@ def test_an_exception_of_one_provider_is_none_of_another(applied: Folder, remote
         "guardrails: {widenedAccess: maybe}\n",
         "guardrails: {widenedAccess: {mode: never}}\n",
         "guardrails: {widenedAccess: {except: [{to: [alice]}]}}\n",
+        "guardrails: {widenedAccess: {except: [{}]}}\n",
+        "guardrails: {widenedAccess: {except: [{items: ['x:**'], to: }]}}\n",
+        "guardrails: {widenedAccess: {except: [{items: [], to: [everybody]}]}}\n",
         "guardrails: {maxWidened: {people: -1}}\n",
         "guardrails: {maxWidened: 5}\n",
     ],
