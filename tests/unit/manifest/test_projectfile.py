@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from reconciler.manifest.project import ApiKey, Environment, Exemption, Guardrails, Project, Provider, Source
 from reconciler.manifest.projectfile import resolve
@@ -78,9 +79,9 @@ def test_widened_access_is_a_word_or_a_mode_with_exceptions() -> None:
 
     full = {
         "mode": "deny",
-        "except": [{"items": ["a*"], "to": ["user:*", "everybody"], "provider": "p"}, {"to": ["*"]}, {"items": []}],
+        "except": [{"items": ["a*"], "to": ["user:*", "everybody"], "provider": "p"}, {"to": ["*"]}, {"items": ["b"]}],
     }
-    exceptions = (Exemption(("a*",), ("user:*", "*"), "p"), Exemption(None, ("*",)), Exemption((), None))
+    exceptions = (Exemption(("a*",), ("user:*", "*"), "p"), Exemption(None, ("*",)), Exemption(("b",), None))
     assert guardrails({}) == Guardrails(widened_access="confirm")
     assert guardrails({"widenedAccess": "deny"}) == Guardrails(widened_access="deny")
     assert guardrails({"widenedAccess": full}) == Guardrails(widened_access="deny", widened_except=exceptions)
@@ -93,6 +94,15 @@ def test_widened_access_is_a_word_or_a_mode_with_exceptions() -> None:
     assert guardrails(both, {"maxWidened": {"items": 9}}) == Guardrails(
         widened_access="deny", widened_except=exceptions, max_widened_items=9
     )
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [{}, {"provider": "p"}, {"items": []}, {"to": []}, {"items": [], "to": ["*"]}, {"items": ["x"], "to": None}],
+)
+def test_an_exception_of_nothing_in_particular_is_refused(exception: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"give items, to, or both|leave out a list"):
+        project({"guardrails": {"widenedAccess": {"except": [exception]}}})
 
 
 def test_which_environment() -> None:
