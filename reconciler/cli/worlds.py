@@ -189,7 +189,7 @@ def reason_of(project: Project, world: World, person: str | None, address: str, 
         uri,
         visibility == "shared",
         replace(verdict, grounds=_spelled(verdict.grounds, known)),
-        modelled=model is not None,
+        model=model,
         known=person is None or world.relation.graph.find(person) is not None,
         misses=tuple(replace(miss, grounds=_spelled(miss.grounds, known)) for miss in near),
     )

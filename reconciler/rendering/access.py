@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.model.identity import parse_identity
+from reconciler.model.permission import PermissionModel
 from reconciler.permissions.evaluate import Ground, Miss, Outcome, Unresolved, Verdict
 from reconciler.permissions.expand import Step
 from reconciler.rendering.values import count, visible
@@ -50,22 +51,24 @@ class Seen:
 class Reason:
     """Why somebody does or does not see an item.
 
-    `modelled` says that the item has permissions, `known` that anything names the person. `misses` are the levels
-    that come near to letting in a person whom no level speaks of. `elsewhere` are the providers where somebody of
-    that name is known.
+    `model` is the item's permissions, None where it has none. `known` says that anything names the person. `misses`
+    are the levels that come near to letting in a person whom no level speaks of. `elsewhere` are the providers where
+    somebody of that name is known.
     """
 
     identity: str
     uri: str
     shared: bool
     verdict: Verdict
-    modelled: bool = True
+    model: PermissionModel | None = None
     known: bool = True
     misses: tuple[Miss, ...] = ()
     elsewhere: Sequence[str] = ()
 
 
 ANONYMOUS = "anonymous"
+
+SET_NAMES = 2  # of those whom a set lets in, to say which set is meant
 
 
 def short(identity: str) -> str:
@@ -224,7 +227,7 @@ def _decision(found: Reason) -> str:
     if found.shared:
         return "the source is shared: everybody sees its items"
     if verdict.level is None:
-        if not found.modelled:
+        if found.model is None:
             return "the item has no permissions, so nobody sees it"
         if found.misses:
             return "no level decides, so nobody lets them in"
@@ -239,11 +242,11 @@ def _grounds(found: Reason) -> Iterator[tuple[str, list[str]]]:
     if found.shared:
         return
     for ground in found.verdict.grounds:
-        yield f"set {ground.set}{_named(ground)} {_said(ground)}", _steps(ground)
+        yield f"{_set(found, found.verdict.level, ground)} {_said(ground)}", _steps(ground)
     for miss in found.misses:
         name = f' "{visible(miss.name)}"' if miss.name else ""
         for ground in miss.grounds:
-            yield f"level {miss.level}{name}: set {ground.set}{_named(ground)} {_said(ground)}", _steps(ground)
+            yield f"level {miss.level}{name}: {_set(found, miss.level, ground)} {_said(ground)}", _steps(ground)
 
 
 def _steps(ground: Ground) -> list[str]:
@@ -258,8 +261,24 @@ _DECISIONS = {
 }
 
 
-def _named(ground: Ground) -> str:
-    return f' "{visible(ground.name)}"' if ground.name else ""
+def _set(found: Reason, level: int | None, ground: Ground) -> str:
+    """Return how a set is called: by its name, or, among others, by whom it lets in.
+
+    Its number is that of the canonical order (`model.permission`), which is not that of the manifest.
+    """
+    if ground.name:
+        return f'set "{visible(ground.name)}"'
+    sets = found.model.levels[level - 1].sets if found.model is not None and level else ()
+    if len(sets) < 2:
+        return "set 1"
+    entry = sets[ground.set - 1]
+    if entry.anonymous:
+        return "the set of everybody"
+    if not entry.allowed:
+        return "the set of nobody"
+    shown = ", ".join(visible(short(identity)) for identity in entry.allowed[:SET_NAMES])
+    more = len(entry.allowed) - SET_NAMES
+    return f"the set of {shown}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _said(ground: Ground) -> str:

@@ -128,7 +128,8 @@ def test_why_somebody_does_not(told: Folder) -> None:
     assert (nobody["allowed"], nobody["decided_by"]["level"], nobody["chain"]) == (False, None, [])
     near = told.ok("access", "why", "user:alice@example.com", "file:///board").out
     assert "no level decides, so nobody lets them in" in near
-    assert "level 2: set 1 allows group:AlphaTeam (corp)" in near and "level 2: set 2 does not mention them" in near
+    assert "level 2: the set of group:AlphaTeam allows group:AlphaTeam (corp)" in near
+    assert "level 2: the set of group:Cleared does not mention them" in near
     [miss] = nobody["decided_by"]["misses"]
     assert (miss["level"], [entry["says"] for entry in miss["sets"]]) == (2, ["allows", "nothing"])
     unknown = told.ok("access", "why", "user:nobody@example.com", "file:///board").out
