@@ -149,13 +149,11 @@ def _fresh_plan(
         plan = replace(plan, problems=(*plan.problems, *respelled))
         plan = with_expiring(plan, loaded, desired, known, within=wish.expiring_within)
         plan = with_tests(session, plan, loaded)
-        everything = chain(loaded.desired.fingerprints, recorded.fingerprints)
-        world = access_world(session, plan, recorded.fingerprints)
-        compiled = _compiled(session, plan, wish, batching, everything, world)
         # What nobody sees any more because its last grant ended was meant so when that was granted.
         allowed = (*wish.allowed, *(("item-unseen",) if only_lapses(plan.changes, lapsed) else ()))
-        plan = with_access(session, _with_hazards(plan, compiled, wish), world, allowed, out=access_out)
-    return Planned(plan, compiled, loaded), loaded.key, recorded.glance
+        sides = (recorded.fingerprints, loaded.desired.fingerprints)
+        planned = _finished(session, plan, wish, batching, sides, allowed=allowed, access_out=access_out)
+    return replace(planned, loaded=loaded), loaded.key, recorded.glance
 
 
 def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batching, *, digest: bool) -> bytes | None:
@@ -213,10 +211,7 @@ def make_destroy_plan(session: Session, wish: Wish, *, batching: Batching = "aut
             wish=wish,
             bodies=lambda _addresses: (),
         )
-        world = access_world(session, plan, recorded.fingerprints)
-        compiled = _compiled(session, plan, wish, batching, recorded.fingerprints, world)
-        plan = with_access(session, _with_hazards(plan, compiled, wish), world, wish.allowed)
-    return Planned(plan, compiled, None)
+        return _finished(session, plan, wish, batching, (recorded.fingerprints,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +275,7 @@ def make_turned_plan(
             problems=(*plan.problems, *problems),
             rollback=turn.rollback,
         )
-        world = access_world(session, plan, recorded.fingerprints)
-        compiled = _compiled(session, plan, wish, batching, recorded.fingerprints, world, first=first)
-        plan = with_access(session, _with_hazards(plan, compiled, wish), world, wish.allowed)
-    return Planned(plan, compiled, None)
+        return _finished(session, plan, wish, batching, (recorded.fingerprints,), first=first)
 
 
 def _first(session: Session, plan: Plan, recorded: Mapping[str, bytes]) -> frozenset[str]:
@@ -348,20 +340,40 @@ def _limits(project: Project) -> Limits:
     return Limits(guardrails.deletes, guardrails.updates, guardrails.max_changes)
 
 
+def _finished(
+    session: Session,
+    plan: Plan,
+    wish: Wish,
+    batching: Batching,
+    sides: Sequence[Mapping[str, bytes]],
+    *,
+    first: frozenset[str] = frozenset(),
+    allowed: Collection[str] | None = None,
+    access_out: Path | None = None,
+) -> Planned:
+    """Return a plan with its calls, with what is risky about them, and with who gains and loses sight of what.
+
+    `sides` are what is recorded, then what else there is, by address. What is in `first` is settled before all else,
+    unless that would show somebody something for a moment. `allowed` are hazards of access, by default the wish's.
+    """
+    world = access_world(session, plan, sides[0])
+    compiled = _compiled(session, plan, wish, batching, lambda: chain.from_iterable(sides), world, first)
+    risky = _with_hazards(plan, compiled, wish)
+    return Planned(
+        with_access(session, risky, world, wish.allowed if allowed is None else allowed, out=access_out), compiled, None
+    )
+
+
 def _compiled(
     session: Session,
     plan: Plan,
     wish: Wish,
     batching: Batching,
-    addresses: Iterable[str],
+    addresses: Callable[[], Iterable[str]],
     world: World | None,
-    *,
-    first: frozenset[str] = frozenset(),
+    first: frozenset[str],
 ) -> Compiled:
-    """Return the calls of a plan; `addresses` are all that are desired or recorded, `world` what is recorded.
-
-    What is in `first` is settled before all else, unless that would show somebody something for a moment.
-    """
+    """Return the calls of a plan; `addresses` gives all that are desired or recorded, `world` is what is recorded."""
     from reconciler.calls.call import Compiled, Wave
 
     if not plan.changes:
@@ -372,7 +384,7 @@ def _compiled(
 
     def standing() -> Iterator[str]:
         changing = {str(change.address) for change in plan.changes}
-        return (address for address in addresses if address not in changing)
+        return (address for address in addresses() if address not in changing)
 
     rest = frozenset(str(change.address) for change in plan.changes) - first
     usual = (Wave(first), Wave(rest)) if first and rest else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,6 +100,24 @@ def test_an_item_goes_before_the_group_that_would_show_it_to_others(project: Fol
     assert order(project) == {"checked": True, "extra_calls": 0, "tightened": [], "transients": []}
     project.ok(*APPLY)
     assert viewers(two) == {"c"}
+
+
+def test_what_stays_is_known_however_often_an_order_is_looked_for(project: Folder) -> None:
+    """A source of which other items stay is not told that it is rebuilt."""
+    stays = {"uri": "https://example.com/stays", "permissions": ENGINEERS}
+
+    def written(engineers: str, permissions: Any) -> None:
+        text = json.loads(manifest(engineers, "c", permissions))
+        text["items"].append(stays | {"permissions": {"allowed": ["group:Other"]}})
+        text["groups"].append({"name": "Other", "members": ["user:o"]})
+        project.write("all.yaml", as_yaml(text))
+
+    written("a", ENGINEERS)
+    project.ok(*APPLY)
+    written("ab", EDITORS)
+    assert calls(project)[0][1] == [f"item/handbook/{URI}"]
+    statuses = project.run("plan", "--format", "json", *ALLOWED).json["statuses"]
+    assert [each["status"] for each in statuses] == ["REFRESH"]
 
 
 def test_what_safety_costs_is_said(project: Folder, two: Remote) -> None:
