@@ -7,7 +7,9 @@ Reads requests as JSON lines from stdin and answers each with a line of JSON:
 
 `write` is the number of the write to a socket, counted over all threads, at which the process kills itself
 with SIGKILL: `before` it, `amid` it, when half of it is sent, or `after` it; 0 is never. `code` is the exit
-code, -9 that of one that was killed; what it printed is in the file `said`.
+code, -9 that of one that was killed; what it printed is in the file `said`. With `everywhere`, the statements that
+write to a database, their commits, and files that are opened for writing, synced, renamed or removed count as well,
+and what was passed is in the file of the same name with `.passed`.
 
 Nobody waits in here: whoever sleeps finds the clock set forward by as much, so that all the waits between
 attempts are what they would be and take no time. `seed` is that of the randomness in them.
@@ -20,9 +22,12 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 MOMENTS = ("before", "amid", "after")
@@ -36,14 +41,34 @@ def sleep_at_once(seconds: float) -> None:
     _slept += seconds
 
 
-def kill_at(number: int, moment: str) -> None:
-    """Arrange that this process kills itself at the write to a socket of this number (from 1)."""
+READING = ("SELECT", "PRAGMA", "BEGIN", "EXPLAIN", "WITH")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
+    """Arrange that this process kills itself at the write of this number (from 1): to a socket, or with `passed` any.
+
+    What it is about to do is appended to `passed`.
+    """
     left = number
     # Whoever writes meanwhile waits: nothing is written any more once the number is reached.
-    one_at_a_time = threading.Lock()
+    one_at_a_time = threading.RLock()
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def pass_by(what: str) -> None:
+        nonlocal left
+        with one_at_a_time:
+            assert passed is not None
+            passed.append(what)
+            left -= 1
+            if left == 0:
+                die()
+
+    if passed is not None:
+        watch_databases(pass_by)
+        watch_files(pass_by)
 
     def make_mortal(name: str) -> None:
         write = getattr(socket.socket, name)
@@ -51,6 +76,8 @@ def kill_at(number: int, moment: str) -> None:
         def mortal(self: socket.socket, data: Any, *flags: int) -> Any:
             nonlocal left
             with one_at_a_time:
+                if passed is not None:
+                    passed.append("socket")
                 left -= 1
                 if left == 0 and moment == "before":
                     die()
@@ -68,6 +95,54 @@ def kill_at(number: int, moment: str) -> None:
     make_mortal("sendall")
 
 
+def watch_databases(pass_by: Callable[[str], None]) -> None:
+    """Call `pass_by` before each statement that writes, and before each commit."""
+    connect = sqlite3.connect
+
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            if not sql.lstrip().upper().startswith(READING):
+                pass_by(f"statement {sql.split()[0]}")
+            return super().execute(sql, *given)
+
+        def executemany(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            pass_by(f"statements {sql.split()[0]}")
+            return super().executemany(sql, *given)
+
+        def executescript(self, sql: str) -> sqlite3.Cursor:
+            pass_by("script")
+            return super().executescript(sql)
+
+        def commit(self) -> None:
+            pass_by("commit")
+            super().commit()
+
+        def __exit__(self, *error: Any) -> Any:
+            pass_by("commit")
+            return super().__exit__(*error)
+
+    sqlite3.connect = lambda *given, **named: connect(*given, factory=Watched, **named)  # type: ignore[assignment]
+
+
+def watch_files(pass_by: Callable[[str], None]) -> None:
+    """Call `pass_by` before a file is opened for writing, synced, renamed or removed."""
+    sync = os.fsync
+
+    def synced(descriptor: Any) -> None:
+        pass_by("sync")
+        sync(descriptor)
+
+    os.fsync = synced
+
+    def audit(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(given[2], int) and given[2] & WRITING:
+            pass_by(f"open {os.path.basename(str(given[0]))}")
+        elif event in ("os.rename", "os.remove", "os.mkdir", "os.truncate"):
+            pass_by(event)
+
+    sys.addaudithook(audit)
+
+
 def live(request: dict[str, Any]) -> int:
     """Run a command in this process and return its exit code, if it comes to that."""
     from reconciler.cli.main import run
@@ -76,9 +151,12 @@ def live(request: dict[str, Any]) -> int:
     for stream in (1, 2):
         os.dup2(said, stream)
     random.seed(request["seed"])
-    if request["write"]:
-        kill_at(request["write"], request["moment"])
+    passed: list[str] | None = [] if request.get("everywhere") else None
+    if request["write"] or passed is not None:
+        kill_at(request["write"], request["moment"], passed)
     code = run(request["arguments"])
+    if passed is not None:
+        Path(request["said"] + ".passed").write_text("\n".join(list(passed)))
     sys.stdout.flush()
     sys.stderr.flush()
     return code

@@ -7,16 +7,12 @@ holds, the journal of the local state, and the remote's own log of what it was s
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +20,7 @@ from estates import EMAIL, URIS, Estate, desired_of, estates, journal, metadata_
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from killed_child import MOMENTS
+from mortals import KILLED, Mortals
 
 from reconciler.calls.call import STREAMS, CallKind
 from reconciler.cli.session import open_session
@@ -38,7 +35,6 @@ from tests.builders import (
     SOURCE_ID,
     Folder,
     Remote,
-    child_environment,
     contents_of,
     fingerprints,
     start_remote,
@@ -46,9 +42,6 @@ from tests.builders import (
 from tests.conftest import ON_CI
 
 pytestmark = pytest.mark.slow
-
-CHILD = Path(__file__).with_name("killed_child.py")
-KILLED = -9
 
 # Beside a secured source one that is shared, one that is ours alone, and two catalogs, of which one is ours alone.
 SHARED = {"blog": SHARED_ID, "archive": "archiveid1", "shop": "shopid1", "range": "rangeid1"}
@@ -95,38 +88,6 @@ def organization() -> Iterator[Organization]:
         organization = Organization(remote.emulator)
         yield organization
         organization.close()
-
-
-class Mortals:
-    """Runs commands each in a process of its own, which may be killed at one of its writes."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(CHILD)],
-            env=child_environment(PYTHONHASHSEED="0"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(
-        self, folder: Folder, *arguments: str, write: int = 0, moment: str = "before", seed: int = 0
-    ) -> tuple[int, str]:
-        """Run a command and return its exit code, KILLED for one that was, and what it said."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        said = folder.root / ".said"
-        line = ["-C", str(folder.root), *arguments]
-        request = {"arguments": line, "write": write, "moment": moment, "seed": seed, "said": str(said)}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        code: int = json.loads(self._process.stdout.readline())["code"]
-        return code, said.read_text()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(20)
 
 
 @pytest.fixture(scope="module")
