@@ -1,13 +1,15 @@
 """A plan, its calls and what they need, as bytes to save and to apply verbatim later.
 
 Pure: bytes out, bytes in. The checksum finds accidents and careless edits; it is no signature, and
-whoever can write a plan file can make a new one. So what is read is also held to what a plan may
-say: its paths stay inside the project and on the host that the environment names.
+whoever can write a plan file can make a new one, unless plans are signed. So what is read is also held
+to what a plan may say: its paths stay inside the project and on the host that the environment names.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -38,11 +40,12 @@ from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import AccessTests, BodyRef, Expiring, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
-from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan
+from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan, unsigned
 
 _METHODS = frozenset({"PUT", "POST", "DELETE"})
 _CALL_PATH = re.compile(r"(?!//)[A-Za-z0-9._~%/-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?")
 _VERSION = re.compile(r"([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
 
 _SHIFTS = frozenset({"created", "deleted", "edited", "affected"})
@@ -52,29 +55,40 @@ _TOTALS = ("pairs_gained", "pairs_lost", "people_gained", "people_lost", "items_
 _REMAKE = "make and review a new plan:\n    reconciler plan --out plan.json"
 
 
+# From a document's `unsigned` form to its signature.
+Sign = Callable[[bytes], str]
+
+
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
     """A plan file as read: the plan, its calls, and the file's checksum.
 
-    `digest` names the plan: equal digests mean equal plans. `tool_version` made it.
+    `digest` names the plan: equal digests mean equal plans. `tool_version` made it. `signed` says that it bears a
+    signature, which is right if `load_plan` was given what to check it with.
     """
 
     plan: Plan
     compiled: Compiled
     digest: str
     tool_version: str = __version__
+    signed: bool = False
 
 
-def dump_plan(plan: Plan, compiled: Compiled) -> bytes:
-    """Return the bytes of a plan file. `load_plan` returns equal values, but for excerpts of problems."""
-    return encode_plan(plan, compiled)
+def dump_plan(plan: Plan, compiled: Compiled, sign: Sign | None = None) -> bytes:
+    """Return the bytes of a plan file, signed by `sign`.
+
+    `load_plan` returns equal values, but for excerpts of problems.
+    """
+    return encode_plan(plan, compiled, sign)
 
 
-def load_plan(data: bytes, where: str) -> SavedPlan:
+def load_plan(data: bytes, where: str, sign: Sign | None = None) -> SavedPlan:
     """Return the plan that `data` holds; `where` names the file in problems.
 
+    With `sign`, only one that bears the signature which that gives.
+
     Raises StateError with `plan-not-json`, `plan-truncated`, `plan-not-a-plan`,
-    `plan-newer-version` or `plan-altered`.
+    `plan-newer-version`, `plan-altered`, `plan-unsigned` or `plan-signature`.
     """
     document = _parsed(data, where)
     _check_version(document, where)
@@ -88,12 +102,41 @@ def load_plan(data: bytes, where: str) -> SavedPlan:
             where,
             why="what was reviewed is what is applied, and nobody reviewed this.",
         )
+    if sign is not None:
+        _check_signature(document, sign, where)
     try:
         return _saved(document, stated)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise _refusal(
             "plan-not-a-plan", f'"{where}" is not a plan that reconciler can read: {_told(error)}', where
         ) from error
+
+
+def _check_signature(document: dict[str, Any], sign: Sign, where: str) -> None:
+    signature = document.get("signature")
+    if signature is None:
+        raise unsigned_refusal(f'"{where}" bears no signature', where)
+    # Compared in constant time: how long it takes says nothing of the right one.
+    right = sign(unsigned(document)).encode()
+    if not isinstance(signature, str) or not hmac.compare_digest(signature.encode(errors="replace"), right):
+        raise _refusal(
+            "plan-signature",
+            f'the signature of "{where}" is not that of this plan with the key that is set here',
+            where,
+            why="it was altered and sealed again, or signed with another key.",
+            fix=f"see that RECONCILER_PLAN_KEY is the same where plans are made; then {_REMAKE}",
+        )
+
+
+def unsigned_refusal(what: str, where: str) -> StateError:
+    """Return the refusal of a plan without a signature where only signed ones are applied."""
+    return _refusal(
+        "plan-unsigned",
+        what,
+        where,
+        why="only a plan that was made with the key in RECONCILER_PLAN_KEY is applied here.",
+        fix=f"where that key is set, {_REMAKE}",
+    )
 
 
 def _refusal(code: str, what: str, where: str, *, why: str = "", fix: str = _REMAKE) -> StateError:
@@ -165,6 +208,8 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
         problems=tuple(_problem(entry) for entry in document["problems"]),
         bodies=tuple(_body(entry) for entry in document["bodies"]),
         manifest_digest=_text(document["manifests"]["digest"]),
+        commit=_commit(document["manifests"].get("commit", "")),
+        dirty=_flag(document["manifests"].get("dirty", False)),
         selection=tuple(_text(entry) for entry in document["selection"]),
         access=_exposure(document["access"]),
         tests=_tests(document["access"].get("tests", {})),
@@ -194,7 +239,7 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
     tight = {covered.address for call in compiled.calls for covered in call.covers if covered.verb is Verb.TIGHTEN}
     if tight != {resource.address for resource in tightened}:
         raise ValueError("what is tightened is not what the calls say")
-    return SavedPlan(plan, compiled, digest, _text(document["tool_version"]))
+    return SavedPlan(plan, compiled, digest, _text(document["tool_version"]), signed="signature" in document)
 
 
 def _tightened(entry: dict[str, Any]) -> Resource:
@@ -313,6 +358,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"text expected, not {type(value).__name__}")
     return value
+
+
+def _commit(value: Any) -> str:
+    if not _COMMIT.fullmatch(_text(value)):
+        raise ValueError(f"not a commit: {value!r}")
+    return _text(value)
 
 
 def _number(value: Any) -> int:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from reconciler.manifest.schema import IdentityText, ManifestFile, ProjectFile
 from reconciler.rendering.plan_schema import plan_schema
-from reconciler.rendering.report_schema import report_schema
+from reconciler.rendering.report_schema import Report, report_schema
 from reconciler.state.snapshot import FORMAT_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -136,6 +136,7 @@ _HELP = {
     "*.itemSets": "Many items from files or rows.",
     "*.items": "What is pushed to sources, one entry each.",
     "*.moved": "Items that are now called otherwise.",
+    "*.removed": "What is no longer managed here and stays at the remote.",
     "*.name": "A name for messages.",
     "*.users": "Users that say something about themselves.",
     "*.virtualGroups": "Virtual groups and their members.",
@@ -252,7 +253,7 @@ def state_schema() -> _Node:
     return _published(_documented(StateDocument.model_json_schema()), "state", "reconciler state")
 
 
-def _published_report(name: Literal["validate", "apply", "verify"]) -> _Node:
+def _published_report(name: Report) -> _Node:
     return _published(_documented(report_schema(name)), name, f"reconciler {name} report")
 
 
@@ -264,6 +265,7 @@ SCHEMAS: dict[str, Callable[[], _Node]] = {
     "validate": partial(_published_report, "validate"),
     "apply": partial(_published_report, "apply"),
     "verify": partial(_published_report, "verify"),
+    "drift": partial(_published_report, "drift"),
 }
 
 

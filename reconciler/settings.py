@@ -1,11 +1,12 @@
-"""[io] The API key: found where the project says, and never shown.
+"""[io] The API key and the key that signs plans: found where they are kept, and never shown.
 
-It comes from the environment, a file or a command, never from a manifest, and it is asked for only
-when a command is about to speak to a remote.
+The API key comes from the environment, a file or a command, never from a manifest, and it is asked for
+only when a command is about to speak to a remote.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from reconciler.manifest.project import ApiKey
 from reconciler.problems import Problem, UsageError
 
 COMMAND_SECONDS = 60
+PLAN_KEY_VARIABLE = "RECONCILER_PLAN_KEY"
 
 # What a header takes: visible ASCII (push-api.md 1.2).
 _KEY = re.compile(r"[\x21-\x7e]+\Z")
@@ -39,6 +41,40 @@ class Secret:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a secret is not written down")
+
+
+class PlanKey:
+    """Signs saved plans."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def sign(self, document: bytes) -> str:
+        """Return the HMAC-SHA256 of a document, in hex."""
+        key = os.fsencode(self._secret.reveal())
+        return hmac.new(key, document, "sha256").hexdigest()
+
+
+def find_plan_key() -> PlanKey | None:
+    """Return the key that signs plans, None where none is set.
+
+    Raises UsageError for an empty one: a secret that did not arrive must not look like one that was never wanted.
+    """
+    value = os.environ.get(PLAN_KEY_VARIABLE)
+    if value is None:
+        return None
+    if not value.strip():
+        raise UsageError(
+            Problem(
+                "plan-key-unusable",
+                f"the environment variable {PLAN_KEY_VARIABLE} is set, and holds no key",
+                why="plans would neither be signed nor checked, and nobody would notice.",
+                fix="put the key there, or unset the variable.",
+            )
+        )
+    return PlanKey(Secret(value.strip()))
 
 
 def find_api_key(where: ApiKey, folder: Path) -> Secret:

@@ -24,6 +24,7 @@ LAYERS: dict[str, frozenset[str]] = {
         "manifest": "model problems version",
         "settings": "manifest problems",
         "permissions": "model problems",
+        "importing": "manifest model problems verifying",
         "lints": "model permissions problems",
         "planning": "model permissions problems",
         "calls": "model permissions planning problems",
@@ -37,14 +38,15 @@ LAYERS: dict[str, frozenset[str]] = {
         "schemas": "manifest rendering state",
         # Shares no code with what it is tested against.
         "emulator": "",
-        "cli": "applying bodies calls emulator lints manifest model permissions planfile planning problems pushapi "
-        "rendering schemas settings state verifying version",
+        "cli": "applying bodies calls emulator importing lints manifest model permissions planfile planning problems "
+        "pushapi rendering schemas settings state verifying version",
     }.items()
 }
 
 # The shell: modules that touch the world, and what for. Everything else takes values and returns values.
 SHELL = {
     "applying/apply.py": "sends from several threads",
+    "applying/refreshing.py": "asks in a thread of its own",
     "bodies.py": "keeps small bodies in a SQLite file",
     "settings.py": "reads the API key from environment, file or command",
     "manifest/cache.py": "keeps what was read, in a SQLite file",
@@ -71,9 +73,11 @@ SHELL = {
     "rendering/progress.py": "draws on a terminal; what it draws is made of values",
     "state/holder.py": "says who holds a lock",
     "state/sqlite.py": "the local state file",
+    "state/sqlite_chain.py": "chains the runs of the local state file",
     "state/sqlite_faults.py": "tells errors of the disk apart",
     "state/sqlite_lock.py": "the lock beside the state file",
     "state/sqlite_read.py": "reads the local state file",
+    "state/sqlite_replace.py": "replaces what the local state file holds",
     "state/sqlite_schema.py": "makes the local state file",
     "state/sqlite_writer.py": "writes the local state file",
     "verifying/look.py": "asks the remote from several threads",

@@ -102,6 +102,16 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class RefreshRetried:
+    """A provider's refresh was not triggered; attempt number `attempt` follows after `wait_seconds`."""
+
+    provider: str
+    attempt: int
+    wait_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefreshTriggered:
     """The remote was asked to refresh a provider's security cache and agreed (push-api.md 2.6)."""
 
@@ -150,6 +160,7 @@ Event: TypeAlias = (
     | CallAccepted
     | CallFailed
     | Stopping
+    | RefreshRetried
     | RefreshTriggered
     | RunFinished
 )

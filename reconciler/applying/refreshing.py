@@ -1,23 +1,30 @@
 """Which providers a run changed, and the refresh of their security caches that it may ask for at its end.
 
 The remote takes identities into a store of its own, and its security cache picks them up when it is refreshed
-(push-api.md 2.6, 5.1): until then whoever loses sight of an item keeps it. Sends nothing by itself.
+(push-api.md 2.6, 5.1): until then whoever loses sight of an item keeps it.
+
+[io] It sends nothing by itself, and asks in a thread of its own so that what is waited for is told meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from reconciler.applying.events import Noted, ProviderAccepted, RefreshOutcome, RefreshTriggered
+from reconciler.applying.events import Noted, ProviderAccepted, RefreshOutcome, RefreshRetried, RefreshTriggered
 from reconciler.calls.call import IDENTITY_CALLS, Call
 from reconciler.problems import ReconcilerError
 
 
 class Refresher(Protocol):
-    """Asks the remote to refresh the security cache of a provider, named as in the project. Raises ReconcilerError."""
+    """Asks the remote to refresh the security cache of a provider, named as in the project. Raises ReconcilerError.
 
-    def __call__(self, provider: str) -> None: ...
+    `retried` hears of each retry before it is waited for: the number of the attempt to come, seconds, the reason.
+    """
+
+    def __call__(self, provider: str, *, retried: Callable[[int, float, str], None]) -> None: ...
 
 
 class Refreshing:
@@ -45,7 +52,7 @@ class Refreshing:
         if call.kind in IDENTITY_CALLS:
             self._touched.add(call.scope)
 
-    def events(self) -> Iterator[RefreshTriggered | Noted]:
+    def events(self) -> Iterator[RefreshRetried | RefreshTriggered | Noted]:
         """Have the providers refreshed that are not yet; what goes wrong is told and hinders nothing."""
         while self._refresh is not None and self._touched:
             provider = min(self._touched)
@@ -53,7 +60,7 @@ class Refreshing:
             self._touched.remove(provider)
             self._outcomes[provider] = "failed"
             try:
-                self._refresh(provider)
+                yield from _asking(self._refresh, provider)
             except ReconcilerError as error:
                 yield Noted(error.problems[0])
             else:
@@ -71,3 +78,26 @@ class Refreshing:
             )
             for provider in sorted(self._calls.keys() | self._outcomes.keys())
         )
+
+
+def _asking(refresh: Refresher, provider: str) -> Iterator[RefreshRetried]:
+    """Have a provider refreshed, and yield each retry when it begins to be waited for. Raises what `refresh` raises."""
+    heard: queue.SimpleQueue[RefreshRetried | None] = queue.SimpleQueue()
+    failures: list[BaseException] = []
+
+    def retried(attempt: int, wait: float, reason: str) -> None:
+        heard.put(RefreshRetried(provider, attempt, wait, reason))
+
+    def ask() -> None:
+        try:
+            refresh(provider, retried=retried)
+        except BaseException as error:
+            failures.append(error)
+        heard.put(None)
+
+    # A daemon: asked twice to stop, the process must not wait for an answer that may take minutes.
+    threading.Thread(target=ask, daemon=True).start()
+    while (retry := heard.get()) is not None:
+        yield retry
+    if failures:
+        raise failures[0]

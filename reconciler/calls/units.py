@@ -14,11 +14,11 @@ from reconciler.calls.call import Covered, Verb
 from reconciler.calls.wire import PATCHED_PROPERTIES, Wire, alias_identity
 from reconciler.model.address import Address, Kind
 from reconciler.model.states import Resource
-from reconciler.planning.change import Action, Change, field_changes
-from reconciler.planning.diff import DESTROY, RESENT, UNCONFIRMED
+from reconciler.planning.change import FORGOTTEN, Action, Change, field_changes
+from reconciler.planning.diff import DESTROY, DRIFTED, RESENT, UNCONFIRMED
 
 # Reasons to send a resource although desired and recorded agree.
-_SENT_ANYWAY = frozenset({UNCONFIRMED, RESENT})
+_SENT_ANYWAY = frozenset({UNCONFIRMED, RESENT, DRIFTED})
 
 _METADATA_PATHS = frozenset({"metadata", *PATCHED_PROPERTIES})
 
@@ -116,11 +116,13 @@ def verb_of(change: Change) -> Verb:
 
 
 def alters_wire(change: Change) -> bool:
-    """Whether settling the change takes a call: not when only `protect` differs.
+    """Whether settling the change takes a call: not when only `protect` differs, nor to forget.
 
     A change whose earlier call has an unknown outcome always takes one, and so does one that is asked for.
     """
     before, after = change.before, change.after
+    if change.reason == FORGOTTEN:
+        return False
     if change.action is not Action.UPDATE or change.reason in _SENT_ANYWAY or before is None or after is None:
         return True
     if before.shared != after.shared:

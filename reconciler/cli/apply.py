@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     plan_options,
     project_options,
     refresh_option,
+    refresh_recorded_option,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @plan_options
 @apply_options
 @refresh_option
+@refresh_recorded_option
 @format_option("text", "json")
 @as_of_option
 @cache_option
@@ -44,6 +46,7 @@ def command(
     lock_timeout: float,
     parallelism: int,
     refresh_identities: bool,
+    refresh: bool,
     output: str,
     as_of: int | None,
     no_cache: bool,
@@ -63,16 +66,20 @@ def command(
     from reconciler.planning.wish import Wish
     from reconciler.problems import Problem, UsageError
 
-    if plan_file is not None and (targets or sources or resent or no_batch or as_of is not None):
+    if plan_file is not None and (targets or sources or resent or no_batch or refresh or as_of is not None):
         raise UsageError(
             Problem(
                 "plan-is-fixed",
-                "--target, --source, --resend, --no-batch and --as-of have no meaning for a saved plan",
+                "--target, --source, --resend, --no-batch, --refresh and --as-of have no meaning for a saved plan",
                 why="it is applied exactly as it was reviewed.",
                 fix="give them to `reconciler plan`, or leave them out.",
             )
         )
     with open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session:
+        if refresh:
+            from reconciler.cli.drift import refresh_recorded
+
+            refresh_recorded(session)
 
         def make() -> Planned:
             if plan_file is not None:

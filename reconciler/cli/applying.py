@@ -33,6 +33,7 @@ from reconciler.cli.options import is_interactive
 from reconciler.cli.planexpiry import refuse_lapsed
 from reconciler.cli.planning import refuse_hazards
 from reconciler.cli.refreshing import announcement, refresh_alone, refresher, to_refresh, unrefreshed
+from reconciler.cli.saved import refuse_replayed, refuse_unsaved
 from reconciler.cli.session import Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
 from reconciler.planning.plan import Plan
@@ -88,6 +89,8 @@ def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -
     When the state moves between the plan and the lock, the plan is made, shown and approved anew,
     unless it is a saved one: that is refused as stale.
     """
+    if not terms.saved:
+        refuse_unsaved(session)
     while True:
         made_at = 0 if terms.saved else time.time_ns()
         planned = make()
@@ -209,6 +212,8 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
         stop.on_signals(),
     ):
         # Nothing may have moved between the plan and the lock.
+        if planned.digest:
+            refuse_replayed(session.store, plan, planned.digest)
         check_base(plan, session.store)
         check_target(session, session.store.target())
         refuse_lapsed(plan, time.time())
@@ -443,6 +448,7 @@ def _run_info(plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
         plan_digest=digest,
         tool_version=__version__,
         environment=plan.environment,
+        commit=plan.commit,
     )
 
 

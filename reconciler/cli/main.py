@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# name -> what `--help` says of it; the module of the same name in this package holds the command.
+# name -> what `--help` says of it; the module of the same name in this package, or that of `_MODULES`, holds it.
 COMMANDS = {
     "validate": "Report every problem of the manifests, with its place and how to fix it.",
     "plan": "Show what would change, without credentials or network.",
@@ -30,13 +30,17 @@ COMMANDS = {
     "destroy": "Delete everything that the state records; an apply of nothing.",
     "rollback": "Plan to give back who saw what before a run.",
     "verify": "Ask the remote whether it took what was accepted.",
+    "import": "Write manifests of what exists: documents that were pushed, or what a live remote shows.",
+    "drift": "Say whether the remote still is as recorded, or as the manifests want it.",
     "show": "Show a saved plan.",
     "access": "Say who sees what, and why.",
     "test": "Run the access tests of the manifests.",
-    "state": "Look at the recorded state.",
+    "state": "Look at the recorded state, or change it by hand.",
     "schema": "Print the JSON Schema of manifests, a plan, the state or a report.",
     "emulator": "Serve the embedded emulator of the Push API.",
 }
+
+_MODULES = {"import": "importing"}  # a word of Python's own
 
 
 class LazyGroup(click.Group):
@@ -48,7 +52,7 @@ class LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"reconciler.cli.{name}")
+        module = importlib.import_module(f"reconciler.cli.{_MODULES.get(name, name)}")
         command: click.Command = module.command
         return command
 

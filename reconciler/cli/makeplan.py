@@ -18,6 +18,7 @@ from reconciler.cli.planaccess import access_edits, access_world, ordered_safely
 from reconciler.cli.planexpiry import with_expiring
 from reconciler.cli.plantests import with_tests
 from reconciler.cli.session import Session, check_target
+from reconciler.cli.unread import with_unread
 from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
 from reconciler.model.address import Address
@@ -60,6 +61,7 @@ class _Glance:
     base: StateBase
     target: Target | None
     unsettled: frozenset[str]
+    drifted: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def _fresh_plan(
     from reconciler.manifest.load import load_surveyed
     from reconciler.manifest.spelling import Spelling
     from reconciler.planning.expiring import lapsed_of, only_lapses
+    from reconciler.planning.hazards import declared_removals
     from reconciler.planning.make import Side, make_plan
     from reconciler.planning.respelled import respelled_deletions
 
@@ -137,10 +140,12 @@ def _fresh_plan(
             desired=desired,
             recorded=known,
             unsettled=recorded.glance.unsettled,
+            drifted=recorded.glance.drifted,
             moved=loaded.desired.moved,
+            forgotten=loaded.desired.removed,
             limits=_limits(session.project),
             wish=wish,
-            problems=loaded.problems,
+            problems=(*loaded.problems, *declared_removals(loaded.desired.removed, loaded.desired.fingerprints)),
             bodies=lambda addresses: _bodies(loaded, addresses),
             manifest_digest=loaded.desired.digest() if digest else "",
             lapsed=lapsed,
@@ -164,7 +169,8 @@ def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batc
         *(sorted(words) for words in (wish.allowed, wish.targets, wish.sources, wish.resent)),
         *(wish.removal, batching, digest, wish.expiring_within),
     )
-    return hashlib.sha256(manifests + repr((asked, seen.base, sorted(seen.unsettled), seen.target)).encode()).digest()
+    shown = (asked, seen.base, sorted(seen.unsettled), sorted(seen.drifted), seen.target)
+    return hashlib.sha256(manifests + repr(shown).encode()).digest()
 
 
 def _known_plan(session: Session, key: bytes | None) -> Planned | None:
@@ -312,8 +318,17 @@ def _turned(recorded: Side, after: Mapping[Address, Resource | None]) -> Side:
 
 
 def _glance(store: SqliteStore) -> _Glance:
-    unsettled = {address for entry in store.unsettled() for address, _ in entry.intent.covers}
-    return _Glance(store.base(), store.target(), frozenset(unsettled) | frozenset(store.rejected()))
+    unsettled = frozenset(address for entry in store.unsettled() for address, _ in entry.intent.covers)
+    rejected = frozenset(store.rejected())
+    drifted = _drifted(store, rejected) - unsettled if rejected else frozenset()
+    return _Glance(store.base(), store.target(), unsettled | rejected - drifted, drifted)
+
+
+def _drifted(store: SqliteStore, rejected: Collection[str]) -> frozenset[str]:
+    """Return those of the rejected rows that `drift` has marked."""
+    from reconciler.verifying.findings import DRIFT_MARK
+
+    return frozenset(row.address for row in store.rows(rejected) if row.verified_detail.startswith(DRIFT_MARK))
 
 
 def _read_state(session: Session, seen: _Glance) -> _Recorded:
@@ -358,7 +373,7 @@ def _finished(
     """
     world = access_world(session, plan, sides[0])
     compiled = _compiled(session, plan, wish, batching, lambda: chain.from_iterable(sides), world, first)
-    risky = _with_hazards(plan, compiled, wish)
+    risky = with_unread(_with_hazards(plan, compiled, wish), session.store, wish)
     return Planned(
         with_access(session, risky, world, wish.allowed if allowed is None else allowed, out=access_out), compiled, None
     )

@@ -11,11 +11,12 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What `--allow` may name: the hazards of `planning.hazards` and `planning.accesshazards`, and starting what the
-# quotas do not let finish.
+# What `--allow` may name: the hazards of `planning.hazards` and `planning.accesshazards`, an old commit, and
+# starting what the quotas do not let finish.
 HAZARDS = (
     *("deny-removed", "emptied", "emptied-group", "item-public", "item-unseen", "mass-delete", "mass-update"),
-    *("mass-widening", "over-quota", "too-many-changes", "transient-exposure", "widened-access"),
+    *("mass-widening", "old-commit", "over-quota", "too-many-changes", "transient-exposure", "unread-body"),
+    "widened-access",
 )
 
 PARALLELISM = 4
@@ -140,6 +141,12 @@ refresh_option = click.option(
     is_flag=True,
     help="Then have the security cache of each provider refreshed whose identities change, so that they take effect "
     "at once and not at its next refresh.",
+)
+
+refresh_recorded_option = click.option(
+    "--refresh",
+    is_flag=True,
+    help="First read the remote, and plan again what is not as recorded there (see `drift`).",
 )
 
 access_out_option = click.option(

@@ -70,8 +70,8 @@ def command(
 ) -> int:
     """Show what would change, without credentials or network (but see --check-fields).
 
-    The same manifests and the same state give the same bytes, wherever and whenever; where grants end, as of
-    the same instant.
+    The same manifests (of a git repository: at the same commit) and the same state give the same bytes, wherever and
+    whenever; where grants end, as of the same instant.
     """
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import plan_or_report, save_plan

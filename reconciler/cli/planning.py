@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.files import write_whole
 from reconciler.cli.makeplan import Planned, make_project_plan
 from reconciler.cli.session import Session, bodies_store
-from reconciler.planning.plan import Plan
+from reconciler.planning.plan import Hazard, Plan
 from reconciler.planning.wish import Wish
 from reconciler.problems import ManifestError, Problem, StateError
 
@@ -42,6 +43,10 @@ def plan_or_report(
     except ManifestError as error:
         error.folder = str(session.folder.root)
         raise
+    if planned.plan.changes or keep_bodies or output == "json":
+        from reconciler.cli.gitinfo import with_commit
+
+        planned = replace(planned, plan=with_commit(session, planned.plan, wish.allowed))
     if keep_bodies:
         _store_bodies(planned, session)
     return planned
@@ -61,10 +66,15 @@ def _store_bodies(planned: Planned, session: Session) -> None:
 
 
 def save_plan(planned: Planned, path: Path) -> None:
-    """Write the plan to a file, whole or not at all. Raises UsageError when it cannot be written."""
-    from reconciler.planfile import dump_plan
+    """Write the plan to a file, whole or not at all, signed where a key for that is set.
 
-    data = dump_plan(planned.plan, planned.compiled)
+    Raises UsageError when it cannot be written.
+    """
+    from reconciler.planfile import dump_plan
+    from reconciler.settings import find_plan_key
+
+    key = find_plan_key()
+    data = dump_plan(planned.plan, planned.compiled, key.sign if key else None)
     write_whole(path, data, "plan")
 
 
@@ -73,7 +83,12 @@ def refuse_hazards(plan: Plan) -> None:
     if plan.blocked_by:
         raise StateError(
             *(
-                Problem(f"hazard-{hazard.name}", hazard.what, why=hazard.why, fix=hazard.fix, where=hazard.subject)
+                Problem(_code(hazard), hazard.what, why=hazard.why, fix=hazard.fix, where=hazard.subject)
                 for hazard in plan.blocked_by
             )
         )
+
+
+def _code(hazard: Hazard) -> str:
+    """Return what a refusal is called: that of an old plan has a name of its own, like that of a stale one."""
+    return "plan-not-descendant" if hazard.name == "old-commit" else f"hazard-{hazard.name}"

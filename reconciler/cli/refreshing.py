@@ -77,9 +77,9 @@ def refresher(session: Session, remote: Remote, sleep: Callable[[float], None] =
         sleep=sleep,
     ) as reader:
 
-        def refresh(provider: str) -> None:
+        def refresh(provider: str, *, retried: Callable[[int, float, str], None]) -> None:
             try:
-                reader.refresh(ids[provider])
+                reader.refresh(ids[provider], retried)
             except CallFailed as error:
                 raise _told(session, provider, error) from error
 

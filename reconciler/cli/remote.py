@@ -111,7 +111,9 @@ def _remote(session: Session, hosts: Hosts, key: Secret) -> Remote:
     environment = session.project.environment
     # The embedded emulator is this process itself.
     proxy = None if environment.target == EMULATOR else environment.proxy
-    network = Network(proxy, _ca_file(session), environment.ca_file or "")
+    # Nor does its storage leave this process.
+    upload_hosts = () if environment.target == EMULATOR else environment.upload_hosts
+    network = Network(proxy, _ca_file(session), environment.ca_file or "", upload_hosts)
     for url in (hosts.push, hosts.platform):
         network.check(url)
     windows = [Window(calls, seconds) for calls, seconds in quota_allowance(session.project).windows]

@@ -105,7 +105,7 @@ class RemoteWorlds:
         with ExitStack() as stack:
             remote = stack.enter_context(connect(self._session))
             self._reader = stack.enter_context(remote.reader(self._session.project.environment.organization))
-            self._tell = stack.enter_context(_progress())
+            self._tell = stack.enter_context(progress())
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="access")
             stack.callback(self._pool.shutdown, cancel_futures=True)
             self._stack = stack.pop_all()
@@ -192,11 +192,11 @@ class RemoteWorlds:
     # Sources and items
 
     def _place(self, source: Source) -> _Place:
-        with _refused(_SOURCES):
+        with refused(_SOURCES):
             try:
                 document = self._reader.source(source.id)
             except RemoteError as error:
-                if _status(error) != _NOT_FOUND or "ORGANIZATION_NOT_FOUND" in error.problems[0].what:
+                if status_of(error) != _NOT_FOUND or "ORGANIZATION_NOT_FOUND" in error.problems[0].what:
                     raise
                 raise RemoteError(
                     replace(
@@ -235,7 +235,7 @@ class RemoteWorlds:
         found: dict[str, tuple[_Place, Document]] = {}
         places = [self._place(source) for source in project.sources if wanted in (None, source.name)]
         for place in places:
-            with _refused(_SEARCH):
+            with refused(_SEARCH):
                 documents = self._reader.find_items(place.source.id, [uri], source_name=place.display_name)
             if uri in documents:
                 found[place.source.name] = place, documents[uri]
@@ -254,11 +254,11 @@ class RemoteWorlds:
     def _unknown_item(self, uri: str, source: str | None) -> RemoteError:
         """Return the error for an item that a search does not show."""
         where = f" in source {source}" if source else ""
-        with _refused(_MODELS):
+        with refused(_MODELS):
             try:
                 self._reader.item_permissions(uri)
             except RemoteError as error:
-                if _status(error) != _NOT_FOUND:
+                if status_of(error) != _NOT_FOUND:
                     raise
                 return RemoteError(
                     Problem(
@@ -280,7 +280,7 @@ class RemoteWorlds:
     def _all_items(self, place: _Place) -> None:
         """Read the items of a source, and where they decide the permission model of each."""
         name, source = place.source.name, place.source
-        with _refused(_SEARCH):
+        with refused(_SEARCH):
             documents: list[Document] = []
             for document in self._reader.source_items(source.id, source_name=place.display_name):
                 documents.append(document)
@@ -309,11 +309,11 @@ class RemoteWorlds:
             self._facts.incomplete.append(f"source {name}: {count(gone, 'item')} went while it was read")
 
     def _model(self, place: _Place, handle: str) -> ObservedModel | None:
-        with _refused(_MODELS):
+        with refused(_MODELS):
             try:
                 document = self._reader.item_permissions(handle)
             except RemoteError as error:
-                if _status(error) == _NOT_FOUND:
+                if status_of(error) == _NOT_FOUND:
                     return None
                 raise
         return observed_model(document, self._id(place.source.provider or ""), self._name)
@@ -361,11 +361,11 @@ class RemoteWorlds:
         """Return what the remote says of an identity, None if it does not know it."""
         parsed = parse_identity(identity)
         provider = self._id(parsed.provider)
-        with _refused(_IDENTITIES):
+        with refused(_IDENTITIES):
             try:
                 document = self._reader.identity(provider, parsed)
             except RemoteError as error:
-                if _status(error) == _NOT_FOUND:
+                if status_of(error) == _NOT_FOUND:
                     return None
                 raise
         return observed_entry(document, provider, self._name)
@@ -429,11 +429,11 @@ class RemoteWorlds:
     def _near(self, identity: str, ask: Callable[[str, Any], Iterator[Document]]) -> list[Entry]:
         parsed = parse_identity(identity)
         provider = self._id(parsed.provider)
-        with _refused(_IDENTITIES):
+        with refused(_IDENTITIES):
             try:
                 documents = list(ask(provider, parsed))
             except RemoteError as error:
-                if _status(error) == _NOT_FOUND:
+                if status_of(error) == _NOT_FOUND:
                     return []  # nothing is known of it, so it is in nothing
                 raise
         found = (observed_entry(document, provider, self._name) for document in documents)
@@ -443,7 +443,7 @@ class RemoteWorlds:
         """Read who there is in these providers."""
         for name in providers:
             provider = self._id(name)
-            with _refused(_IDENTITIES):
+            with refused(_IDENTITIES):
                 try:
                     for number, document in enumerate(self._reader.provider_members(provider)):
                         entry = observed_entry(document, provider, self._name)
@@ -452,7 +452,7 @@ class RemoteWorlds:
                         if number % _CHUNK == 0:
                             self._tell(f"listing identities of {name}", number, None)
                 except RemoteError as error:
-                    if _status(error) != _NOT_FOUND:
+                    if status_of(error) != _NOT_FOUND:
                         raise
                     self._facts.incomplete.append(f"provider {name}: the remote does not list its identities")
 
@@ -475,7 +475,7 @@ class RemoteWorlds:
             try:
                 shown = self._reader.provider(self._id(name)).get("caseSensitive")
             except RemoteError as error:
-                if _status(error) not in (_NOT_FOUND, _FORBIDDEN):
+                if status_of(error) not in (_NOT_FOUND, _FORBIDDEN):
                     raise
                 shown = None
             if isinstance(shown, bool):
@@ -526,24 +526,24 @@ def _handle(document: Document) -> str:
     return handle if isinstance(handle, str) and handle else str(document["uri"])
 
 
-def _status(error: RemoteError) -> int | None:
+def status_of(error: RemoteError) -> int | None:
     return getattr(error, "status", None)
 
 
 @contextmanager
-def _refused(privileges: str) -> Iterator[None]:
+def refused(privileges: str) -> Iterator[None]:
     """Say of a read that is forbidden which privileges it takes (push-api.md 1.3)."""
     try:
         yield
     except RemoteError as error:
-        if _status(error) != _FORBIDDEN:
+        if status_of(error) != _FORBIDDEN:
             raise
         fix = f"give the API key the privileges: {privileges}; or use the key of the right organization."
         raise RemoteError(replace(error.problems[0], fix=fix)) from None
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def progress() -> Iterator[Tell]:
     """Give what shows on a terminal how reading goes on; elsewhere it shows nothing."""
     import os
     import sys

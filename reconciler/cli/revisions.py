@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from reconciler.cli.gitinfo import git_command, git_environment, run_git
 from reconciler.cli.session import Session
 from reconciler.problems import ManifestError, Problem, Related, Severity, UsageError, errors_in
 
@@ -29,19 +30,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _LINK, _SUBMODULE = "120000", "160000"
-_SETTINGS = (
-    *("-c", "core.fsmonitor=false"),
-    *("-c", f"core.hooksPath={os.devnull}"),
-    # A partial clone would get what it lacks from elsewhere, by programs that its configuration names.
-    *("-c", "protocol.allow=never"),
-)
-_ENVIRONMENT = {
-    "LC_ALL": "C",
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +90,12 @@ def manifests_at(
 # -- git -------------------------------------------------------------------------------------------
 
 
-def _command(root: Path, *arguments: str) -> list[str]:
-    return ["git", *_SETTINGS, "-C", str(root), *arguments]
-
-
 def _git(root: Path, *arguments: str) -> tuple[int, bytes, str]:
     """Run git and return its exit code, what it wrote and what it said. Raises UsageError without a git."""
     try:
-        ran = subprocess.run(  # noqa: S603 - an argument list, and what is a name there is marked as one
-            _command(root, *arguments),
-            env={**os.environ, **_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        return run_git(root, *arguments)
     except OSError as error:
         raise _no_git(error) from None
-    return ran.returncode, ran.stdout, ran.stderr.decode(errors="replace").strip()
 
 
 def _no_git(error: OSError) -> UsageError:
@@ -210,8 +187,8 @@ def _is_inside(path: str) -> bool:
 def _write_all(root: Path, revision: Revision, blobs: list[_Blob], place: Path) -> None:
     try:
         process = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
-            _command(root, "cat-file", "--batch"),
-            env={**os.environ, **_ENVIRONMENT},
+            git_command(root, "cat-file", "--batch"),
+            env=git_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

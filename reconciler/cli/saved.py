@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.calls.call import IDENTITY_CALLS, OLDER_THAN, Call, CallKind, Compiled, Verb
 from reconciler.calls.context import WireContext
@@ -18,14 +19,23 @@ from reconciler.cli.session import Session
 from reconciler.manifest.project import Project
 from reconciler.planning.plan import Hazard, Plan
 from reconciler.planning.wish import SOURCE_WORD
-from reconciler.problems import Problem, StateError
+from reconciler.problems import Problem, StateError, UsageError
+from reconciler.settings import PLAN_KEY_VARIABLE, find_plan_key
+from reconciler.state.journal import RunRecord
+from reconciler.state.store import StateReader
+
+if TYPE_CHECKING:
+    from reconciler.planfile import SavedPlan
 
 
 def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planned:
-    """Read a saved plan and hold it against the project. Raises StateError for one that does not fit."""
-    from reconciler.planfile import load_plan
+    """Read a saved plan and hold it against the project, its history and that of the state.
 
-    saved = load_plan(read_plan_file(path), str(path))
+    Raises StateError for one that does not fit, UsageError where its signature cannot be checked.
+    """
+    from reconciler.cli.gitinfo import with_lineage
+
+    saved = _read(session, path)
     plan = saved.plan
     if plan.environment != session.project.environment.name or plan.target != session.target:
         raise StateError(
@@ -37,15 +47,88 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
                 where=str(path),
             )
         )
+    refuse_replayed(session.store, plan, saved.digest)
     settled = {covered.address for call in saved.compiled.calls for covered in call.covers}
     if unknown := settled.union(saved.compiled.state_only) - {change.address for change in plan.changes}:
         raise _altered(f'the plan would settle "{min(unknown)}", of which no change speaks', plan, path)
     _check_calls(plan, saved.compiled, session.wire_context(), path)
+    plan = with_lineage(session, plan, allowed)
     hazards = tuple(
         replace(hazard, allowed=hazard.allowed or (hazard.liftable and _names(allowed, hazard)))
         for hazard in _held_to_guardrails(session.project, plan)
     )
     return Planned(replace(plan, hazards=hazards), saved.compiled, None, saved.digest)
+
+
+def _read(session: Session, path: Path) -> SavedPlan:
+    from reconciler.planfile import load_plan, unsigned_refusal
+
+    key = find_plan_key()
+    saved = load_plan(read_plan_file(path), str(path), key.sign if key else None)
+    if key is None and session.project.environment.signed_plans:
+        if not saved.signed:
+            raise unsigned_refusal(f'"{path}" bears no signature', str(path))
+        raise UsageError(
+            Problem(
+                "plan-key-needed",
+                f"the environment variable {PLAN_KEY_VARIABLE} is not set",
+                why=f'the signature of "{path}" cannot be checked without the key, and this environment takes only '
+                "plans whose signature is right (`signedPlans: required`).",
+                fix="set it to the key that the plan was made with.",
+            )
+        )
+    return saved
+
+
+def refuse_unsaved(session: Session) -> None:
+    """Refuse to make and apply a plan at once where only signed ones are applied. Raises StateError."""
+    from reconciler.planfile import unsigned_refusal
+
+    environment = session.project.environment
+    if environment.signed_plans:
+        what = f'environment "{environment.name}" takes only signed plans (`signedPlans: required`)'
+        raise unsigned_refusal(what, session.project_file)
+
+
+def refuse_replayed(store: StateReader, plan: Plan, digest: str) -> None:
+    """Refuse a saved plan that a run has applied already, at least in part. Raises StateError.
+
+    One whose run ended before its first call may be applied: the state is the one that it was made from.
+    """
+    if store.base() == plan.base:
+        return
+    runs = [record for record in store.runs() if record.run.plan_digest == digest]
+    if not runs:
+        return
+    record = next((record for record in runs if record.calls.accepted or record.calls.unknown), runs[0])
+    by = f"run {record.run.id} of {record.run.started_at}"
+    if who := " on ".join(filter(None, (record.run.user, record.run.host))):
+        by = f"{by} ({who})"
+    if record.result == "done":
+        what = f"the plan was applied already, by {by}"
+    elif not (record.calls.accepted or record.calls.unknown):
+        what = f"the plan was tried already, by {by}, and nothing of it was accepted"
+    else:
+        what = f"the plan was applied already in part, by {by}, {_ending(record)}"
+    raise StateError(
+        Problem(
+            "plan-replayed",
+            what,
+            why="a plan is applied once: what it started from is gone, and doing it again could undo what came after.",
+            fix=remake(plan),
+            where=store.where,
+        )
+    )
+
+
+def _ending(record: RunRecord) -> str:
+    """Return how a run ended that did not get through, or that it did not end."""
+    if not record.ended_at:
+        return "of which no end is recorded"
+    calls = record.calls
+    doubtful = f", and {calls.unknown:,} in doubt" if calls.unknown else ""
+    how = "was interrupted" if record.result == "interrupted" else "failed"
+    return f"which {how} with {calls.accepted:,} {'call' if calls.accepted == 1 else 'calls'} accepted{doubtful}"
 
 
 def _held_to_guardrails(project: Project, plan: Plan) -> Iterator[Hazard]:

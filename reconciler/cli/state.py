@@ -1,16 +1,16 @@
-"""`reconciler state`: what the recorded state holds. Nothing here changes it."""
+"""`reconciler state`: what the recorded state holds. What changes it is in `stateedit`."""
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli import history, stateedit, statepush
+from reconciler.cli.addresses import unknown_address
 from reconciler.cli.options import format_option, project_options
-from reconciler.problems import Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 ACCEPTED = "accepted"  # by the remote, and nobody has looked whether it was indexed
 UNCONFIRMED = "unconfirmed"  # a call was sent whose outcome nobody knows
 _MARK_WIDTH = len(UNCONFIRMED)
-_NEIGHBOURS = 50
 
 
 @click.group("state")
 def command() -> None:
-    """Look at the recorded state: what we know that the remote accepted.
+    """Look at the recorded state, what we know that the remote accepted, or change it by hand.
 
     Example:
 
@@ -79,7 +78,7 @@ def show_command(address: str, directory: str | None, environment: str | None, o
     with open_session(directory, environment, use_cache=False) as session, session.store.reading():
         row = next(session.store.rows([address]), None)
         if row is None:
-            raise _unknown(session, address)
+            raise unknown_address(session, address)
         run = next((entry for entry in session.store.runs() if entry.run.id == row.run), None)
         doubts = _doubts(session).get(address, ())
     write((_row_json if output == "json" else _row_text)(row, run, doubts))
@@ -114,6 +113,47 @@ def pull_command(directory: str | None, environment: str | None, out: Path | Non
 
         write_whole(out, text, "state")
     return 0
+
+
+@command.command("check", short_help="Check that the recorded state is whole.")
+@format_option("text", "json")
+@project_options
+def check_command(directory: str | None, environment: str | None, output: str) -> int:
+    """Check that the recorded state is whole: the file, rows and their digests, the journal, the chain of runs.
+
+    Exits with 1 and says what is wrong. Changes nothing.
+
+    Example:
+
+    \b
+        reconciler state check -e prod
+    """
+    from reconciler.cli.output import show_problems, write
+    from reconciler.cli.session import open_session
+
+    with open_session(directory, environment, use_cache=False) as session, session.store.reading():
+        problems = session.store.check()
+        where = session.store.where
+        told = "" if problems else f"resources: {len(session.store.fingerprints())}, runs: {len(session.store.runs())}"
+    if output == "json":
+        from reconciler.rendering.problems import render_problems_json
+
+        write(render_problems_json(problems))
+    elif problems:
+        show_problems(problems)
+    else:
+        write(f"nothing is wrong with {where}: {told}\n")
+    return 1 if problems else 0
+
+
+for added in (
+    history.group,
+    stateedit.rm_command,
+    stateedit.mv_command,
+    stateedit.unlock_command,
+    statepush.push_command,
+):
+    command.add_command(added)
 
 
 # -- list ------------------------------------------------------------------------------------------
@@ -266,34 +306,3 @@ def _indented(document: dict[str, Any]) -> list[str]:
     import orjson
 
     return [f"    {line}" for line in orjson.dumps(document, option=orjson.OPT_INDENT_2).decode().split("\n")]
-
-
-def _unknown(session: Session, address: str) -> UsageError:
-    known = list(session.store.fingerprints())
-    return UsageError(
-        Problem(
-            "unknown-address",
-            f'nothing is recorded at "{address}"',
-            why="" if known else "the state is empty: nothing was applied yet.",
-            fix=_nearest(address, known) or "list what is recorded:\n    reconciler state list",
-            where=session.store.where,
-        )
-    )
-
-
-def _nearest(address: str, known: list[str]) -> str:
-    """Return "did you mean" for the nearest of any number of addresses.
-
-    Comparing with each of a hundred thousand would take minutes, so only those are looked at that
-    share the beginning or the end, or the whole name.
-    """
-    forward = sorted(known)
-    backward = sorted(entry[::-1] for entry in known)
-    near = set(_around(forward, address)) | {entry[::-1] for entry in _around(backward, address[::-1])}
-    named = [entry for entry in near if entry.split("/", 2)[2] == address]
-    return did_you_mean(address, near) or (f'did you mean "{min(named)}"?' if named else "")
-
-
-def _around(entries: list[str], word: str) -> list[str]:
-    place = bisect(entries, word)
-    return entries[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]

@@ -176,7 +176,7 @@ def _bad_text(path: Path, text: str) -> Problem:
         "bad-value",
         f'{_named(path)} is "{text}", which does not have the form that is needed',
         why="it is matched against a fixed form, shown in the schema.",
-        fix=_FORMS.get(str(path[-1]) if path else "", "write type:name, for example user:alice@example.com."),
+        fix=_FORMS.get(_key(path), "write type:name, for example user:alice@example.com."),
     )
 
 
@@ -188,14 +188,20 @@ _FORMS = {
     "deletes": "write a share such as 10%.",
     "updates": "write a share such as 10%.",
     "refreshEvery": "write minutes, hours or days: 30m, 24h or 7d.",
+    "uploadHosts": "write the name of a host alone, such as storage.example.com.",
     "source": f"{_NAME}.",
     "provider": f"{_NAME}.",
 }
 
 
+def _key(path: Path) -> str:
+    """Return the last key on the way, which is that of a list for what stands in it."""
+    return next((step for step in reversed(path) if isinstance(step, str)), "")
+
+
 def _named(path: Path) -> str:
-    keys = [str(step) for step in path if isinstance(step, str)]
-    return f'"{keys[-1]}"' if keys else "the entry"
+    key = _key(path)
+    return f'"{key}"' if key else "the entry"
 
 
 def _shown(value: Any) -> str:

@@ -52,6 +52,7 @@ class Desired:
     groups: set[str] = field(default_factory=set)
     models: dict[str, bytes] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
     suspicions: list[Suspicion] = field(default_factory=list)
     shared: dict[str, bytes] = field(default_factory=dict)
 
@@ -92,6 +93,7 @@ def assemble(
         if len(desired.fingerprints) - before != count:
             desired.suspicions += _repeated(records, number)
         desired.moved.update({entry.before: entry.after for entry in record.moved})
+        desired.removed.update(record.removed)
     for entries in emitted:
         for entry in entries:
             desired.emitted[entry.address] = _named_resolved(entry, desired.models)

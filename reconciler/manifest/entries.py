@@ -132,6 +132,7 @@ class _FileReader(FileBase):
             "itemSets": self._item_sets,
             "accessTests": self._access_tests,
             "moved": self._moved,
+            "removed": self._removed,
             "defaults": lambda _part: None,
         }
         digests: list[bytes] = []
@@ -446,6 +447,14 @@ class _FileReader(FileBase):
             if not self._place(part, index) and source is not None:
                 before, after = (f"item/{source.name}/{uri}" for uri in (spec.from_, spec.to))
                 self.record.moved.append(Moved(self.first + index, before, after))
+
+    def _removed(self, part: Part) -> None:
+        for index, value in enumerate(part.values()):
+            self.record.counts.append(0)
+            value = self._substituted(part, index, value, ())
+            spec = self._validated(part, index, value, "RemovedSpec")
+            if spec is not None and not self._place(part, index):
+                self.record.removed.append(spec.address)
 
 
 _IDENTITY_TYPES = {"groups": "group", "virtualGroups": "virtual-group", "users": "user"}

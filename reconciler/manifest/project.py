@@ -109,8 +109,10 @@ class Quotas:
 class Environment:
     """One environment: where calls go, where its state lives, and what differs there.
 
-    `target` is `emulator`, a base URL, or empty for the public hosts of `region`. `state` and
-    `ca_file` are paths relative to the project's folder, `retry_for` is seconds.
+    `target` is `emulator`, a base URL, or empty for the public hosts of `region`. `upload_hosts` are those that content
+    may be uploaded to, empty for what the published documents show. `state` and
+    `ca_file` are paths relative to the project's folder, `retry_for` is seconds. With `signed_plans`, nothing but a
+    saved plan whose signature is right is applied there.
     """
 
     name: str
@@ -121,7 +123,9 @@ class Environment:
     api_key: ApiKey = field(default_factory=ApiKey)
     proxy: str | None = None
     ca_file: str | None = None
+    upload_hosts: tuple[str, ...] = ()
     retry_for: float | None = None
+    signed_plans: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,9 @@ def _environment(name: str, spec: EnvironmentSpec) -> Environment:
         api_key=ApiKey(key.env, key.file, tuple(key.command or ())) if key else ApiKey(env="COVEO_API_KEY"),
         proxy=spec.proxy,
         ca_file=spec.ca_file,
+        upload_hosts=tuple(spec.upload_hosts or ()),
         retry_for=spec.retry_for,
+        signed_plans=spec.signed_plans == "required",
     )
 
 

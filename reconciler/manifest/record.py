@@ -113,14 +113,15 @@ class Moved(Struct, array_like=True, frozen=True, gc=False):
 class FileRecord(Struct, array_like=True, gc=False):
     """All that one manifest file says.
 
-    `context` digests what the entries' meaning depends on beside their text. `sections` lists names
-    and numbers of entries in file order; entries are numbered through the file. `counts` says how
-    many resources each entry gave. `addresses` are joined by NUL; `fingerprints` run parallel.
-    `docs` and `shared` hold the documents of groups and of identities with well-knowns, by resource
-    number, since other resources follow from them. `models` are the permission models that the file
-    declares, `inline` those that its items have of their own, by digest; `types` is what its items'
-    metadata show. The entries of a record that is not `reusable` must be read again as a whole, and those
-    with `endings` always: only they may mean something else at another instant.
+    `context` digests what the entries' meaning depends on beside their text. `sections` lists names and
+    numbers of entries in file order; entries are numbered through the file. `counts` says how many
+    resources each entry gave. `addresses` are joined by NUL; `fingerprints` run parallel. `docs` and
+    `shared` hold the documents of groups and of identities with well-knowns, by resource number, since
+    other resources follow from them. `models` are the permission models that the file declares,
+    `inline` those that its items have of their own, by digest; `removed` are addresses to forget;
+    `types` is what its items' metadata show. The entries of a record that is not `reusable` must be
+    read again as a whole, and those with `endings` always: only they may mean something else at another
+    instant.
     """
 
     context: bytes
@@ -142,6 +143,7 @@ class FileRecord(Struct, array_like=True, gc=False):
     reusable: bool
     endings: list[Ending] = []
     inline: dict[bytes, bytes] = {}
+    removed: list[str] = []
 
     def address_list(self) -> list[str]:
         """Return the addresses, one per resource, in file order."""

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LocalName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=64)]
 Text = Annotated[str, Field(min_length=1)]
+HostName = Annotated[
+    str, Field(pattern=r"^([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=253)
+]
 IdentityText = Annotated[
     str,
     Field(
@@ -259,6 +262,15 @@ class MovedSpec(Spec):
     source: LocalName | None = None
 
 
+class RemovedSpec(Spec):
+    """Something that is no longer managed here and stays at the remote: the state forgets it, and no call is made."""
+
+    address: Annotated[str, Field(pattern=r"^(item|group|virtual-group|user|alias)/[^/]+/[\s\S]+$")] = Field(
+        description="Its address, as `state list` shows it.",
+        examples=["item/handbook/file://folder/mytext.txt", "group/corp/AlphaTeam"],
+    )
+
+
 class DefaultsSpec(Spec):
     """What the entries of one file need not repeat."""
 
@@ -455,10 +467,23 @@ class EnvironmentSpec(Spec):
     ca_file: Text | None = Field(
         default=None, alias="caFile", description="Certificates to trust in place of the usual ones (PEM)."
     )
+    upload_hosts: Annotated[list[HostName], Field(min_length=1)] | None = Field(
+        default=None,
+        alias="uploadHosts",
+        description="Hosts that large content may be uploaded to, those below them included; by default those of "
+        "Amazon for the public regions.",
+        examples=[["storage.example.com"]],
+    )
     retry_for: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
         default=None,
         alias="retryFor",
         description="Seconds for which a failing call is tried again; without it, 8 attempts.",
+    )
+    signed_plans: Literal["optional", "required"] = Field(
+        default="optional",
+        alias="signedPlans",
+        description="`required`: nothing is applied but saved plans that were signed with the key in "
+        "RECONCILER_PLAN_KEY.",
     )
     quotas: QuotasSpec | None = None
     api_key: ApiKeySpec | None = Field(default=None, alias="apiKey")
@@ -499,6 +524,7 @@ class ManifestSections(Spec):
     aliases: list[AliasSpec] = []
     access_tests: list[AccessTestSpec] = Field(default=[], alias="accessTests")
     moved: list[MovedSpec] = []
+    removed: list[RemovedSpec] = []
 
 
 class ManifestFile(ManifestSections):

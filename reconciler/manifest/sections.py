@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-LIST_SECTIONS = ("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests", "moved")
+LIST_SECTIONS = (
+    *("items", "itemSets", "groups", "virtualGroups", "users", "aliases", "accessTests"),
+    *("moved", "removed"),
+)
 PROJECT_SECTIONS = (
     "manifests",
     "sources",

@@ -19,6 +19,9 @@ IDENTITY_LISTS = frozenset({"members", "mappings", "wellKnowns"})
 ACCESS_FIELDS = IDENTITY_LISTS | {"permissions"}
 """The fields that decide who sees what."""
 
+FORGOTTEN = "forgotten"
+"""The reason of a deletion from the state alone: what is at the remote stays, and is no longer managed here."""
+
 
 class Action(StrEnum):
     """What happens to an address."""
@@ -34,8 +37,9 @@ class Change:
 
     `before` is None for a create, `after` for a delete. `reason` is a stable word that says why:
     `new`, `changed`, `removed`, `moved`, `unconfirmed` (an earlier call's outcome is unknown, so it
-    is sent again), `resent` (it is sent again because somebody asked for it) or `destroy`. `moved_from`
-    is set on the create and `moved_to` on the delete of a declared rename.
+    is sent again), `resent` (it is sent again because somebody asked for it), `drifted` (`drift` saw
+    that the remote holds something else), `forgotten` (the state alone lets go of it) or `destroy`.
+    `moved_from` is set on the create and `moved_to` on the delete of a declared rename.
     """
 
     address: Address
@@ -79,7 +83,7 @@ def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) 
     (push-api.md 3.6). `fields` are the change's own, when the caller has them.
     """
     if change.action is not Action.UPDATE:
-        return True
+        return change.reason != FORGOTTEN
     if fields is not None:
         return any(entry.path[0] in ACCESS_FIELDS for entry in fields)
     before, after = change.before, change.after

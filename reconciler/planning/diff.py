@@ -9,11 +9,12 @@ from itertools import chain
 from reconciler.model.address import Address
 from reconciler.model.identity import aliased_identity
 from reconciler.model.states import Resource
-from reconciler.planning.change import Action, Change
+from reconciler.planning.change import FORGOTTEN, Action, Change
 
 DESTROY = "destroy"
 UNCONFIRMED = "unconfirmed"
 RESENT = "resent"
+DRIFTED = "drifted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Differences:
 
     `unconfirmed` are those whose last call has an unknown outcome: the remote may hold either
     version, so they are sent again even when desired and recorded agree. `resent` are those that
-    somebody asked to send again.
+    somebody asked to send again, `drifted` those that somebody changed at the remote.
     """
 
     created: tuple[str, ...]
@@ -31,6 +32,7 @@ class Differences:
     unconfirmed: frozenset[str]
     no_op: int
     resent: frozenset[str] = frozenset()
+    drifted: frozenset[str] = frozenset()
 
     @property
     def addresses(self) -> Iterable[str]:
@@ -45,9 +47,11 @@ def compare(
     recorded: Mapping[str, bytes],
     unsettled: Collection[str] = (),
     resent: Collection[str] = (),
+    drifted: Collection[str] = (),
 ) -> Differences:
     """Return how the two sides differ; `resent` are desired addresses that differ by wish.
 
+    `drifted` are recorded addresses that the remote was seen to hold otherwise: those that are still desired differ.
     Costs one look-up per address and sorts only what differs.
     """
     created = []
@@ -61,9 +65,9 @@ def compare(
     no_op = len(desired) - len(created) - len(updated)
     deleted = [] if no_op + len(updated) == len(recorded) else [key for key in recorded if key not in desired]
     again = set()
-    if unsettled or resent:
+    if unsettled or resent or drifted:
         changing = {*created, *updated, *deleted}
-        again = {address for address in chain(unsettled, resent) if address not in changing}
+        again = {address for address in chain(unsettled, resent, drifted) if address not in changing}
         updated += [address for address in again if address in desired]
         deleted += [address for address in again if address not in desired]
         no_op -= sum(address in desired for address in again)
@@ -75,6 +79,7 @@ def compare(
         unconfirmed,
         no_op,
         frozenset(resent),
+        frozenset(drifted),
     )
 
 
@@ -85,12 +90,13 @@ def changes_of(
     recorded: Callable[[Iterable[str]], Mapping[str, Resource]],
     moved: Mapping[str, str],
     removal: str = "removed",
+    forgotten: Collection[str] = (),
 ) -> tuple[Change, ...]:
     """Return one change per differing address, in address order.
 
     `desired` and `recorded` look up resources by address. `moved` maps old addresses to new ones: a
     declared rename counts only where the old one is deleted and the new one created. `removal` is
-    the reason given for deletions.
+    the reason given for deletions but for those of `forgotten`, which only the state lets go of.
     """
     after = desired((*differences.created, *differences.updated))
     before = _with_present_well_knowns(recorded((*differences.updated, *differences.deleted)), differences, recorded)
@@ -111,12 +117,15 @@ def changes_of(
             )
         )
     for address in differences.updated:
-        reason = _reason(address, differences, RESENT if address in differences.resent else "changed")
+        drifted = DRIFTED if address in differences.drifted else "changed"
+        reason = _reason(address, differences, RESENT if address in differences.resent else drifted)
         changes.append(Change(Address(address), Action.UPDATE, reason, before.get(address), after[address]))
     for address in differences.deleted:
         goal = renames.get(address)
         # To destroy says more than doubt does: it leaves nothing of a user (`calls.compile`).
         reason = removal if removal == DESTROY else _reason(address, differences, "moved" if goal else removal)
+        if address in forgotten and goal is None:
+            reason = FORGOTTEN
         changes.append(
             Change(
                 Address(address),

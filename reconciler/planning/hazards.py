@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.model.address import GROUP_KINDS, Kind
-from reconciler.planning.change import Action, Change
+from reconciler.planning.change import FORGOTTEN, Action, Change
 from reconciler.planning.diff import RESENT
 from reconciler.planning.expiring import NOTHING_LAPSED, Lapsed
 from reconciler.planning.plan import Hazard
@@ -53,6 +53,18 @@ def hazards_of(
     )
 
 
+def old_commit(commit: str, applied: str, by: str, allowed: Collection[str]) -> Hazard:
+    """Return the hazard of a plan from a commit that does not follow from the one `applied`; `by` names that run."""
+    return Hazard(
+        "old-commit",
+        f"commit {commit[:12]} does not descend from {applied[:12]}, which was applied by {by}",
+        "what came with that one, such as a merge, would be taken back without anybody having decided so.",
+        f"bring {applied[:12]} into this branch (`git merge`, `git rebase`) and plan again; if it is meant, or history "
+        "was rewritten, add --allow old-commit.",
+        allowed="old-commit" in allowed,
+    )
+
+
 def protected_deletions(changes: Iterable[Change]) -> tuple[Problem, ...]:
     """Return an error for each deletion of a protected resource; no flag lifts these.
 
@@ -66,7 +78,25 @@ def protected_deletions(changes: Iterable[Change]) -> tuple[Problem, ...]:
             fix="put it back with `protect: false`, apply, and delete it in a second change.",
         )
         for change in changes
-        if change.action is Action.DELETE and change.before is not None and change.before.own().get("protect")
+        if change.action is Action.DELETE
+        and change.reason != FORGOTTEN
+        and change.before is not None
+        and change.before.own().get("protect")
+    )
+
+
+def declared_removals(forgotten: Iterable[str], desired: Collection[str]) -> tuple[Problem, ...]:
+    """Return an error for each address that the manifests declare and say to forget."""
+    return tuple(
+        Problem(
+            "removed-and-declared",
+            f'"{address}" stands under `removed`, and the manifests declare it',
+            why="it cannot be managed here and be let go of.",
+            fix="take out one of the two.",
+            where=address,
+        )
+        for address in sorted(forgotten)
+        if address in desired
     )
 
 
@@ -76,7 +106,9 @@ def _shares(changes: Sequence[Change], recorded: int, limits: Limits) -> list[Ha
         (Action.DELETE, "mass-delete", limits.deletes),
         (Action.UPDATE, "mass-update", limits.updates),
     ):
-        hit = [change.address for change in changes if change.action is action and change.reason != RESENT]
+        hit = [
+            change.address for change in changes if change.action is action and change.reason not in (RESENT, FORGOTTEN)
+        ]
         if limit is not None and recorded >= SHARE_FROM and len(hit) > limit * recorded:
             found.append(
                 Hazard(
@@ -106,7 +138,11 @@ def _emptied(
     changes: Sequence[Change], desired: Iterable[str], recorded: Collection[str], lapsed: Lapsed
 ) -> list[Hazard]:
     # Without `before` nobody knows whether it ever arrived, so nothing of what is recorded goes with it.
-    gone = [change.address for change in changes if change.action is Action.DELETE and change.before]
+    gone = [
+        change.address
+        for change in changes
+        if change.action is Action.DELETE and change.before and change.reason != FORGOTTEN
+    ]
     deleted = Counter(map(_home, gone))
     surprising = {
         _home(address) for address in gone if address.kind is not Kind.ALIAS or not lapsed.explains_alias(address)

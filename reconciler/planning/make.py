@@ -36,7 +36,9 @@ def make_plan(
     desired: Side,
     recorded: Side,
     unsettled: Collection[str] = (),
+    drifted: Collection[str] = (),
     moved: Mapping[str, str],
+    forgotten: Collection[str] = (),
     limits: Limits,
     wish: Wish,
     problems: Iterable[Problem] = (),
@@ -46,7 +48,8 @@ def make_plan(
 ) -> Plan:
     """Return the plan that turns `recorded` into `desired`.
 
-    `unsettled` are addresses whose last call has an unknown outcome, or that the remote rejected.
+    `unsettled` are addresses whose last call has an unknown outcome, or that the remote rejected, `drifted` those
+    that somebody changed at the remote.
     `bodies` says where the content of the resources at given addresses comes from, `lapsed` what is
     not desired any more because it ended. The result
     depends on nothing but the arguments. Raises UsageError for a target that names nothing.
@@ -54,9 +57,14 @@ def make_plan(
     check_targets(wish.targets, chain(desired.fingerprints, recorded.fingerprints, unsettled))
     prefixes = tuple(f"{Kind.ITEM.value}/{source}/" for source in wish.resent)
     resent = [address for address in desired.fingerprints if address.startswith(prefixes)] if prefixes else ()
-    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled, resent)
+    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled, resent, drifted)
     everything = changes_of(
-        differences, desired=desired.resources, recorded=recorded.resources, moved=moved, removal=wish.removal
+        differences,
+        desired=desired.resources,
+        recorded=recorded.resources,
+        moved=moved,
+        removal=wish.removal,
+        forgotten=forgotten,
     )
     changes = select(everything, targets=wish.targets, sources=wish.sources)
     hazards = hazards_of(

@@ -87,6 +87,9 @@ class Plan:
     and `holds_until` the next at which one ends, empty when none does; `expiring` holds what is over and still
     live and what ends soon, by when it ends. Otherwise these are empty.
 
+    `commit` is the git commit of the manifests, in hex, empty where none is known, and for what is not of manifests;
+    `dirty` says that the project's folder held something else than it.
+
     `rollback` is empty but for a plan that undoes what runs did: the options of `rollback` that make it anew.
     """
 
@@ -106,6 +109,8 @@ class Plan:
     holds_until: str = ""
     expiring: tuple[Expiring, ...] = ()
     rollback: tuple[str, ...] = ()
+    commit: str = ""
+    dirty: bool = False
 
     def count(self, action: Action) -> int:
         """Return how many changes do `action`."""

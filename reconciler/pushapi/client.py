@@ -92,6 +92,7 @@ class PushClient:
     ) -> None:
         self._base = base_url.rstrip("/")
         self._limits = limits
+        self._upload_hosts = (network or Network()).upload_hosts
         self._clock = clock
         self._session = Session(
             api_key,
@@ -152,6 +153,7 @@ class PushClient:
             f"{self._base}/organizations/{quote(context.organization, safe='')}/files",
             self._limits.container_lifetime,
             self._clock,
+            self._upload_hosts,
         )
         parcel = Parcel(call, resources, bodies, Wire(context, self._limits))
         with Delivery(depot, self._base, parcel, ordering_id, progress) as delivery:

@@ -157,7 +157,8 @@ _KINDS = {
     ),
     "upload-address": (
         "upload-refused",
-        "check that the target is a Push API: content goes to https addresses or this machine only",
+        "check that the target is a Push API; if its storage really is there, and by https, name the host in "
+        "`uploadHosts` of the environment",
     ),
 }
 

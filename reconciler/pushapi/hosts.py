@@ -14,6 +14,8 @@ from reconciler.problems import Problem, UsageError, did_you_mean
 REGIONS = ("us", "ca", "eu", "au")
 LEGACY = "legacy"
 """The region whose Push API is the host of old, below `/v1`; the other APIs have no such host."""
+# RFC 6761, 6762, 8375 and ICANN's choice: names that no public DNS resolves.
+_PRIVATE = frozenset({"localhost", "local", "internal", "arpa", "test", "invalid", "onion"})
 ENVIRONMENTS = ("prod", "hipaa", "stg", "dev")
 
 
@@ -62,12 +64,33 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def host_of(url: str) -> str:
+    """Return the host of a URL in lower case, or an empty string."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_local(url: str) -> bool:
     """Whether a URL leads to this machine."""
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
+    return is_loopback(host_of(url))
+
+
+def is_below(host: str, above: str) -> bool:
+    """Whether a host is this one or below it."""
+    host = host.lower().removesuffix(".")
+    return host == above or host.endswith(f".{above}")
+
+
+def is_public_name(host: str) -> bool:
+    """Whether a host is a name that public DNS may know, which no address is, nor a name of one network.
+
+    What ends in a number is an address in one of the older spellings, such as 127.1 or 0x7f.0.0.1.
+    """
+    labels = host.lower().removesuffix(".").split(".")
+    last = labels[-1]
+    return len(labels) > 1 and last.isascii() and not last[:1].isdigit() and ":" not in host and last not in _PRIVATE
 
 
 def push_base_url(region: str = "us", environment: str = "prod") -> str:

@@ -30,11 +30,12 @@ _REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-amz-request-id", "
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, whatever its status; `body` ends after `MAX_REPLY` bytes."""
+    """An answer, whatever its status; `body` ends after `MAX_REPLY` bytes, and `cut` says that it did."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cut: bool = False
 
     @property
     def ok(self) -> bool:
@@ -49,16 +50,42 @@ class Reply:
                 return printable(self.headers[name], 100)
         return ""
 
-    def json(self) -> Any:
-        """Return the body as JSON values, or None when it is none."""
+    @property
+    def foreign(self) -> str:
+        """Why an answer that says accepted is none of the API's, which are JSON or nothing at all (push-api.md 2.1).
+
+        Empty when it may be. Gateways and pages that ask people to log in answer 200 to whatever comes.
+        """
+        if not self.body.strip():
+            return ""
         try:
-            value = json.loads(self.body)
+            self._parsed()
+        except (ValueError, RecursionError):
+            if self.cut:
+                return f"the answer goes on after {MAX_REPLY:,} B, the most that is read of one"
+            kind = printable(self.headers.get("content-type", ""), 60)
+            return f"the answer is not JSON but {kind}" if kind and "json" not in kind else "the answer is not JSON"
+        return ""
+
+    @property
+    def page(self) -> bool:
+        """Whether the body is a page for people."""
+        start = self.body[:512].lstrip().lower()
+        return start.startswith((b"<!doctype html", b"<html")) or "text/html" in self.headers.get("content-type", "")
+
+    def json(self) -> Any:
+        """Return the body as JSON values, or None when it is none. Of a key that comes twice the last one counts."""
+        try:
+            value = self._parsed()
             if b"\\ud" in self.body.lower() or b"\xed" in self.body:
                 # Half a character, as a text cut in its middle ends in, can be neither stored nor printed.
                 value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError):
             return None
         return value
+
+    def _parsed(self) -> Any:
+        return json.loads(self.body, parse_constant=_no_constant)
 
 
 class NoReply(Exception):
@@ -125,7 +152,7 @@ class Http:
                 body = self._bounded(response, self._clock())
             finally:
                 response.close()
-            return Reply(response.status_code, _headers(response), body)
+            return Reply(response.status_code, _headers(response), body, cut=len(body) >= MAX_REPLY)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
             failure = _no_reply(error)
         # Outside the handler: the httpx exception must not stay attached as the context.
@@ -162,6 +189,11 @@ def printable(text: str, length: int) -> str:
     cleaned = "".join(char if char.isprintable() else " " for char in text[: length * 4])
     cleaned = " ".join(cleaned.split())
     return cleaned if len(cleaned) <= length else cleaned[: length - 3] + "..."
+
+
+def _no_constant(name: str) -> Any:
+    # Python reads and writes NaN and Infinity; JSON has neither.
+    raise ValueError(f"{name} is not JSON")
 
 
 def _target(url: str) -> bytes:

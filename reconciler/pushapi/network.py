@@ -9,6 +9,7 @@ takes too long, certificates are loaded once per process and only when something
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import ssl
 import threading
@@ -24,9 +25,15 @@ import httpx
 from reconciler.problems import Problem, UsageError
 from reconciler.pushapi.hosts import is_loopback
 
+# At DEBUG httpcore logs the headers of replies, and a remote may put into them what it was sent.
+for _name in ("connection", "http11", "http2", "proxy"):
+    logging.getLogger(f"httpcore.{_name}").addFilter(lambda record: record.levelno >= logging.WARNING)
+
 _MAX_CONNECTIONS = 100
 _MAX_IDLE = 20
 _IDLE_SECONDS = 5.0
+# Of one reply, its head and the framing of its body included; `http.MAX_REPLY` of the body are used.
+MAX_READ = 2 * 1024 * 1024
 # What is written at once: a buffer of megabytes would be one step, and time is looked at between steps.
 _PIECE = 64 * 1024
 
@@ -66,12 +73,14 @@ class Network:
     `proxy` is the URL of an HTTP proxy that everything goes through. Without it HTTPS_PROXY, HTTP_PROXY,
     ALL_PROXY and NO_PROXY count, but never for addresses of this machine. `ca_file` is the path of
     certificates (PEM) to trust in place of SSL_CERT_FILE, SSL_CERT_DIR and those that come with httpx;
-    `ca_name` is how messages call it.
+    `ca_name` is how messages call it. `upload_hosts` are those that content may be uploaded to, hosts below them
+    included; without them it is as `pushapi.containers` says.
     """
 
     proxy: str | None = None
     ca_file: str | None = None
     ca_name: str = ""
+    upload_hosts: tuple[str, ...] = ()
 
     def check(self, url: str) -> None:
         """Make ready what a request to `url` will need. Raises UsageError for what cannot be used."""
@@ -167,6 +176,12 @@ class Transport(httpx.BaseTransport):
                 )
             )
         assert isinstance(answer.stream, Iterable)
+        connection = answer.extensions.get("network_stream")
+        if isinstance(connection, _Stream) and not connection.reads:
+            # What stood behind the answer before: whoever sent it had not seen this request.
+            answer.close()
+            connection.close()
+            raise httpx.RemoteProtocolError("an answer came before its request")
         return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
 
     def close(self) -> None:
@@ -254,12 +269,22 @@ class _Stream(httpcore.NetworkStream):
         self._timeouts = timeouts
         self._reading: bool | None = None
         self._until = 0.0
+        self._taken = 0
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything was read since the last request was written."""
+        return self._reading is True
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left = self._left(reading=True)
         if left <= 0:
             raise httpcore.ReadTimeout("the reply takes too long")
-        return self._inner.read(max_bytes, left if timeout is None else min(left, timeout))
+        if self._taken >= MAX_READ:
+            raise httpcore.ReadError("the reply has too much around it")
+        taken = self._inner.read(max_bytes, left if timeout is None else min(left, timeout))
+        self._taken += len(taken)
+        return taken
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _PIECE):
@@ -284,6 +309,7 @@ class _Stream(httpcore.NetworkStream):
         now = time.monotonic()
         if reading is not self._reading:
             self._reading = reading
+            self._taken = 0
             self._until = now + (self._timeouts.reply if reading else self._timeouts.request)
         return self._until - now
 

@@ -25,7 +25,7 @@ from reconciler.pushapi.hosts import Hosts
 from reconciler.pushapi.http import Network, Timeouts, with_query
 from reconciler.pushapi.pace import Pace, Waiting
 from reconciler.pushapi.retry import RetryPolicy
-from reconciler.pushapi.session import Progress, Session
+from reconciler.pushapi.session import Progress, Retried, Session
 
 if TYPE_CHECKING:
     import httpx
@@ -153,7 +153,7 @@ class Reader:
             (("organizationId", self._organization), ("viewAllContent", "1")),
         )
         last, size = -1, _ROWS
-        while True:
+        for _ in range(_MAX_PAGES):
             asked = {
                 "aq": f"@source==({names}) @rowid>{last}",
                 "numberOfResults": size,
@@ -180,6 +180,7 @@ class Reader:
             if not rows:
                 raise self._unreadable("POST", url)
             last = max(rows)
+        raise self._unreadable("POST", url)
 
     def source(self, source_id: str) -> Document:
         """Return a source's summary: its name, visibility, counts, which lag behind (push-api.md 2.6)."""
@@ -188,10 +189,13 @@ class Reader:
     def fields(self) -> Iterator[Document]:
         """Yield the FieldModel of every field of the organization (push-api.md 2.6)."""
         url = f"{self._rest}/indexes/fields/search"
+        before: list[Document] = []
         for page in range(_MAX_PAGES):
             # This one call wants the page in its body.
             reply = self._read("POST", url, {"page": page, "perPage": FIELDS_PER_PAGE})
             entries = _entries(reply, "items")
+            self._refuse_same(before, entries, "POST", url)
+            before = entries
             yield from entries
             if not entries or not _goes_on(reply, page, len(entries), FIELDS_PER_PAGE):
                 return
@@ -244,10 +248,13 @@ class Reader:
         while start < until:
             end = min(start + LOG_RANGE, until)
             span = (("from", _moment(start)), ("to", _moment(end)))
+            before: list[Document] = []
             for page in range(_MAX_PAGES):
                 pairs = (*span, ("page", str(page)), ("perPage", str(ENTRIES_PER_PAGE)))
                 reply = self._read("POST", with_query(url, pairs), body)
                 entries = _entries(reply, "documentLogEntries")
+                self._refuse_same(before, entries, "POST", url)
+                before = entries
                 for entry in entries:
                     source = entry.get("sourceId")
                     if isinstance(source, str) and source in wanted:
@@ -256,9 +263,12 @@ class Reader:
                     break
             start = end
 
-    def refresh(self, provider_id: str) -> None:
-        """Ask the security cache to look at a provider again now (push-api.md 7 no. 22)."""
-        self._call("POST", f"{self._rest}/securitycache/{quote(provider_id, safe='')}/refresh", None)
+    def refresh(self, provider_id: str, retried: Retried | None = None) -> None:
+        """Ask the security cache to look at a provider again now (push-api.md 7 no. 22).
+
+        `retried` hears of each retry before it is waited for.
+        """
+        self._call("POST", f"{self._rest}/securitycache/{quote(provider_id, safe='')}/refresh", None, retried)
 
     def _document(self, uri: str) -> str:
         # Encoded twice, as the official client does (push-api.md 2.6).
@@ -287,13 +297,21 @@ class Reader:
         size: str,
         query: tuple[tuple[str, str], ...] = (),
     ) -> Iterator[Document]:
+        before: list[Document] = []
         for page in range(_MAX_PAGES):
             pairs = (*query, ("page", str(page)), (size, str(ENTRIES_PER_PAGE)))
             reply = self._read(method, with_query(url, pairs), body)
             entries = _entries(reply, "items")
+            self._refuse_same(before, entries, method, url)
+            before = entries
             yield from entries
             if not entries or not _goes_on(reply, page, len(entries), ENTRIES_PER_PAGE):
                 return
+
+    def _refuse_same(self, before: list[Document], entries: list[Document], method: str, url: str) -> None:
+        """Raise CallFailed for a page that is the one before once more: a remote that knows no pages never ends."""
+        if entries and entries == before:
+            raise self._unreadable(method, url)
 
     def _object(self, method: str, url: str) -> Document:
         return self._read(method, url, None)
@@ -304,10 +322,12 @@ class Reader:
             raise self._unreadable(method, url)
         return value
 
-    def _call(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
+    def _call(self, method: str, url: str, body: Mapping[str, Any] | None, retried: Retried | None = None) -> Any:
         progress = Progress(f"{method} {url.partition('?')[0]}")
         content = orjson.dumps(body) if body is not None else None
-        reply = self._session.run(lambda: self._session.exchange(progress, "read", method, url, content), progress)
+        reply = self._session.run(
+            lambda: self._session.exchange(progress, "read", method, url, content), progress, retried
+        )
         return reply.json()
 
     def _unreadable(self, method: str, url: str) -> Exception:

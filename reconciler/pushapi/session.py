@@ -192,12 +192,14 @@ class Session:
             if reply.request_id:
                 progress.request_ids.append(reply.request_id)
             if reply.ok:
+                self._refuse_foreign(progress, step, reply)
                 return reply
             failure = self._refusal(step, reply)
+            # Gateways have statuses of their own for a server that does not answer them, 520 to 527 for instance.
+            if not 300 <= reply.status < 500 and step in ("call", "batch"):
+                progress.outcome = "unknown"
             if not retryable(reply.status):
                 raise Final(failure)
-            if reply.status >= 500 and step in ("call", "batch"):
-                progress.outcome = "unknown"
             asked = retry_after(reply.headers.get("retry-after"), self._now())
             if asked is not None and asked >= _WORTH_A_DATE:
                 failure = replace(failure, not_before=self._now() + timedelta(seconds=asked))
@@ -207,6 +209,18 @@ class Session:
         if not passing:
             raise Final(failure)
         raise Again(failure)
+
+    def _refuse_foreign(self, progress: Progress, step: Step, reply: Reply) -> None:
+        """Raise Final for an answer that says accepted and that neither the API nor storage gave."""
+        if step == "upload":
+            # What else storage says is its own affair: it is documented to be nothing (push-api.md 2.1).
+            said = "a page for people answers in place of the storage" if reply.page else ""
+        else:
+            said = reply.foreign
+        if said:
+            if step in ("call", "batch"):
+                progress.outcome = "unknown"
+            raise Final(Failure(step, "bad-reply", message=self.redacted(said)))
 
     def redacted(self, text: str, length: int = 300) -> str:
         """Return a remote's text, made printable, without the API key: some services echo it."""

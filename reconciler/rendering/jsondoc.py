@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -30,23 +30,34 @@ FORMAT_VERSION = "1.0"
 _Part = bytes | list[bytes]
 
 
-def encode_plan(plan: Plan, compiled: Compiled) -> bytes:
+def encode_plan(plan: Plan, compiled: Compiled, sign: Callable[[bytes], str] | None = None) -> bytes:
     """Return a plan and its calls as JSON text: deterministic, one change per line, checksum last.
+
+    `sign` gives the signature of a document's `unsigned` form, for a plan that is to bear one.
 
     Stages without calls leave no trace in it. Each element is encoded once, as soon as it is made:
     the lines of the file are also what the checksum reads, and ten thousand changes are never held
     as dictionaries.
     """
     parts = dict(_parts(plan, compiled))
-    unsigned = b"{" + b",".join(_pair(key, _compact(parts[key])) for key in sorted(parts)) + b"}"
-    parts["checksum"] = canonical_json(hashlib.sha256(unsigned).hexdigest())
+    bare = b"{" + b",".join(_pair(key, _compact(parts[key])) for key in sorted(parts)) + b"}"
+    if sign is not None:
+        parts["signature"] = canonical_json(sign(bare))
+    parts["checksum"] = canonical_json(hashlib.sha256(bare).hexdigest())
     return b"{\n" + b",\n".join(_pair(key, _lines(part)) for key, part in parts.items()) + b"\n}\n"
 
 
 def checksum(document: dict[str, Any]) -> str:
-    """Return the SHA-256 of a document's canonical form, its own `checksum` left out."""
-    unsigned = {key: value for key, value in document.items() if key != "checksum"}
-    return hashlib.sha256(canonical_json(unsigned)).hexdigest()
+    """Return the SHA-256 of a document's `unsigned` form."""
+    return hashlib.sha256(unsigned(document)).hexdigest()
+
+
+def unsigned(document: dict[str, Any]) -> bytes:
+    """Return a document's canonical form without `checksum` and `signature`, which are of it.
+
+    So a plan has the same checksum whoever signed it.
+    """
+    return canonical_json({key: value for key, value in document.items() if key not in ("checksum", "signature")})
 
 
 def render_json(plan: Plan, compiled: Compiled) -> str:
@@ -102,7 +113,8 @@ def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
             }
         ),
     )
-    yield "manifests", canonical_json({"digest": plan.manifest_digest})
+    commit = {"commit": plan.commit, "dirty": plan.dirty} if plan.commit else {}
+    yield "manifests", canonical_json({"digest": plan.manifest_digest, **commit})
     yield "selection", canonical_json(plan.selection)
     yield "bodies", [canonical_json(_body(body)) for body in plan.bodies]
     yield (

@@ -92,6 +92,8 @@ def _head(outline: Outline) -> Iterator[str]:
     yield f"**{summary_line(outline)}**"
     facts = [f"Organization {code(outline.organization)}"] if outline.organization else []
     facts.append(f"state serial {outline.serial}" if outline.lineage else "no state yet")
+    if outline.commit:
+        facts.append(f"commit {outline.commit}")
     if outline.selection:
         facts.append("only " + ", ".join(code(entry) for entry in outline.selection))
     yield ""

@@ -21,7 +21,15 @@ import orjson
 
 from reconciler.calls.call import Compiled
 from reconciler.model.address import Address, Kind
-from reconciler.planning.change import ACCESS_FIELDS, Action, Change, FieldChange, field_changes, touches_access
+from reconciler.planning.change import (
+    ACCESS_FIELDS,
+    FORGOTTEN,
+    Action,
+    Change,
+    FieldChange,
+    field_changes,
+    touches_access,
+)
 from reconciler.planning.plan import NO_TESTS, AccessTests, Hazard, Plan
 from reconciler.problems import Problem
 from reconciler.rendering.calls import CallsSummary, summarise_calls
@@ -153,6 +161,8 @@ class Outline:
     """The same as `access`, as its JSON document (`rendering.exposuredoc`), for formats that lay it out themselves."""
     order: tuple[str, ...] = ()
     """Those lines of `access` that say what it took that no moment of the run shows anybody too much."""
+    commit: str = ""
+    """The git commit of the manifests, and that they were edited since, where that is known."""
 
     @property
     def is_empty(self) -> bool:
@@ -201,6 +211,7 @@ def outline(
         state_only=len(compiled.state_only),
         access=(*_access(plan, detail), *order),
         order=order,
+        commit=f"{plan.commit[:12]}, edited since" if plan.dirty else plan.commit[:12],
         expiring=tuple(expiring_lines(plan, entries=_LISTED_ENDS[detail])),
         effective="" if detail is Detail.NONE else _effective(plan, compiled),
         tests=plan.tests,
@@ -377,8 +388,12 @@ def _note(change: Change) -> str:
         return f"moved to {change.moved_to.name}"
     if change.reason == _EXPECTED_REASONS[change.action]:
         return ""
+    if change.reason == FORGOTTEN:
+        return "forgotten: the state alone lets go of it, and it stays at the remote"
     if change.reason == "resent":
         return "sent again, as asked"
     if change.reason == "unconfirmed":
         return "sent again: an earlier call's outcome is unknown"
+    if change.reason == "drifted":
+        return "drifted: the remote is not as recorded"
     return change.reason

@@ -65,7 +65,7 @@ class ChangeDocument(_Model):
     name: str
     action: Literal["create", "update", "delete"]
     reason: str
-    """A stable word: new, changed, removed, moved, unconfirmed, destroy."""
+    """A stable word: new, changed, removed, moved, unconfirmed, resent, drifted, forgotten, destroy."""
     fields: list[FieldDocument]
     before: ResourceDocument | None
     """What is recorded; null for a create."""
@@ -346,6 +346,10 @@ class ManifestsDocument(_Model):
     """The manifests that the plan was made from."""
 
     digest: str
+    commit: str | None = Field(default=None, pattern="^([0-9a-f]{40}|[0-9a-f]{64})$")
+    """The git commit that the project's folder was of; only where one is known."""
+    dirty: bool | None = None
+    """Whether the folder held edits, or manifests, that are not in the commit."""
 
 
 class BodyDocument(_Model):
@@ -398,8 +402,10 @@ class PlanDocument(_Model):
     """What calls put for the time being (`tighten`), until a later call puts it as it is to be."""
     state_only: list[str]
     """Addresses whose change takes no call: only the state records it."""
+    signature: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """HMAC-SHA256 of what `checksum` is of, with the key in RECONCILER_PLAN_KEY; only where one is set."""
     checksum: str = Field(pattern="^[0-9a-f]{64}$")
-    """SHA-256 of the document's canonical JSON (sorted keys, no spaces) without this key."""
+    """SHA-256 of the document's canonical JSON (sorted keys, no spaces) without this key and `signature`."""
 
 
 def plan_schema() -> dict[str, Any]:

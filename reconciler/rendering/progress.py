@@ -6,6 +6,7 @@ Reporters write to the stream that they are given; they read no clock and ask no
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -17,6 +18,7 @@ from reconciler.applying.events import (
     Event,
     Noted,
     Paused,
+    RefreshRetried,
     RefreshTriggered,
     RunFinished,
     RunStarted,
@@ -113,6 +115,11 @@ def event_line(event: Event, *, calls: int) -> str:
             )
         case CallFailed():
             return f"{_number(event.call, calls)}: {event.outcome}"
+        case RefreshRetried():
+            return visible(
+                f'provider "{event.provider}": attempt {event.attempt} to have its security cache refreshed in '
+                f"{event.wait_seconds:.1f} s, after {event.reason}"
+            )
         case RefreshTriggered():
             return visible(f'provider "{event.provider}": the refresh of its security cache is triggered')
         case RunFinished():
@@ -151,6 +158,8 @@ class LineReporter:
         self._stream.write(event_line(event, calls=self._calls) + "\n")
         if isinstance(event, CallFailed):
             self._stream.write(_failure(event))
+        if isinstance(event, Noted):
+            self._stream.write(_remedy(event))
         self._stream.flush()
 
 
@@ -182,8 +191,10 @@ class BarReporter:
                 self._describe(_number(event.call, self._calls))
             case CallAccepted():
                 self._advance(len(event.call.covers))
-            case CallRetried() | Noted() | Paused() | Stopping() | RefreshTriggered():
+            case CallRetried() | Paused() | Stopping() | RefreshRetried() | RefreshTriggered():
                 self._print(event_line(event, calls=self._calls) + "\n")
+            case Noted():
+                self._print(event_line(event, calls=self._calls) + "\n" + _remedy(event))
             case CallFailed():
                 self._print(event_line(event, calls=self._calls) + "\n" + _failure(event))
             case RunFinished():
@@ -228,3 +239,9 @@ class BarReporter:
 
 def _failure(event: CallFailed) -> str:
     return "".join(f"{line}\n" for line in problem_lines(event.problem))
+
+
+def _remedy(event: Noted) -> str:
+    """Return how to fix what was noted, in lines of their own."""
+    _, *rest = problem_lines(replace(event.problem, why=""))
+    return "".join(f"{line}\n" for line in rest)

@@ -1,4 +1,4 @@
-"""The JSON Schemas of what `validate`, `apply` and `verify` report, made from models of it.
+"""The JSON Schemas of what `validate`, `apply`, `verify` and `drift` report, made from models of it.
 
 Only for publishing and for tests, as `rendering.plan_schema`.
 """
@@ -208,7 +208,118 @@ class VerifyReport(_Model):
     seconds: float = Field(ge=0)
 
 
-def report_schema(name: Literal["validate", "apply", "verify"]) -> dict[str, Any]:
+# -- drift -------------------------------------------------------------------------------------------
+
+
+class StandingsDocument(_Model):
+    """How many resources stand how to the remote; the first and the last two are no drift."""
+
+    same: int = Field(ge=0)
+    drifted: int = Field(ge=0)
+    missing: int = Field(ge=0)
+    still_there: int = Field(ge=0)
+    """Deleted, accepted as such, and still shown."""
+    pending: int = Field(ge=0)
+    """Accepted and not processed yet, waiting for a refresh, or to be sent again anyway."""
+    hidden: int = Field(ge=0)
+    """In the index, and not shown by a search."""
+
+
+class FieldDriftDocument(_Model):
+    """One field that differs."""
+
+    field: str
+    """As in a manifest: `title`, `metadata.KEY`, `permissions.level N.allowed`, `members`, `wellKnowns`, `is`."""
+    expected: Any
+    """Null for nothing. Of lists only what the remote lacks."""
+    shown: Any
+    """Null for nothing. Of lists only what the remote has besides."""
+    what: str
+    """The same in words."""
+
+
+class DriftedDocument(_Model):
+    """A resource that is not plainly the same."""
+
+    address: str = Field(pattern="^[a-z-]+/[^/]*/")
+    """`kind/scope/name`."""
+    status: Literal["drifted", "missing", "still-there", "pending", "hidden"]
+    drift: bool
+    """Whether it counts as drift."""
+    what: str
+    fields: list[FieldDriftDocument]
+    verified_before: bool
+    """Whether the recorded push was ever looked for; without that, it may never have arrived."""
+    resend: bool
+    """Whether it was marked before, so that the next plan sends it again."""
+    unapplied: bool
+    """Whether the manifests say something else than the state, which nobody applied yet."""
+
+
+class ForeignDocument(_Model):
+    """What a source or provider holds and nobody asked for."""
+
+    place: Literal["source", "provider"]
+    name: str
+    """The project's name of it."""
+    count: int = Field(ge=1)
+    examples: list[str]
+    """Addresses, sorted; the first hundred."""
+    exclusive: bool
+    removed: bool
+    """Whether the state has them and the manifests do not, so that the next apply deletes them."""
+    drift: bool
+    """Whether it counts as drift."""
+
+
+class NotVisibleDocument(_Model):
+    """How much of what was compared the read side does not show."""
+
+    bodies: int = Field(ge=0)
+    metadata: int = Field(ge=0)
+    """Values that no field shows for sure."""
+    titles_and_uris: int = Field(ge=0)
+    """Titles and clickable uris that no field shows for sure."""
+    parents_and_extensions: int = Field(ge=0)
+    permissions: int = Field(ge=0)
+    """Items without permissions of their own: what the index shows is their source's."""
+
+
+class DriftReportDocument(_Model):
+    """What `reconciler drift` found."""
+
+    format_version: str = Field(pattern=_VERSION)
+    """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
+    environment: str
+    of: Literal["recorded", "desired"]
+    drifted: bool
+    """Whether anything drifted; then the command exits with 3."""
+    total: int = Field(ge=0)
+    """How many resources were compared."""
+    summary: StandingsDocument
+    resources: list[DriftedDocument]
+    """Sorted by address; those that are the same are only counted."""
+    foreign: list[ForeignDocument]
+    not_visible: NotVisibleDocument
+    unhealthy: int = Field(ge=0)
+    """Resources that are the same, and that the remote cannot resolve or update."""
+    indexed_again: int = Field(ge=0)
+    """Items indexed more than an hour after they were pushed: by a rebuild, or with a body that nobody can see."""
+    notes: list[str]
+    """What kept it from knowing more."""
+    resent: int = Field(ge=0)
+    """How many resources this run marked, so that the next plan sends them again."""
+
+
+Report = Literal["validate", "apply", "verify", "drift"]
+
+
+def report_schema(name: Report) -> dict[str, Any]:
     """Return the JSON Schema of one command's report."""
-    models: dict[str, type[BaseModel]] = {"validate": ValidateReport, "apply": ApplyReport, "verify": VerifyReport}
+    models: dict[str, type[BaseModel]] = {
+        "validate": ValidateReport,
+        "apply": ApplyReport,
+        "verify": VerifyReport,
+        "drift": DriftReportDocument,
+    }
     return models[name].model_json_schema()

@@ -63,7 +63,8 @@ def heading(outline: Outline) -> str:
     if outline.organization:
         where += f" (organization {outline.organization})"
     state = f"from serial {outline.serial} of its state" if outline.lineage else "with no state yet"
-    return f"{where}, {state}"
+    commit = f", at commit {outline.commit}" if outline.commit else ""
+    return f"{where}, {state}{commit}"
 
 
 def fold_title(fold: Fold, group: Group, *, where: str = "") -> str:

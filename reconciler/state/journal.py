@@ -58,11 +58,21 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """How the calls of a run ended: the numbers of each outcome. Unknown are also those without any."""
+
+    accepted: int = 0
+    refused: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as the history tells it.
 
     `base` is what the run found, `serial` what it left. `ended_at` and `result` are empty for a run
-    that is under way or died.
+    that is under way or died. `digest` chains it to the run before (`chain.link`), in hex; it is empty
+    while the run is under way, or died and no other began since.
     """
 
     run: RunInfo
@@ -72,6 +82,8 @@ class RunRecord:
     ended_at: str = ""
     result: str = ""
     detail: str = ""
+    calls: Calls = Calls()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from typing import Any, NoReturn, TypeVar
 
 import orjson
 
-from reconciler.model.address import Address
+from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem, StateError
@@ -39,6 +39,7 @@ from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow
 from reconciler.state.store import StateReader
 
 FORMAT_VERSION = 1
+_HIGHEST = (1 << 63) - 1
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ def _snapshot(doc: dict[str, Any]) -> Snapshot:
     if doc.keys() != _TOP:
         raise ValueError(_key_trouble("the snapshot", set(doc), _TOP))
     lineage, serial = doc["lineage"], doc["serial"]
-    if not isinstance(lineage, str) or type(serial) is not int or serial < 0:
+    if not isinstance(lineage, str) or type(serial) is not int or not 0 <= serial <= _HIGHEST:
         raise ValueError("lineage must be a string, serial a number from 0")
     try:
         target = None if doc["target"] is None else target_from_doc(doc["target"])
@@ -158,6 +159,8 @@ def _each(
         for name, kind in shape.items():
             if not isinstance(entry[name], kind) or isinstance(entry[name], bool):
                 raise ValueError(f'{place}: "{name}" has a value of another kind')
+            if kind is int and not 0 <= entry[name] <= _HIGHEST:
+                raise ValueError(f'{place}: "{name}" is no number from 0 to {_HIGHEST}')
         try:
             made.append(make(number, entry))
         except ValueError as error:
@@ -182,10 +185,8 @@ def _row_doc(row: RecordedRow) -> dict[str, Any]:
 def _row(_number: int, doc: dict[str, Any]) -> RecordedRow:
     if doc["verified"] not in (None, VERIFIED, REJECTED):
         raise ValueError(f'"verified" must be "{VERIFIED}", "{REJECTED}" or null')
-    if not doc["address"]:
-        raise ValueError('"address" is empty')
     return RecordedRow(
-        Address(doc["address"]),
+        _address(doc["address"]),
         canonical_json(doc["doc"]),
         b"" if doc["shared"] is None else canonical_json(doc["shared"]),
         doc["ordering_id"],
@@ -214,9 +215,18 @@ def _entry_doc(entry: JournalEntry) -> dict[str, Any]:
 
 def _entry(number: int, doc: dict[str, Any]) -> JournalEntry:
     covers = covers_from_doc(doc["covers"])
+    for address, _ in covers:
+        _address(address)
     intent = Intent(doc["call"], doc["kind"], doc["request_digest"], doc["ordering_id"], doc["at"], covers)
     outcome = None if doc["outcome"] is None else Outcome(doc["outcome"])
     return JournalEntry(number, doc["run"], intent, outcome, doc["settled_at"], doc["detail"])
+
+
+def _address(text: str) -> Address:
+    parts = text.split("/", 2)
+    if len(parts) < 3 or not all(parts) or parts[0] not in set(Kind):
+        raise ValueError(f'"{text}" is no address')
+    return Address(text)
 
 
 def _lines(docs: Iterable[dict[str, Any]]) -> bytes:

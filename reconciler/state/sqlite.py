@@ -21,12 +21,14 @@ from types import TracebackType
 from reconciler.model.address import Address
 from reconciler.model.former import Former, merge
 from reconciler.model.states import StateBase, Target
-from reconciler.problems import Problem
+from reconciler.problems import Problem, StateError
 from reconciler.state import sqlite_faults as faults
 from reconciler.state import sqlite_read as read
 from reconciler.state import sqlite_schema as schema
+from reconciler.state.checking import trouble_in
 from reconciler.state.journal import JournalEntry, RunRecord, Usage
 from reconciler.state.rows import RecordedRow
+from reconciler.state.sqlite_chain import lost_runs
 from reconciler.state.store import EMPTY_BASE, LockInfo, Waiting, Writer
 
 
@@ -172,19 +174,18 @@ class SqliteStore:
             merge(found, formers)
 
     def check(self) -> tuple[Problem, ...]:
-        """Return what is wrong with the file: its pages, and rows that no longer match their digests."""
-        found: list[str] = []
-        with self.reading():
-            with self._read() as connection:
-                if connection is not None:
-                    found.extend(read.misfits(connection))
-            kept = self.fingerprints()
-            found.extend(
-                f'the row of "{row.address}" does not match its digest'
-                for row in self.rows()
-                if row.fingerprint != kept.get(row.address)
-            )
-        return tuple(problem for detail in found for problem in faults.corrupt(self.where, self.path, detail).problems)
+        """Return what is wrong: the file's pages, and what `checking.trouble_in` finds."""
+        problems: list[Problem] = []
+        try:
+            with self.reading():
+                with self._read() as connection:
+                    pages = [*read.misfits(connection), *lost_runs(connection)] if connection is not None else []
+                for detail in pages:
+                    problems += faults.corrupt(self.where, self.path, detail).problems
+                problems += trouble_in(self, lambda detail: faults.corrupt(self.where, self.path, detail))
+        except StateError as error:
+            problems += error.problems
+        return tuple(problems)
 
     @contextmanager
     def lock(self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None) -> Iterator[Writer]:
@@ -204,6 +205,13 @@ class SqliteStore:
         finally:
             writer.release()
             hold.give_back()
+
+    def unlock(self, lock_id: str) -> LockInfo:
+        """Clear the note of a holder that is gone; return who it was."""
+        from reconciler.state.sqlite_lock import clear
+
+        with faults.reported(self.path, lambda: self.where, writing=True):
+            return clear(self.real, lock_id, where=self.where)
 
     # --- for the writer -------------------------------------------------------------------------
 

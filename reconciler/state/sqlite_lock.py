@@ -19,7 +19,7 @@ import orjson
 
 from reconciler.problems import StateError
 from reconciler.state.holder import is_dead
-from reconciler.state.store import LockInfo, Waiting, locked_problem
+from reconciler.state.store import LockInfo, Waiting, locked_problem, other_lock_problem
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -56,6 +56,30 @@ class Hold:
         with suppress(OSError):
             self._note.unlink()
         self._lock.release()
+
+
+def clear(state: Path, lock_id: str, *, where: str) -> LockInfo:
+    """Remove the note of a holder that is gone; return who it was. Raises StateError, and OSError.
+
+    The lock itself cannot be left behind: it dies with its process, and no living process is robbed of it.
+    """
+    from filelock import FileLock
+
+    note = state.with_name(state.name + ".lock.json")
+    holder = read_note(note)
+    if holder is None or holder.id != lock_id:
+        raise StateError(other_lock_problem(where, lock_id, holder))
+    lock = FileLock(state.with_name(state.name + ".lock"), thread_local=False)
+    if not _try(lock):
+        # A dead one's note beside a lock that is held: the next holder has not written its own yet.
+        raise StateError(locked_problem(where, None if is_dead(holder) else holder, 0.0))
+    try:
+        if read_note(note) != holder:
+            raise StateError(other_lock_problem(where, lock_id, read_note(note)))
+        note.unlink()
+    finally:
+        lock.release()
+    return holder
 
 
 def read_note(note: Path) -> LockInfo | None:

@@ -18,6 +18,9 @@ from reconciler.model.canonical import NO_SHARED
 from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
 from reconciler.state.journal import (
+    FORGET,
+    STATE_ONLY,
+    Calls,
     Intent,
     JournalEntry,
     Outcome,
@@ -119,18 +122,50 @@ def runs(connection: sqlite3.Connection, limit: int | None) -> tuple[RunRecord, 
     """Return the runs, newest first."""
     state = base(connection)
     query = (
-        f"SELECT {RUN_COLUMNS}, target, base_serial, ended_at, result, detail "  # noqa: S608
+        f"SELECT {RUN_COLUMNS}, seq, target, base_serial, ended_at, result, detail "  # noqa: S608
         "FROM runs ORDER BY seq DESC LIMIT ?"
     )
+    rows = connection.execute(query, (-1 if limit is None else limit,)).fetchall()
+    links = _links(connection, rows[-1][len(RUN_FIELDS)]) if rows else {}
+    # That of an earlier format never changed.
+    (lineage,) = connection.execute("SELECT value FROM meta WHERE key = 'run_lineage'").fetchone() or (state.lineage,)
     found: list[RunRecord] = []
     left = state.serial  # the serial moves in runs only, so each run left what the next one found
-    for cells in connection.execute(query, (-1 if limit is None else limit,)):
+    for cells in rows:
         info = RunInfo(*cells[: len(RUN_FIELDS)])
-        text, serial, ended_at, result, detail = cells[len(RUN_FIELDS) :]
-        started_from = StateBase(state.lineage, serial)
-        found.append(RunRecord(info, target_from_doc(orjson.loads(text)), started_from, left, ended_at, result, detail))
+        seq, text, serial, ended_at, result, detail = cells[len(RUN_FIELDS) :]
+        if seq in links:
+            found_lineage, *counts, digest = links[seq]
+            calls = Calls(*counts)
+        else:
+            found_lineage, calls, digest = lineage, _calls(connection, info.id), ""
+        target = target_from_doc(orjson.loads(text))
+        started_from = StateBase(found_lineage, serial)
+        found.append(RunRecord(info, target, started_from, left, ended_at, result, detail, calls, digest))
         left = serial
     return tuple(found)
+
+
+def has_chain(connection: sqlite3.Connection) -> bool:
+    """Return whether the file is of a format that chains its runs."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= 3)
+
+
+def _links(connection: sqlite3.Connection, first: int) -> dict[int, tuple[Any, ...]]:
+    """Return what the chain says of the runs from `first` (their `seq`) on."""
+    if not has_chain(connection):
+        return {}
+    query = "SELECT seq, lineage, accepted, refused, unknown, digest FROM chain WHERE seq >= ?"
+    return {seq: tuple(cells) for seq, *cells in connection.execute(query, (first,))}
+
+
+def _calls(connection: sqlite3.Connection, run: str) -> Calls:
+    """Return how the calls of a run ended, as its journal says."""
+    query = "SELECT outcome, count(*) FROM journal WHERE run = ? AND kind NOT IN (?, ?) GROUP BY outcome"
+    counts = dict(connection.execute(query, (run, STATE_ONLY, FORGET)).fetchall())
+    unknown = counts.get(None, 0) + counts.get(Outcome.UNKNOWN.value, 0)
+    return Calls(counts.get(Outcome.ACCEPTED.value, 0), counts.get(Outcome.REFUSED.value, 0), unknown)
 
 
 def unsettled(connection: sqlite3.Connection) -> tuple[JournalEntry, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.state import sqlite_faults as faults
 
 APPLICATION_ID = 0x52434E4C  # "RCNL"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BUSY_SECONDS = 30.0
 
 # `fingerprint` is the digest of `doc`, then of the shared document (zero bytes: none): 64 bytes. It
@@ -77,6 +77,18 @@ CREATE INDEX formers_run ON formers (run);
 INSERT INTO meta SELECT 'formers_from', 1 + ifnull(max(seq), 0) FROM runs;
 """
 
+# One row for each run that ended, or died before another began; `seq` is the run's.
+_CHAIN = """
+CREATE TABLE IF NOT EXISTS chain (
+    seq INTEGER PRIMARY KEY,
+    lineage TEXT NOT NULL,
+    accepted INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    unknown INTEGER NOT NULL,
+    digest TEXT NOT NULL CHECK (length(digest) = 64)
+);
+"""
+
 
 def create(path: Path) -> None:
     """Make an empty state at `path`, where none is; only the holder of the lock may.
@@ -93,7 +105,7 @@ def create(path: Path) -> None:
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.executescript(
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};"
-            f"{TABLES} {_FORMERS} COMMIT;"
+            f"{TABLES} {_FORMERS} {_CHAIN} COMMIT;"
         )
     finally:
         connection.close()
@@ -149,7 +161,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
     """Bring the tables of an earlier version up to this one, inside the transaction that a run begins with.
 
     An earlier reconciler refuses the file from then on: it would change who sees what and not write down what was
-    before.
+    before, and leave its runs out of the chain.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     # A state that an early version 1 made has no such index.
@@ -157,6 +169,8 @@ def upgrade(connection: sqlite3.Connection) -> None:
     if version < 2:
         for statement in _FORMERS.strip().split(";\n"):
             connection.execute(statement)
+    if version < 3:
+        connection.execute(_CHAIN)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 

@@ -21,17 +21,22 @@ from reconciler.model.states import Resource, StateBase, Target
 from reconciler.state import sqlite_read as read
 from reconciler.state import sqlite_schema as schema
 from reconciler.state.journal import (
+    DELETE,
     FORGET,
     NO_EFFECT,
+    PUT,
     STATE_ONLY,
     Covers,
     Effect,
     Intent,
+    JournalEntry,
     Outcome,
     RunInfo,
 )
 from reconciler.state.packing import pack_covers, pack_formers, target_doc
-from reconciler.state.rows import Verification
+from reconciler.state.rows import RecordedRow, Verification
+from reconciler.state.sqlite_chain import chain_runs
+from reconciler.state.sqlite_replace import replace_all
 from reconciler.state.store import FORMERS_KEPT, LockInfo
 
 _UPSERT = """
@@ -104,11 +109,14 @@ class SqliteWriter:
         with self._store.writing(create=True) as connection:
             base = read.base(connection)
             schema.upgrade(connection)
+            with self._store.sense():
+                chain_runs(connection)
             connection.execute(_FORMERS_FROM, (FORMERS_KEPT - 1,))
             connection.execute(_TIDY_FORMERS)
             if not base.lineage:
                 base = StateBase(new_lineage(), base.serial)
                 connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('run_lineage', ?)", (base.lineage,))
             marks = ", ".join("?" * (len(read.RUN_FIELDS) + 2))
             connection.execute(
                 f"INSERT INTO runs ({read.RUN_COLUMNS}, target, base_serial) VALUES ({marks})",  # noqa: S608
@@ -167,6 +175,28 @@ class SqliteWriter:
         gone = tuple(Address(address) for address in sorted(set(addresses)))
         return self._without_call(FORGET, Effect(deletes=gone), at=at)
 
+    def move(self, old: str, new: str, *, at: str) -> int:
+        """Record under `new` what is at `old`; return the new serial."""
+        run = self._current_run()
+        covers: Covers = ((Address(new), PUT), (Address(old), DELETE))
+        with self._store.writing() as connection:
+            known = read.fingerprints_of(connection, sorted({old, new}))
+            if set(known) != {old}:
+                raise RuntimeError("a move of what is not there, or onto something. This is a bug in reconciler.")
+            connection.execute("UPDATE resources SET address = ? WHERE address = ?", (new, old))
+            _insert_entry(connection, run, Intent(0, STATE_ONLY, "", 0, at, ()), pack_covers(covers), Outcome.ACCEPTED)
+            return _grow(connection)
+
+    def replace(self, base: StateBase, rows: Iterable[RecordedRow], unsettled: Iterable[JournalEntry]) -> None:
+        """Record these rows and doubts, and no others, under this lineage and serial."""
+        self._current_run()
+        with self._store.writing() as connection:
+            if base.serial <= read.base(connection).serial:
+                raise RuntimeError("a state replaced by one with no higher serial. This is a bug in reconciler.")
+            replace_all(connection, rows, unsettled)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'serial'", (base.serial,))
+
     def record_verified(self, verifications: Iterable[Verification]) -> int:
         """Record what `verify` learned; return how many rows it was still true of."""
         self._current_run()
@@ -186,6 +216,8 @@ class SqliteWriter:
             connection.execute(
                 "UPDATE runs SET ended_at = ?, result = ?, detail = ? WHERE id = ?", (at, result, detail, run)
             )
+            with self._store.sense():
+                chain_runs(connection)
             _tidy(connection)
         self._run = None
 

@@ -101,7 +101,11 @@ class StateReader(Protocol):
         """Return the sources that were told of an activity and not of its end: name and path, as recorded."""
 
     def runs(self, limit: int | None = None) -> tuple[RunRecord, ...]:
-        """Return the history, newest run first."""
+        """Return the history, newest run first.
+
+        Each run is chained to the one before (`chain.link`) in the transaction that ends it, one that died when the
+        next begins.
+        """
 
     def runs_with_formers(self) -> tuple[str, ...]:
         """Return the runs whose changes of access can be looked up, newest first, those that changed none included.
@@ -117,6 +121,12 @@ class StateReader(Protocol):
 
     def journal(self, run: str | None = None) -> Iterator[JournalEntry]:
         """Yield the journal in the order in which it was written, or one run's part of it."""
+
+    def check(self) -> tuple[Problem, ...]:
+        """Return all that is wrong with what is kept: `checking.trouble_in`, and what only this store can tell.
+
+        Of what cannot be read it returns the problem and looks at the rest.
+        """
 
 
 class Writer(Protocol):
@@ -180,6 +190,18 @@ class Writer(Protocol):
     def forget(self, addresses: Iterable[str], *, at: str) -> int:
         """Drop addresses, and doubts about them, from the state without a call; return the new serial."""
 
+    def move(self, old: str, new: str, *, at: str) -> int:
+        """Record under `new`, where nothing is recorded, what is at `old`, without a call; return the new serial.
+
+        The row keeps ordering id, acceptance and verification.
+        """
+
+    def replace(self, base: StateBase, rows: Iterable[RecordedRow], unsettled: Iterable[JournalEntry]) -> None:
+        """Record these rows and doubts, and no others, without a call, under this lineage and higher serial.
+
+        History and journal stay; what was before earlier runs is not kept (`StateReader.formers`).
+        """
+
     def end_run(self, *, at: str, result: str, detail: str = "") -> None:
         """Record that the run ended, and tidy up. `result` is a word: done, stopped, interrupted, failed."""
 
@@ -194,6 +216,13 @@ class Store(StateReader, Protocol):
 
         Waits up to `timeout` seconds, then raises StateError `state-locked`, which names the holder.
         A holder that died does not block. Taking it creates no state; the first `begin_run` does.
+        """
+
+    def unlock(self, lock_id: str) -> LockInfo:
+        """Clear what a holder that is gone left of its lock; return who it was.
+
+        Raises StateError: `state-locked` while it holds the lock, `other-lock` when the last lock has another id, or
+        there is none.
         """
 
     def close(self) -> None:
@@ -216,5 +245,23 @@ def locked_problem(where: str, holder: LockInfo | None, waited: float) -> Proble
         why="two runs at once could undo each other's changes, so only one may write.",
         fix="let it finish, or wait for it with --lock-timeout SECONDS; "
         "the lock goes by itself when that process ends.",
+        where=where,
+    )
+
+
+def other_lock_problem(where: str, lock_id: str, holder: LockInfo | None) -> Problem:
+    """Return the problem `other-lock`: which lock there is instead of `lock_id`, if any."""
+    if holder is None:
+        why = "nobody holds it, and nothing was left behind: there is nothing to clear."
+    else:
+        why = (
+            f"it is {holder.id}, of {holder.user or 'somebody'} on {holder.host or 'an unknown host'} since "
+            f'{holder.since} (process {holder.pid}, "{holder.command}").'
+        )
+    return Problem(
+        code="other-lock",
+        what=f'the lock of this state is not "{lock_id}"',
+        why=why,
+        fix="give the id that the message `state-locked` shows." if holder else "",
         where=where,
     )

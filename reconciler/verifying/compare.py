@@ -88,7 +88,8 @@ def judge_item(
     if model.state not in _HEALTHY:
         named = listed(f"{who} is {state}" for who, state in model.unresolved)
         what = f"its permissions arrived, but are {model.state}" + (f": {named}" if named else "")
-        return _not(good, Status.UNRESOLVED, "identities-unresolved", what)
+        found = _not(good, Status.UNRESOLVED, "identities-unresolved", what)
+        return replace(found, unresolved=tuple(who for who, _ in model.unresolved))
     return good
 
 
@@ -189,7 +190,7 @@ def judge_identity(
         shown = _shown_aliases(subject, near)
         if mappings and not mappings & shown:
             return finding(Status.MISSING, "not-in-cache", f"the security cache does not show it as {listed(mappings)}")
-        if parts := _aliases(subject, mappings, shown, relations):
+        if parts := _aliases(subject, mappings, near, relations):
             what = "the security cache shows it " + "; ".join(parts)
             return finding(Status.DIFFERENT, "mappings-differ", what)
     if parts := _well_knowns(subject, well_knowns, near, relations):
@@ -200,11 +201,18 @@ def judge_identity(
     return finding(Status.VERIFIED)
 
 
-def _members(subject: Who, members: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
+def members_apart(
+    subject: Who, members: frozenset[Who], near: SeenRelations, relations: Relations
+) -> tuple[frozenset[Who], frozenset[Who]]:
+    """Return the members that a group lacks in the security cache, and those that nobody recorded."""
     lacking = members - {entry.who for entry in near.children}
     # A disabled identity stays related and grants nothing (push-api.md 5.3).
     live = {entry.who for entry in near.children if entry.state != DISABLED}
-    extra = live - members - relations.inside.get(subject, set())
+    return lacking, frozenset(live - members - relations.inside.get(subject, set()))
+
+
+def _members(subject: Who, members: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
+    lacking, extra = members_apart(subject, members, near, relations)
     parts = [f"not the member {listed(lacking)}"] if lacking else []
     return [*parts, f"also the member {listed(extra)}"] if extra else parts
 
@@ -214,20 +222,35 @@ def _shown_aliases(subject: Who, near: SeenRelations) -> frozenset[Who]:
     return frozenset(entry.who for entry in entries)
 
 
-def _aliases(subject: Who, mappings: frozenset[Who], shown: frozenset[Who], relations: Relations) -> list[str]:
+def aliases_apart(
+    subject: Who, mappings: frozenset[Who], near: SeenRelations, relations: Relations
+) -> tuple[frozenset[Who], frozenset[Who]]:
+    """Return who an identity is not shown as in the security cache, and as whom it is that nobody recorded."""
+    shown = _shown_aliases(subject, near)
     known = relations.inside if subject.type in GROUP_TYPES else relations.same
     # What a user is in is no alias of theirs; what is in a group is told apart by nothing but the state.
     shown_people = {who for who in shown if subject.type in GROUP_TYPES or who.type not in GROUP_TYPES}
-    lacking, extra = mappings - shown, shown_people - mappings - known.get(subject, set())
+    return mappings - shown, frozenset(shown_people - mappings - known.get(subject, set()))
+
+
+def _aliases(subject: Who, mappings: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
+    lacking, extra = aliases_apart(subject, mappings, near, relations)
     parts = [f"not as {listed(lacking)}"] if lacking else []
     return [*parts, f"also as {listed(extra)}"] if extra else parts
 
 
-def _well_knowns(subject: Who, well_knowns: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
-    shown = {entry.who for entry in near.parents}
+def well_knowns_apart(
+    subject: Who, well_knowns: frozenset[Who], near: SeenRelations, relations: Relations
+) -> tuple[frozenset[Who], frozenset[Who]]:
+    """Return the groups that an identity is not in, in the security cache, and those that nobody put it in."""
+    shown = frozenset(entry.who for entry in near.parents)
     # Groups of others are not ours to judge, and one that is looked at itself says what is wrong with it.
     ours = (shown & relations.groups) - relations.scope
-    lacking, extra = well_knowns - shown, ours - relations.around.get(subject, set())
+    return well_knowns - shown, ours - relations.around.get(subject, set())
+
+
+def _well_knowns(subject: Who, well_knowns: frozenset[Who], near: SeenRelations, relations: Relations) -> list[str]:
+    lacking, extra = well_knowns_apart(subject, well_knowns, near, relations)
     parts = [f"not in {listed(lacking)}"] if lacking else []
     return [*parts, f"also in {listed(extra)}"] if extra else parts
 
@@ -251,7 +274,7 @@ def judge_deleted_identity(
     if address.kind is not Kind.ALIAS:
         return _still_there(gone, f"the identity was deleted, and the security cache still lists it as {seen.state}")
     subject = subject_of(address, ref)
-    if parts := _aliases(subject, frozenset(), _shown_aliases(subject, near), relations):
+    if parts := _aliases(subject, frozenset(), near, relations):
         return _still_there(gone, "the alias was deleted, and the security cache still shows it " + "; ".join(parts))
     return gone
 

@@ -11,13 +11,15 @@ from enum import StrEnum
 
 from reconciler.model.address import Address
 from reconciler.problems import Problem
+from reconciler.verifying.seen import Who
 
 
 class Status(StrEnum):
     """What became of a resource; only the first is good, and only the first two are final.
 
     Missing and different are wrong as far as anybody can tell. What is waiting is an identity that was accepted and
-    is not effective yet: its provider's security cache was not refreshed since (push-api.md 5.1).
+    is not effective yet: its provider's security cache was not refreshed since (push-api.md 5.1). So is an item for
+    want of nothing but such identities.
     """
 
     VERIFIED = "verified"
@@ -38,7 +40,7 @@ class Finding:
     `code` and `what` are empty when it is verified. `arrived` says whether the remote shows the very
     push that is recorded: None when nothing tells it from an older one. `ordering_id` is that push's,
     and `sent` the time in epoch milliseconds that it was not sent before. `deletion` says that the
-    push took the resource away.
+    push took the resource away. `unresolved` are the identities that stand in an item's way.
     """
 
     address: Address
@@ -49,6 +51,7 @@ class Finding:
     arrived: bool | None = None
     sent: int = 0
     deletion: bool = False
+    unresolved: tuple[Who, ...] = ()
 
     @property
     def final(self) -> bool:
@@ -58,6 +61,8 @@ class Finding:
 
 RESEND = "to be sent again, as asked for: "
 """How the state's detail begins where it was the user, not the remote, who made a row pending again."""
+DRIFT_MARK = f"{RESEND}drifted: "
+"""How it begins where `drift` saw that the remote is not as recorded."""
 
 
 def rejected(finding: Finding, reason: str) -> Finding:
@@ -93,6 +98,10 @@ _ADVICE: dict[str, tuple[str, str]] = {
         _WAIT + _RESEND,
     ),
     "not-refreshed": (_NOT_YET, _REFRESH),
+    "identities-not-refreshed": (
+        "the item is as it was pushed; until the provider's refresh nobody sees it by these identities.",
+        _REFRESH,
+    ),
     "rejected": (
         "the remote accepts first and checks later; its log says that it dropped this. The next plan sends it again.",
         "correct the cause, then:\n    reconciler apply",

@@ -41,6 +41,7 @@ class Reads(Protocol):
     def find_items(
         self, source_id: str, uris: Iterable[str], *, fields: Sequence[str] = (), source_name: str | None = None
     ) -> dict[str, Document]: ...
+    def source_items(self, source_id: str, *, source_name: str | None = None) -> Iterator[Document]: ...
     def source(self, source_id: str) -> Document: ...
     def item_permissions(self, uri: str) -> Document: ...
     def provider_members(self, provider_id: str) -> Iterator[Document]: ...
@@ -100,6 +101,32 @@ class Look:
                 missing.discard(seen.who)
                 if not missing:
                     break
+        return cache
+
+    def listing(self, source_id: str) -> Iterator[str]:
+        """Yield the uri of every item of a source that a search shows; one that is pushed meanwhile may come twice."""
+        for document in self._reads.source_items(source_id, source_name=self._source_name(source_id)):
+            yield document["uri"]
+
+    def documents(self, source_id: str) -> int | None:
+        """Return how many items a source counts, which lags behind (push-api.md 2.6), None when it does not say."""
+        information = self._reads.source(source_id).get("information")
+        number = information.get("numberOfDocuments") if isinstance(information, dict) else None
+        return number if isinstance(number, int) else None
+
+    def held(self, uris: Sequence[str]) -> set[str]:
+        """Return those of these uris that the index has permissions of, in whichever source; no search is asked."""
+        models = self._each(self._model, uris)
+        return {uri for uri, model in zip(uris, models, strict=True) if model is not None}
+
+    def everybody(self, provider_id: str) -> SeenCache:
+        """Return all identities that the cache lists of a provider, and how old it is."""
+        cache = SeenCache()
+        for document in self._reads.provider_members(provider_id):
+            seen = read_identity(document, provider_id)
+            if seen is not None:
+                cache.add(seen)
+                cache.identities.setdefault(seen.who, seen)
         return cache
 
     def relations(self, identities: Sequence[Identity], ref: Callable[[str], str]) -> list[SeenRelations]:

@@ -1,4 +1,4 @@
-"""Whether an identity that is not as it was pushed is wrong, or waits for its provider's refresh.
+"""Whether an identity that is not as it was pushed is wrong, or waits for its provider's refresh; items with it.
 
 Pure. The remote keeps accepted identities apart until the security cache is refreshed (push-api.md 5.1), and dates
 what the cache shows (2.6). What was last updated there before the push says nothing of the push. Where no date
@@ -7,10 +7,11 @@ tells, nothing is excused.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from reconciler.verifying.compare import is_before, moment
-from reconciler.verifying.findings import Finding, Status
+from reconciler.verifying.findings import Finding, Status, listed
 from reconciler.verifying.seen import NOT_UPDATED, SeenIdentity, Who
 
 _UNSETTLED = (Status.MISSING, Status.DIFFERENT)
@@ -52,3 +53,13 @@ def in_time(finding: Finding, sent: int, seen: SeenIdentity | None, cache: SeenC
     when = f"was last refreshed at {moment(refreshed)}" if refreshed is not None else "was never refreshed"
     what = f"{finding.what}: pushed at {moment(sent)}, and the cache {when}"
     return replace(finding, status=Status.WAITING, code="not-refreshed", what=what)
+
+
+def with_identities(finding: Finding, waiting: Collection[Who]) -> Finding:
+    """Return the finding of an item, as one that waits if nothing but these waiting identities stands in its way."""
+    if finding.status is not Status.UNRESOLVED or not finding.unresolved:
+        return finding
+    if not all(who in waiting for who in finding.unresolved):
+        return finding
+    what = f"its permissions arrived, and wait for the refresh that resolves {listed(finding.unresolved)}"
+    return replace(finding, status=Status.WAITING, code="identities-not-refreshed", what=what)

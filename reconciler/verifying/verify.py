@@ -41,7 +41,7 @@ from reconciler.verifying.events import (
 from reconciler.verifying.findings import RESEND, Finding, Status, rejected
 from reconciler.verifying.logs import Asked, Key, LogBook
 from reconciler.verifying.look import Look
-from reconciler.verifying.refreshed import SeenCache, in_time
+from reconciler.verifying.refreshed import SeenCache, in_time, with_identities
 from reconciler.verifying.relations import Relations, identity_of, subject_of
 from reconciler.verifying.scope import Scope
 from reconciler.verifying.seen import Levels, SeenIdentity, SeenItem, Who, recorded_levels
@@ -296,6 +296,14 @@ class _Work:
         cache = self.caches[self.context.provider_id(address.scope)]
         return cache.identities.get(subject_of(address, self.context.provider_ref)), cache
 
+    def _waiting(self, findings: Iterable[Finding]) -> set[Who]:
+        """Return the identities that only wait for their provider's refresh."""
+        return {
+            subject_of(finding.address, self.context.provider_ref)
+            for finding in findings
+            if finding.status is Status.WAITING and not finding.deletion
+        }
+
     def _note_push(self, address: Address, sent: int) -> None:
         self.pushed[address.scope] = max(sent, self.pushed.get(address.scope, 0))
 
@@ -337,7 +345,8 @@ class _Work:
     def report(self, seconds: float) -> Report:
         """Return what was found, now that nobody waits any longer."""
         left, self.open = self.open, []
-        for finding in left:
+        waiting = self._waiting(left)
+        for finding in (with_identities(entry, waiting) for entry in left):
             absent = finding.status is Status.MISSING and finding.address.kind is Kind.ITEM
             failed = self.log.failed_batch(self._key(finding)) if self.log and absent else ""
             if failed:

@@ -390,7 +390,7 @@ def test_a_plan_that_does_not_fit_is_refused_by_its_own_code(ready: Folder, remo
 
     ready.ok("apply", str(plan), "--auto-approve")
     total = remote.total
-    refused("stale-plan")
+    refused("plan-replayed")
 
 
 def test_a_saved_plan_that_empties_a_source_is_refused_once_the_source_is_not_ours_alone(

@@ -247,12 +247,20 @@ def test_a_refresh_that_fails_for_a_while_is_tried_again(folder: Folder) -> None
         assert [entry["refresh"] for entry in ran.json["effective"]] == ["triggered"]
         assert ran.json["notes"] == []
         assert viewers(remote) == {"alice"}
+        told = [line for line in ran.err.splitlines() if " to have its security cache refreshed in " in line]
+        assert [line.partition(" to ")[0] for line in told] == [
+            'provider "corp": attempt 2',
+            'provider "corp": attempt 3',
+        ]
+        assert all(" s, after HTTP 503" in line for line in told)
 
 
 def test_a_refresh_that_stays_refused_says_how_to_ask_again(folder: Folder) -> None:
     with start_remote(doubts=Doubts(cache_view="on refresh"), faults=("POST securitycache/*/refresh: 400",)) as remote:
         folder.at(remote).write("all.yaml", manifest("alice"))
-        (note,) = folder.ok(*APPLY, "-e", "local", "--refresh-identities", "--format", "json").json["notes"]
+        ran = folder.ok(*APPLY, "-e", "local", "--refresh-identities", "--format", "json")
+        (note,) = ran.json["notes"]
+        assert "\n  fix: ask again:\n      reconciler " in ran.err
         assert (note["code"], note["severity"]) == ("refresh-not-triggered", "note")
         assert "the remote did not take the request to refresh its security cache (HTTP 400" in note["what"]
         assert note["fix"].endswith(" -e local apply --refresh-identities")
@@ -337,6 +345,68 @@ def test_before_the_first_refresh_all_identities_wait(folder: Folder, lazy: Remo
     assert provider["refreshed_at"] is None
     assert problems["group/corp/Team"] == ("waiting", "not-refreshed")
     assert "there was none" in folder.ok("verify", "--timeout", "0", code=1).out
+
+
+def test_an_item_waits_with_the_identities_that_it_names(folder: Folder, lazy: Remote) -> None:
+    text = manifest("alice")
+    folder.at(lazy).write("all.yaml", text)
+    folder.ok(*APPLY)
+    problems = look(folder, code=1)[1]
+    assert problems == {
+        "group/corp/Team": ("waiting", "not-refreshed"),
+        f"item/handbook/{URI}": ("waiting", "identities-not-refreshed"),
+    }
+    ran = folder.ok("verify", "--timeout", "0", code=1)
+    out = " ".join(ran.out.split())
+    assert "its permissions arrived, and wait for the refresh that resolves group:Team" in out
+    assert "why: the item is as it was pushed; until the provider's refresh nobody sees it by these identities." in out
+    assert ran.out.endswith("Verified: 0 of 2 resources; 0 missing, 0 rejected, 0 different, 2 waiting.\n")
+    folder.ok("verify", "--timeout", "0", "--resend", code=1)
+    assert folder.ok("plan", "--exit-code").code == 0, "what waits is not sent again"
+    folder.ok(*APPLY, "--refresh-identities")
+    assert look(folder, code=0)[1] == {}
+
+
+def test_many_items_wait_with_many_identities(folder: Folder, lazy: Remote) -> None:
+    names = [f"Team {number}" for number in range(60)]
+    items = [
+        {"uri": f"{URI}/{number}", "title": "x", "permissions": {"allowed": [f"group:{name}", f"group:{names[0]}"]}}
+        for number, name in enumerate(names[1:])
+    ]
+    groups = [{"name": name, "members": ["user:alice@example.com"]} for name in names]
+    defaults = {"source": "handbook", "provider": "corp"}
+    folder.at(lazy).write("all.yaml", as_yaml({"defaults": defaults, "items": items, "groups": groups}))
+    folder.ok(*APPLY)
+    summary = folder.ok("verify", "--timeout", "0", "--format", "json", code=1).json["summary"]
+    assert (summary["waiting"], summary["unresolved"]) == (119, 0)
+    folder.ok(*APPLY, "--refresh-identities")
+    assert look(folder, code=0)[1] == {}
+
+
+def test_an_item_that_names_anybody_else_does_not_wait(folder: Folder, lazy: Remote) -> None:
+    folder.at(lazy).write("all.yaml", manifest("alice").replace('"group:Team"', '"group:Team", "user:zoe@example.com"'))
+    folder.ok(*APPLY)
+    problems = look(folder, code=1)[1]
+    assert problems == {
+        "group/corp/Team": ("waiting", "not-refreshed"),
+        f"item/handbook/{URI}": ("unresolved", "identities-unresolved"),
+    }
+
+
+def test_an_item_of_an_identity_that_was_lost_does_not_wait_once_the_cache_was_refreshed(
+    folder: Folder, lazy: Remote
+) -> None:
+    folder.at(lazy).write("all.yaml", manifest("alice"))
+    with httpx.Client(base_url=lazy.url, trust_env=False) as client:
+        client.put("/_emulator/faults", json={"rules": ["PUT permissions: reject"]}).raise_for_status()
+        folder.ok(*APPLY)
+        client.delete("/_emulator/faults").raise_for_status()
+    others = manifest("bob").replace("Team", "Others").replace(URI, f"{URI}/others")
+    folder.write("others.yaml", others)
+    folder.ok(*APPLY, "--refresh-identities")
+    problems = look(folder, code=1)[1]
+    assert problems[f"item/handbook/{URI}"] == ("unresolved", "identities-unresolved")
+    assert f"item/handbook/{URI}/others" not in problems
 
 
 def test_a_deletion_waits_for_the_refresh_as_well(team: Folder, lazy: Remote) -> None:

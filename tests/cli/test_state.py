@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from reconciler.cli.state import _nearest
+from reconciler.cli.addresses import nearest
 from reconciler.model.address import Address
 from reconciler.model.states import StateBase, Target
 from reconciler.state.journal import Intent, Outcome, RunInfo
@@ -132,7 +134,7 @@ def test_show_address_like_no_other(applied: Folder) -> None:
 
 def test_nearest_of_very_many_is_found_at_once() -> None:
     known = [f"item/handbook/https://example.com/docs/{number}/page" for number in range(100_000)]
-    assert _nearest("item/handbook/https://example.com/docs/77777/pag", known) == f'did you mean "{known[77777]}"?'
+    assert nearest("item/handbook/https://example.com/docs/77777/pag", known) == f'did you mean "{known[77777]}"?'
 
 
 def test_pull_is_canonical(applied: Folder, tmp_path: Path) -> None:
@@ -154,3 +156,21 @@ def test_environment_chooses_the_state(applied: Folder) -> None:
     assert applied.ok("state", "list", "-e", "other").out == ""
     assert applied.ok("-e", "local", "state", "list").out
     assert "did you mean" in applied.ok("state", "list", "-e", "locla", code=2).err
+
+
+def test_check(applied: Folder) -> None:
+    ran = applied.ok("state", "check")
+    assert (ran.out.count("resources: 3, runs: 1"), ran.err) == (1, "")
+    assert applied.ok("state", "check", "--format", "json").json["problems"] == []
+    with closing(sqlite3.connect(applied.root / ".reconciler" / "local.state.db")) as connection:
+        connection.executescript("UPDATE resources SET doc = '{}' WHERE address LIKE 'item/%/b'")
+    ran = applied.ok("state", "check", code=1)
+    assert ran.out == ""
+    assert "error[state-corrupt]" in ran.err and f'the row of "{B}" does not match its digest' in ran.err
+    (problem,) = applied.ok("state", "check", "--format", "json", code=1).json["problems"]
+    assert problem["code"] == "state-corrupt"
+
+
+def test_check_of_no_state(folder: Folder) -> None:
+    assert "resources: 0, runs: 0" in folder.ok("state", "check").out
+    assert not (folder.root / ".reconciler").exists()

@@ -24,11 +24,12 @@ from pathlib import Path
 from filelock import FileLock
 from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_for, lock_info, put, run_info, running
 
+from reconciler.model.states import StateBase
 from reconciler.problems import StateError
 from reconciler.state import sqlite_lock, sqlite_writer
 from reconciler.state.holder import this_process
 from reconciler.state.journal import Effect, Outcome
-from reconciler.state.rows import VERIFIED, Verification
+from reconciler.state.rows import VERIFIED, RecordedRow, Verification
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.store import Writer
 
@@ -36,6 +37,7 @@ assert FileLock and sqlite_lock and sqlite_writer  # imported before privileges 
 
 NOBODY = 65534
 
+OTHER_ROWS = tuple(RecordedRow(address(f"other-{n}"), b"{}", b"", n, NOW, "run-0") for n in range(60))
 BATCH = put(*(f"batch-{number}" for number in range(60)))
 STEPS: tuple[Callable[[Writer, list[int]], object], ...] = (
     lambda writer, _: writer.begin_run(run_info(), TARGET, lambda: LINEAGE),
@@ -48,6 +50,10 @@ STEPS: tuple[Callable[[Writer, list[int]], object], ...] = (
     lambda writer, _: writer.record_verified([Verification(address("a"), 1, VERIFIED)]),
     lambda writer, _: writer.forget([address("batch-7")], at=NOW),
     lambda writer, _: writer.record_state_only(Effect(put("a", title="new").upserts), at=NOW),
+    lambda writer, _: writer.move(address("batch-8"), address("moved"), at=NOW),
+    lambda writer, _: writer.end_run(at=LATER, result="done"),
+    lambda writer, _: writer.begin_run(run_info("run-2"), TARGET, lambda: LINEAGE),
+    lambda writer, _: writer.replace(StateBase("another", 90), OTHER_ROWS, ()),
     lambda writer, _: writer.end_run(at=LATER, result="done"),
 )
 """One run, a whole transaction a step: the state after a crash is that after some number of steps."""

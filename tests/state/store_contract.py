@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -20,9 +21,11 @@ from reconciler.model.canonical import canonical_json
 from reconciler.model.former import ABSENT, Former, access_digest, former_of, merge
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.problems import StateError
+from reconciler.state.chain import first_misfit, link
 from reconciler.state.journal import (
     DELETE,
     PUT,
+    Calls,
     Effect,
     Intent,
     Outcome,
@@ -190,6 +193,51 @@ class StoreContract:
         assert (last.ended_at, last.result) == ("", "")
         assert open_store().runs(1) == (last,)
         assert open_store().target() == other
+
+    def test_history_counts_the_calls_of_each_run(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"), 1)
+            accept(writer, put("b"), 2, 8)
+            writer.settle(writer.intent(intent_for(put("c"), 3, 9)), Outcome.REFUSED, at=LATER)
+            writer.settle(writer.intent(intent_for(put("d"), 4, 10)), Outcome.UNKNOWN, at=LATER)
+            writer.record_state_only(put("e"), at=LATER)
+            writer.forget([address("e")], at=LATER)
+            (under_way,) = open_store().runs()
+        assert (under_way.calls, under_way.digest) == (Calls(2, 1, 1), "")
+        with open_store().lock(lock_info()) as writer:
+            writer.begin_run(run_info("run-2"), TARGET, lambda: LINEAGE)
+            writer.intent(intent_for(put("f"), 1, 11))
+        last, first = open_store().runs()
+        assert (first.calls, last.calls) == (Calls(2, 1, 1), Calls(0, 0, 1))
+
+    def test_each_run_is_chained_to_the_one_before_when_it_ends_or_the_next_begins(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"))
+        with open_store().lock(lock_info()) as writer:
+            writer.begin_run(run_info("died"), TARGET, lambda: LINEAGE)
+            accept(writer, put("b"))
+        died, first = open_store().runs()
+        assert (first.digest, died.digest) == (link("", first), "")
+        with running(open_store(), "run-3"):
+            last, died, first = open_store().runs()
+            assert (first.digest, died.digest, last.digest) == (link("", first), link(first.digest, died), "")
+            assert (died.ended_at, died.result, died.calls.accepted) == ("", "", 1)
+        history = open_store().runs()
+        assert [record.digest for record in history[1:]] == [died.digest, first.digest]
+        assert history[0].digest == link(died.digest, history[0])
+        assert first_misfit(history) is None
+
+    def test_check_finds_nothing_wrong_with_what_was_written(self, open_store: OpenStore) -> None:
+        assert open_store().check() == ()
+        with running(open_store()) as writer:
+            accept(writer, Effect((resource("a"), resource("b", allowed=None))))
+            writer.settle(writer.intent(intent_for(put("c"), 2, 8)), Outcome.UNKNOWN, at=LATER)
+            assert open_store().check() == ()
+        with open_store().lock(lock_info()) as writer:
+            writer.begin_run(run_info("died"), TARGET, lambda: LINEAGE)
+        with running(open_store(), "run-3") as writer:
+            writer.forget([address("a")], at=LATER)
+        assert open_store().check() == ()
 
     def test_journal_tells_each_call(self, open_store: OpenStore) -> None:
         with running(open_store()) as writer:
@@ -443,6 +491,61 @@ class StoreContract:
                 writer.settle(ticket, Outcome.REFUSED, at=LATER)
         assert open_store().unsettled() == ()
 
+    # --- changes by hand -------------------------------------------------------------------------
+
+    def test_a_move_keeps_what_is_known_of_the_row(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a", "b"))
+            writer.record_verified([Verification(address("a"), 7, REJECTED, "too big")])
+        before = next(open_store().rows([address("a")]))
+        with running(open_store(), "run-2") as writer:
+            serial = open_store().base().serial
+            assert writer.move(address("a"), address("z"), at=NOW) == serial + 1
+            for old, new in (("a", "y"), ("b", "z")):
+                with pytest.raises(RuntimeError):
+                    writer.move(address(old), address(new), at=NOW)
+        store = open_store()
+        assert [row.address for row in store.rows()] == [address("b"), address("z")]
+        assert next(store.rows([address("z")])) == replace(before, address=address("z"))
+        assert store.rejected() == (address("z"),)
+        assert (store.base().serial, store.check(), store.runs()[0].calls) == (serial + 1, (), Calls())
+        (entry,) = store.journal("run-2")
+        assert entry.intent.covers == ((address("z"), PUT), (address("a"), DELETE))
+
+    def test_a_state_is_replaced_by_another_as_a_whole(
+        self, open_store: OpenStore, open_fresh_store: Callable[[], OpenStore]
+    ) -> None:
+        other = open_fresh_store()
+        with running(other()) as writer:
+            accept(writer, Effect((resource("b"), resource("c", allowed=None))))
+            writer.record_verified([Verification(address("b"), 7, REJECTED, "too big")])
+            for number in (2, 3):
+                doubt = writer.intent(intent_for(put("d"), number, 90 + number))
+            writer.settle(doubt, Outcome.UNKNOWN, at=LATER, detail="lost")
+        whole = take(other())
+        with running(open_store()) as writer:
+            accept(writer, put("a", "b"))
+            writer.intent(intent_for(put("lost"), 2, 8))
+        base = StateBase("another lineage", 40)
+        with running(open_store(), "run-2") as writer:
+            with pytest.raises(RuntimeError):
+                writer.replace(StateBase(LINEAGE, 1), (), ())
+            writer.replace(base, whole.rows, whole.unsettled)
+            assert open_store().runs()[0].base == StateBase(LINEAGE, 1)
+        store = open_store()
+        assert take(store) == replace(whole, base=base)
+        assert store.rejected() == (address("b"),)
+        assert store.highest_ordering_id() == 93
+        assert (store.runs_with_formers(), store.formers("run-1"), store.check()) == ((), {}, ())
+        pushed, first = store.runs()
+        assert (pushed.base, pushed.serial, pushed.calls) == (StateBase(LINEAGE, 1), 40, Calls())
+        assert (first.base, first.serial, first.calls) == (StateBase(LINEAGE, 0), 1, Calls(1, 0, 1))
+        with running(open_store(), "run-3") as writer:
+            accept(writer, put("d"), 1, 100)
+        assert (open_store().unsettled(), open_store().base()) == ((), StateBase("another lineage", 41))
+        assert (open_store().runs()[0].base, open_store().check()) == (base, ())
+        assert open_store().runs_with_formers() == ("run-3",)
+
     # --- the lock --------------------------------------------------------------------------------
 
     def test_second_writer_is_told_who_holds_the_lock(self, open_store: OpenStore) -> None:
@@ -479,6 +582,21 @@ class StoreContract:
             assert writer.abandoned_by is None
         thread.join()
         assert told == [lock_info()]
+
+    def test_a_held_lock_is_not_cleared_and_another_id_clears_nothing(self, open_store: OpenStore) -> None:
+        def refused(lock: str) -> str:
+            with pytest.raises(StateError) as caught:
+                open_store().unlock(lock)
+            (problem,) = caught.value.problems
+            return problem.code
+
+        assert refused("lock-1") == "other-lock"
+        with open_store().lock(lock_info()):
+            assert (refused("lock-1"), refused("lock-2")) == ("state-locked", "other-lock")
+            with pytest.raises(StateError), open_store().lock(lock_info("lock-2")):
+                pytest.fail("the lock was cleared")
+        assert refused("lock-1") == "other-lock"
+        assert open_store().base() == StateBase("", 0)
 
     def test_lock_is_free_after_an_error(self, open_store: OpenStore) -> None:
         with pytest.raises(KeyError), open_store().lock(lock_info()):

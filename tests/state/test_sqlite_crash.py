@@ -175,6 +175,25 @@ def test_note_of_a_dead_holder_is_not_shown_as_the_holder(tmp_path: Path) -> Non
         pytest.fail("two writers")
 
 
+def test_what_a_killed_holder_left_is_cleared_by_its_id(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with SqliteStore(path) as store:
+        with holder(path) as process:
+            with pytest.raises(StateError, match="holds the lock"):
+                store.unlock("held")
+            process.kill()
+            process.wait()
+            note = path.with_name("x.db.lock.json")
+            assert note.exists()
+            with pytest.raises(StateError, match='is not "hold"'):
+                store.unlock("hold")
+            found = store.unlock("held")
+        assert (found.pid, found.command) == (process.pid, "hold it")
+        assert not note.exists()
+        with store.lock(lock_info()) as writer:
+            assert writer.abandoned_by is None
+
+
 def test_reader_is_not_kept_out_by_a_holder(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with SqliteStore(path) as store, running(store) as writer:

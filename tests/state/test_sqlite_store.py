@@ -258,6 +258,50 @@ def test_check_finds_what_was_tampered_with(opened: Callable[[Path], SqliteStore
     assert address("a") in problem.what
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (
+            "UPDATE resources SET doc = '{}' WHERE address LIKE '%/a'",
+            'the row of "item/handbook/https://example.com/a"',
+        ),
+        ("DELETE FROM shared_docs", "the shared document of"),
+        ("UPDATE shared_docs SET doc = '{}'", "does not match its digest"),
+        ("UPDATE meta SET value = -1 WHERE key = 'serial'", "its serial is -1"),
+        ("UPDATE meta SET value = '' WHERE key = 'lineage'", "runs are recorded and no lineage"),
+        ("DELETE FROM meta", "no lineage or no serial"),
+        ("DELETE FROM runs", "no run that gave it one"),
+        ("DELETE FROM runs", "is missing from the history"),
+        ("UPDATE runs SET command = 'x'", "number 1 of 1, does not fit its digest"),
+        ("UPDATE runs SET target = 'x'", "unexpected"),
+        ("UPDATE journal SET covers = x'00'", "covers: "),
+        ("UPDATE formers SET formers = '[]'", "what was recorded before does not read"),
+        ("DROP TABLE chain", "no such table: chain"),
+        ("DROP TABLE journal", "no such table: journal"),
+    ],
+)
+def test_check_says_what_is_wrong(opened: Callable[[Path], SqliteStore], path: Path, damage: str, told: str) -> None:
+    with running(opened(path)) as writer:
+        accept(writer, put("a", "b"))
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    problems = opened(path).check()
+    assert {problem.code for problem in problems} == {"state-corrupt"}
+    assert any(told in problem.what for problem in problems), problems
+
+
+def test_check_of_broken_pages(opened: Callable[[Path], SqliteStore], path: Path) -> None:
+    with running(opened(path)) as writer:
+        accept(writer, put(*map(str, range(500))))
+    content = bytearray(path.read_bytes())
+    for page in range(3, len(content) // 8192):
+        content[page * 8192 : page * 8192 + 64] = bytes(64)
+    path.write_bytes(content)
+    assert {problem.code for problem in opened(path).check()} == {"state-corrupt"}
+
+
 def test_values_we_never_write_are_damage(opened: Callable[[Path], SqliteStore], path: Path) -> None:
     for damage, ask in {
         "DELETE FROM meta": "base",

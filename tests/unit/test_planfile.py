@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -28,7 +30,7 @@ from reconciler.planning.change import Action, Change
 from reconciler.planning.plan import AccessTests, BodyRef, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.exposure import exposure_lines
-from reconciler.rendering.jsondoc import checksum
+from reconciler.rendering.jsondoc import checksum, unsigned
 from reconciler.rendering.plan_schema import plan_schema
 
 TOP_LEVEL = [
@@ -105,6 +107,7 @@ PLANS = st.builds(
     problems=st.lists(PROBLEMS, max_size=2).map(tuple),
     bodies=st.lists(BODIES, max_size=2).map(tuple),
     manifest_digest=WORDS,
+    commit=st.sampled_from(["", "4e75d47975e7" + "0" * 28]),
     selection=st.lists(WORDS, max_size=2).map(tuple),
     rollback=st.lists(WORDS, max_size=2).map(tuple),
     tests=st.tuples(COUNTS, COUNTS).map(lambda pair: AccessTests(max(pair), min(pair))),
@@ -198,6 +201,80 @@ def code_of(data: bytes) -> str:
     assert problem.where == "plan.json"
     assert problem.fix
     return problem.code
+
+
+def signed_by(key: bytes) -> Callable[[bytes], str]:
+    return lambda document: hashlib.sha256(key + document).hexdigest()
+
+
+def test_a_signature_is_of_all_but_itself_and_the_checksum() -> None:
+    plan = plans.mixed_plan()
+    data = dump_plan(plan, plans.calls_for(plan), signed_by(b"k"))
+    document = orjson.loads(data)
+    assert list(document) == [*TOP_LEVEL[:-1], "signature", "checksum"]
+    assert document["signature"] == signed_by(b"k")(unsigned(document))
+    SCHEMA.validate(document)
+    saved = load_plan(data, "plan.json", signed_by(b"k"))
+    bare = load_plan(small(), "plan.json")
+    assert (saved.signed, saved.plan, saved.digest) == (True, bare.plan, bare.digest)
+    assert not bare.signed
+    assert load_plan(data, "plan.json").signed
+
+
+@pytest.mark.parametrize(
+    ("signature", "code"),
+    [
+        (None, "plan-unsigned"),
+        ("", "plan-signature"),
+        ("0" * 64, "plan-signature"),
+        ("\u00e9", "plan-signature"),
+        (1, "plan-signature"),
+        ([], "plan-signature"),
+    ],
+)
+def test_a_signature_that_is_not_right_is_refused(signature: object, code: str) -> None:
+    document = {**orjson.loads(small()), "signature": signature}
+    with pytest.raises(StateError) as caught:
+        load_plan(sealed(document), "plan.json", signed_by(b"k"))
+    assert [(problem.code, problem.where) for problem in caught.value.problems] == [(code, "plan.json")]
+
+
+def test_a_signature_of_another_plan_or_key_is_refused() -> None:
+    plan = plans.mixed_plan()
+    document = orjson.loads(dump_plan(plan, plans.calls_for(plan), signed_by(b"k")))
+    moved = orjson.loads(small()) | {"environment": "other", "signature": document["signature"]}
+    for data, key in ((sealed(moved), b"k"), (sealed(document), b"other")):
+        with pytest.raises(StateError) as caught:
+            load_plan(data, "plan.json", signed_by(key))
+        assert caught.value.problems[0].code == "plan-signature"
+
+
+def test_a_leaf_that_is_altered_before_it_is_sealed_again_breaks_the_signature() -> None:
+    plan = plans.mixed_plan()
+    document = orjson.loads(dump_plan(plan, plans.calls_for(plan), signed_by(b"k")))
+    for key in set(document) - {"checksum", "signature", "format_version", "changes", "calls"}:
+        for altered in ({**document, key: "x"}, {name: value for name, value in document.items() if name != key}):
+            with pytest.raises(StateError) as caught:
+                load_plan(sealed(altered), "plan.json", signed_by(b"k"))
+            assert caught.value.problems[0].code == "plan-signature"
+
+
+@pytest.mark.parametrize("commit", ["a" * 40, "0" * 64])
+def test_a_plan_tells_its_commit(commit: str) -> None:
+    plan = replace(plans.mixed_plan(), commit=commit, dirty=True)
+    data = dump_plan(plan, plans.calls_for(plan))
+    SCHEMA.validate(orjson.loads(data))
+    saved = load_plan(data, "plan.json").plan
+    assert (saved.commit, saved.dirty) == (commit, True)
+
+
+@pytest.mark.parametrize(
+    "manifests", [{"commit": "HEAD"}, {"commit": "A" * 40}, {"commit": "a" * 40 + "\n"}, {"commit": 1}, {"dirty": "no"}]
+)
+def test_what_is_no_commit_is_refused(manifests: dict[str, Any]) -> None:
+    document = orjson.loads(small())
+    document["manifests"].update(manifests)
+    assert code_of(sealed(document)) == "plan-not-a-plan"
 
 
 def sealed(document: dict[str, Any]) -> bytes:

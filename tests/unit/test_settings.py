@@ -146,10 +146,12 @@ def test_the_pace_is_the_published_one_for_real_remotes(folder: Folder, environm
 
 def test_the_deadline_the_proxy_and_the_certificates_are_the_environments(folder: Folder) -> None:
     path = folder.write("ca/company.pem", Path(certifi.where()).read_bytes())
-    remote = read(folder, "retryFor: 900, proxy: 'http://proxy.example:3128', caFile: ca/company.pem")
+    hosts = "uploadHosts: [storage.example, s3.example.com]"
+    remote = read(folder, f"retryFor: 900, proxy: 'http://proxy.example:3128', caFile: ca/company.pem, {hosts}")
     assert remote.policy == RetryPolicy(attempts=None, deadline=900)
-    assert remote.network == Network("http://proxy.example:3128", str(path), "ca/company.pem")
-    assert read(folder, "target: emulator, proxy: 'http://proxy.example:3128'").network == Network()
+    uploads = ("storage.example", "s3.example.com")
+    assert remote.network == Network("http://proxy.example:3128", str(path), "ca/company.pem", uploads)
+    assert read(folder, f"target: emulator, proxy: 'http://proxy.example:3128', {hosts}").network == Network()
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, "file-missing"), (b"no certificate", "ca-file-unusable")])
@@ -195,6 +197,10 @@ def test_https_and_this_machine_are_spoken_to(folder: Folder, target: str) -> No
         ("proxy: 'http://proxy.example:port'", "bad-proxy", 36),
         ("caFile: ../company.pem", "path-outside", 37),
         ("caFile: /etc/company.pem", "path-outside", 37),
+        ("uploadHosts: ['https://storage.example']", "bad-value", 43),
+        ("uploadHosts: [127.0.0.1]", "bad-value", 43),
+        ("uploadHosts: [storage]", "bad-value", 43),
+        ("uploadHosts: []", "bad-value", 42),
     ],
 )
 def test_bad_ways_are_placed_and_passwords_not_repeated(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from reconciler.applying.apply import Run, run_calls
-from reconciler.applying.events import Event, Noted, ProviderAccepted, RefreshTriggered, RunFinished
+from reconciler.applying.events import (
+    Event,
+    Noted,
+    ProviderAccepted,
+    RefreshRetried,
+    RefreshTriggered,
+    RunFinished,
+)
+from reconciler.applying.refreshing import Refreshing
 from reconciler.problems import Problem, RemoteError, StateError
 from reconciler.pushapi.failures import CallFailed as RemoteFailure
 from tests.unit.applying.test_applying_run import CHANGES, PROBLEM, Book, Ticks, Wire, run_of
@@ -21,7 +31,7 @@ class Cache:
     refuses: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
 
-    def __call__(self, provider: str) -> None:
+    def __call__(self, provider: str, *, retried: Callable[[int, float, str], None]) -> None:
         self.asked.append(provider)
         if provider in self.refuses:
             raise RemoteError(Problem("refresh-not-allowed", "no", where=provider))
@@ -35,6 +45,23 @@ def events_of(cache: Cache, wire: Wire, run: Run | None = None, **more: Any) -> 
 def finished(events: list[Event]) -> tuple[ProviderAccepted, ...]:
     assert isinstance(events[-1], RunFinished)
     return events[-1].identities
+
+
+def test_a_refresh_that_is_tried_again_is_told_while_it_is_waited_for() -> None:
+    waits, going = threading.Event(), threading.Event()
+
+    def refresh(provider: str, *, retried: Callable[[int, float, str], None]) -> None:
+        retried(2, 0.5, "HTTP 503")
+        going.set()
+        assert waits.wait(30)
+
+    refreshing = Refreshing(refresh, ["corp"])
+    events = refreshing.events()
+    assert next(events) == RefreshRetried("corp", 2, 0.5, "HTTP 503")
+    assert going.wait(30)
+    assert refreshing.outcome()[0].refresh == "failed", "nothing is done yet"
+    waits.set()
+    assert list(events) == [RefreshTriggered("corp")]
 
 
 def test_a_provider_is_refreshed_once_after_the_last_call() -> None:

@@ -22,6 +22,7 @@ from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change
 from reconciler.problems import ManifestError
 from reconciler.pushapi.client import Accepted, CallFailed, PushClient, StatusType
+from reconciler.pushapi.network import Network
 from reconciler.pushapi.retry import RetryPolicy
 
 BASE = "https://api.example.com/push/v1"
@@ -53,6 +54,8 @@ class Remote:
         self.waits: list[float] = []
         self.elapsed = 0.0
         self.containers = 0
+        self.base = BASE
+        self.network = Network()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         request.read()
@@ -86,9 +89,10 @@ class Remote:
 
     def client(self, policy: RetryPolicy | None = None, key: str = KEY) -> PushClient:
         return PushClient(
-            BASE,
+            self.base,
             key,
             transport=httpx.MockTransport(self),
+            network=self.network,
             policy=policy or RetryPolicy(attempts=4, deadline=1000),
             user_agent="reconciler/test",
             sleep=self.sleep,
@@ -440,10 +444,72 @@ def test_content_goes_to_https_or_this_machine_only(address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:81", "localhost:81", "[::1]:81", "127.9.9.9"])
-def test_this_machine_may_be_plain_http(host: str) -> None:
+def test_this_machine_may_be_plain_http_for_an_api_on_it(host: str) -> None:
     remote = Remote(files=[container(uploadUri=f"http://{host}/x/batch")])
+    remote.base = "http://127.0.0.1:80/push/v1"
     send(remote, BATCH)
     assert "authorization" not in remote.requests[1].headers
+    remote = Remote(files=[container(uploadUri=f"http://{host}/x/batch")])
+    assert failing(remote, BATCH).problems[0].code == "upload-refused"
+
+
+AMAZON = "https://bucket.s3.eu-west-1.amazonaws.com/x"
+
+
+@pytest.mark.parametrize(
+    ("base", "allowed", "address", "taken"),
+    [
+        # The public APIs name Amazon's hosts (push-api.md 2.2).
+        ("https://api.cloud.coveo.com/push/v1", (), AMAZON, True),
+        ("https://push.cloud.coveo.com/v1", (), "https://s3.amazonaws.com/bucket/x", True),
+        ("https://api-eu.cloud.coveo.com/push/v1", (), "https://bucket.example.com/x", False),
+        ("https://api.cloud.coveo.com/push/v1", (), "https://amazonaws.com.example.com/x", False),
+        ("https://api.cloud.coveo.com/push/v1", (), "https://notamazonaws.com/x", False),
+        ("https://api.cloud.coveo.com/push/v1", (), "https://169.254.169.254/x", False),
+        ("https://api.cloud.coveo.com/push/v1", (), "https://api.cloud.coveo.com/x", False),
+        # What the project says is all there is.
+        ("https://api.cloud.coveo.com/push/v1", ("example.com",), "https://bucket.example.com/x", True),
+        ("https://api.cloud.coveo.com/push/v1", ("example.com",), "https://EXAMPLE.com./x", True),
+        ("https://api.cloud.coveo.com/push/v1", ("example.com",), "http://bucket.example.com/x", False),
+        ("https://api.cloud.coveo.com/push/v1", ("example.com",), AMAZON, False),
+        ("https://gateway.example.com", ("example.com",), AMAZON, False),
+        # Any other API is somebody's own: https to what has a public name, or to where it is itself.
+        ("https://gateway.example.com", (), AMAZON, True),
+        ("https://10.0.0.5/push/v1", (), "https://10.0.0.5:9000/x", True),
+        ("https://10.0.0.5/push/v1", (), "https://10.0.0.6/x", False),
+        ("https://10.0.0.5/push/v1", (), "http://10.0.0.5/x", False),
+        ("https://gateway.example.com", (), "https://127.0.0.1/x", False),
+        ("https://gateway.example.com", (), "https://[::1]/x", False),
+        ("https://gateway.example.com", (), "https://[::ffff:127.0.0.1]/x", False),
+        ("https://gateway.example.com", (), "https://169.254.169.254/latest/meta-data", False),
+        ("https://gateway.example.com", (), "https://127.1/x", False),
+        ("https://gateway.example.com", (), "https://0x7f000001/x", False),
+        ("https://gateway.example.com", (), "https://localhost/x", False),
+        ("https://gateway.example.com", (), "https://storage/x", False),
+        ("https://gateway.example.com", (), "https://metadata.google.internal/x", False),
+        # On this machine everything is: the emulator, and what is put in front of it.
+        ("http://127.0.0.1:8080/push/v1", (), "https://127.0.0.1/x", True),
+        ("http://127.0.0.1:8080/push/v1", (), "http://169.254.169.254/x", False),
+    ],
+)
+def test_where_content_may_go(base: str, allowed: tuple[str, ...], address: str, taken: bool) -> None:
+    remote = Remote(files=[container(uploadUri=address)])
+    remote.base, remote.network = base, Network(upload_hosts=allowed)
+    if taken:
+        send(remote, BATCH)
+        assert remote.requests[1].url.host == httpx.URL(address).host
+        return
+    problem = failing(remote, BATCH).problems[0]
+    assert (problem.code, remote.kinds) == ("upload-refused", ["files"])
+    assert "uploadHosts" in problem.fix
+    assert "meta-data" not in problem.what
+
+
+def test_a_key_in_the_name_of_a_host_is_not_shown() -> None:
+    remote = Remote(files=[container(uploadUri=f"https://{KEY}.example.com/x")])
+    remote.base = "https://api.cloud.coveo.com/push/v1"
+    problem = failing(remote, BATCH).problems[0]
+    assert 'is at "***.example.com", which is none of amazonaws.com' in problem.what
 
 
 def test_a_changed_body_stops_the_call_before_anything_is_sent() -> None:

@@ -37,7 +37,9 @@ PROBLEM = Problem(
 EVENTS: tuple[Event, ...] = (
     RunStarted("r\x1b1", 3, 4),
     StatusTold("src\x1b", "REBUILD"),
-    Noted(Problem("remote-failing", "HTTP 503\n", where="POST a/status")),
+    Noted(
+        Problem("remote-failing", "HTTP 503\n", "it is so.", "wait:\n    reconciler apply\x1b", where="POST a/status")
+    ),
     StageStarted("identities", 1),
     CallStarted(FIRST),
     CallRetried(FIRST, 2, 1.5, "HTTP 429\n"),
@@ -55,6 +57,8 @@ LINES = """\
 run r\\x1b1: 3 calls for 4 resources
 source "src\\x1b": told REBUILD
 note[remote-failing]: POST a/status: HTTP 503\\n
+  fix: wait:
+      reconciler apply\\x1b
 stage identities: 1 call
 call 1 of 3, PUT organizations/acme/providers/prov1/permissions/batch: 2 resources
 call 1 of 3: attempt 2 in 1.5 s, after HTTP 429\\n

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.address import Address
+from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import StateError
@@ -79,7 +79,8 @@ values = st.recursive(
     max_leaves=8,
 )
 docs = st.dictionaries(texts, values, max_size=3).map(canonical_json)
-addresses = st.text(min_size=1, max_size=20).map(Address)
+scopes = st.text(min_size=1, max_size=9).filter(lambda text: "/" not in text)
+addresses = st.builds(Address.of, st.sampled_from(Kind), scopes, st.text(min_size=1, max_size=20))
 rows = st.builds(
     RecordedRow,
     addresses,
@@ -193,6 +194,13 @@ def test_repeated_address_is_refused() -> None:
         (("resources",), {}),
         (("resources", 0), []),
         (("resources", 0, "address"), ""),
+        (("resources", 0, "address"), "Team"),
+        (("resources", 0, "address"), "thing/corp/all"),
+        (("resources", 0, "address"), "group/corp/"),
+        (("resources", 0, "ordering_id"), 2**63),
+        (("resources", 0, "ordering_id"), -1),
+        (("serial",), 2**63),
+        (("unsettled", 0, "covers"), [["put", ["item"]]]),
         (("resources", 0, "doc"), "{}"),
         (("resources", 0, "ordering_id"), "1"),
         (("resources", 0, "ordering_id"), True),
