@@ -24,7 +24,7 @@ LAYERS: dict[str, frozenset[str]] = {
         "manifest": "model problems version",
         "settings": "manifest problems",
         "permissions": "model problems",
-        "importing": "manifest model problems verifying",
+        "importing": "manifest model problems",
         "lints": "model permissions problems",
         "planning": "model permissions problems",
         "calls": "model permissions planning problems",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _WIDTH = 10
 
 
-@click.group("history", invoke_without_command=True)
+@click.group("history", invoke_without_command=True, short_help="List the runs, newest first; `verify` checks them.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N runs.")
 @format_option("text", "json")
 @project_options

@@ -76,6 +76,7 @@ def command(
         reconciler import -e prod --source handbook --out manifests/imported --state
     """
     from reconciler.cli.session import open_session
+    from reconciler.rendering.values import count
 
     if bodies is not None and record:
         raise UsageError(
@@ -104,7 +105,7 @@ def command(
         written = _write(session, gathered, out, origin, force=force, settle=settle)
     for note, number in sorted((+gathered.notes).items()):
         click.echo(f"note: {number:,} x {note}", err=True)
-    click.echo(f"Imported {_counted(gathered)} into {written:,} files of {out}.")
+    click.echo(f"Imported {_counted(gathered)} into {count(written, 'file')} of {out}.")
     return 0
 
 

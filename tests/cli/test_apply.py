@@ -491,10 +491,11 @@ def test_a_hazard_that_does_not_exist_is_not_allowed(ready: Folder, remote: Remo
 def test_every_hazard_can_be_allowed() -> None:
     from reconciler.calls import quotas
     from reconciler.calls.hazards import TRANSIENT_EXPOSURE
+    from reconciler.cli.unread import UNREAD
     from reconciler.planning import accesshazards, hazards
 
     source = Path(hazards.__file__).read_text() + Path(accesshazards.__file__).read_text()
-    named = set(re.findall(r"--allow ([a-z-]+)", source)) | {quotas.HAZARD, TRANSIENT_EXPOSURE}
+    named = set(re.findall(r"--allow ([a-z-]+)", source)) | {quotas.HAZARD, TRANSIENT_EXPOSURE, UNREAD}
     named |= set(re.findall(r'(?:Action\.[A-Z]+, |note\()"([a-z-]+)"', source))
     assert named == set(HAZARDS)
 

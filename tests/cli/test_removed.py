@@ -102,3 +102,19 @@ def test_moving_goes_before_forgetting(applied: Folder, remote: Remote) -> None:
     )
     applied.ok("apply", "--auto-approve")
     assert set(remote.contents()["items"][SHARED_ID]) == {"http://new"}
+
+
+def test_what_goes_by_age_does_not_take_along_what_is_forgotten(folder: Folder, remote: Remote) -> None:
+    folder.write("reconciler.yaml", PROJECT.replace("visibility: shared", "visibility: shared, exclusive: true"))
+    rows = "".join(f"  - {{uri: file:///f/{number}}}\n" for number in range(5))
+    folder.write("all.yaml", f"defaults: {{source: blog}}\nitems:\n{rows}")
+    folder.at(remote).ok("apply", "--auto-approve")
+    kept = rows.replace("  - {uri: file:///f/3}\n", "").replace("  - {uri: file:///f/4}\n", "")
+    folder.write(
+        "all.yaml",
+        f"defaults: {{source: blog}}\nitems:\n{kept}removed: [{{address: item/blog/file:///f/3}}]\n",
+    )
+    folder.ok("apply", "--auto-approve", "--resend", "blog")
+    remote.flush()
+    assert "file:///f/3" in remote.contents()["items"][SHARED_ID]
+    assert "file:///f/4" not in remote.contents()["items"][SHARED_ID]

@@ -52,7 +52,7 @@ STEPS: tuple[Callable[[Writer, list[int]], object], ...] = (
     lambda writer, _: writer.record_state_only(Effect(put("a", title="new").upserts), at=NOW),
     lambda writer, _: writer.move(address("batch-8"), address("moved"), at=NOW),
     lambda writer, _: writer.end_run(at=LATER, result="done"),
-    lambda writer, _: writer.begin_run(run_info("run-2"), TARGET, lambda: LINEAGE),
+    lambda writer, _: writer.begin_run(run_info("pushed"), TARGET, lambda: LINEAGE),
     lambda writer, _: writer.replace(StateBase("another", 90), OTHER_ROWS, ()),
     lambda writer, _: writer.end_run(at=LATER, result="done"),
 )

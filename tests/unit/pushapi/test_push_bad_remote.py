@@ -246,7 +246,7 @@ def test_an_answer_that_came_before_its_request_is_none(remote: Hostile) -> None
         with pytest.raises(CallFailed) as caught:
             push.tell("organizations/o/sources/s/status", StatusType.IDLE)
     assert caught.value.status == 401
-    assert caught.value.problems[0].what.endswith("after 2 attempts over 0 s")
+    assert " after 2 attempts" in caught.value.problems[0].what
 
 
 def test_an_answer_cut_by_its_own_length_spoils_no_other(remote: Hostile) -> None:
