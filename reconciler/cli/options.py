@@ -108,6 +108,21 @@ def plan_options(function: F) -> F:
     )(function)
 
 
+detail_option = click.option(
+    "--detail",
+    type=click.Choice(["none", "names", "fields", "full"]),
+    default="fields",
+    show_default=True,
+    help="How much to tell of each change.",
+)
+no_batch_option = click.option(
+    "--no-batch", is_flag=True, help="Plan one call per change, as the documentation shows them."
+)
+out_option = click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the plan."
+)
+
+
 def apply_options(function: F) -> F:
     """Add how a plan is shown, agreed to and carried out."""
     for option in (
@@ -124,13 +139,7 @@ def apply_options(function: F) -> F:
         ),
         click.option("--no-batch", is_flag=True, help="Make one call per change, as the documentation shows them."),
         click.option("--auto-approve", is_flag=True, help="Do not ask."),
-        click.option(
-            "--detail",
-            type=click.Choice(["none", "names", "fields", "full"]),
-            default="fields",
-            show_default=True,
-            help="How much to tell of each change.",
-        ),
+        detail_option,
     ):
         function = option(function)
     return function

@@ -10,7 +10,10 @@ from reconciler.cli.options import (
     access_out_option,
     as_of_option,
     cache_option,
+    detail_option,
     format_option,
+    no_batch_option,
+    out_option,
     plan_options,
     project_options,
 )
@@ -21,13 +24,7 @@ from reconciler.planning.wish import EXPIRING_WITHIN, Wish
 @project_options
 @plan_options
 @format_option("text", "json", "markdown", "html")
-@click.option(
-    "--detail",
-    type=click.Choice(["none", "names", "fields", "full"]),
-    default="fields",
-    show_default=True,
-    help="How much to tell of each change.",
-)
+@detail_option
 @click.option("--body-diff", is_flag=True, help="Show small text bodies line by line.")
 @click.option(
     "--check-fields",
@@ -35,8 +32,8 @@ from reconciler.planning.wish import EXPIRING_WITHIN, Wish
     help="Ask the organization for its fields and mappings too, and say which metadata would vanish. "
     "This alone needs the API key and the network.",
 )
-@click.option("--no-batch", is_flag=True, help="Plan one call per change, as the documentation shows them.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the plan.")
+@no_batch_option
+@out_option
 @access_out_option
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
 @as_of_option

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import allow_option, format_option, project_options
+from reconciler.cli.options import (
+    allow_option,
+    detail_option,
+    format_option,
+    no_batch_option,
+    out_option,
+    project_options,
+)
 
 
 @click.command("rollback")
@@ -25,15 +32,9 @@ from reconciler.cli.options import allow_option, format_option, project_options
 @project_options
 @allow_option
 @format_option("text", "json", "markdown", "html")
-@click.option(
-    "--detail",
-    type=click.Choice(["none", "names", "fields", "full"]),
-    default="fields",
-    show_default=True,
-    help="How much to tell of each change.",
-)
-@click.option("--no-batch", is_flag=True, help="Plan one call per change, as the documentation shows them.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the plan.")
+@detail_option
+@no_batch_option
+@out_option
 def command(
     access_only: bool,
     run: str | None,

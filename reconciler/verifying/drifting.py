@@ -39,14 +39,13 @@ from reconciler.verifying.events import Looked, Started
 from reconciler.verifying.look import Look
 from reconciler.verifying.refreshed import SeenCache, in_time
 from reconciler.verifying.relations import Relations, declared, identity_of, subject_of
-from reconciler.verifying.seen import DISABLED, NOT_UPDATED, Levels, Who, recorded_levels
+from reconciler.verifying.seen import DISABLED, NOT_UPDATED, RecordedModels, Who
 
 PAGE = 1000
 EXAMPLES = 100
 _ITEM = f"{Kind.ITEM.value}/"
 _HEALTHY = ("", "VALID")
 _ABSENT = (DISABLED, NOT_UPDATED)
-_CACHED_MODELS = 4096
 
 T = TypeVar("T")
 Rows = Callable[[Iterable[str] | None], Iterator[RecordedRow]]
@@ -115,7 +114,7 @@ class _Work:
     foreign: list[Foreign] = field(default_factory=list)
     unseen: Unseen = field(default_factory=Unseen)
     notes: list[str] = field(default_factory=list)
-    _levels: dict[bytes, Levels] = field(default_factory=dict)
+    _models: RecordedModels = field(default_factory=RecordedModels)
     _shown: dict[str, int] = field(default_factory=dict)
 
     # -- what there is to compare --------------------------------------------------------------
@@ -166,19 +165,10 @@ class _Work:
             yield row
 
     def _name_levels(self, row: RecordedRow) -> None:
-        if row.shared not in self._levels:
-            for level in self._recorded_levels(row):
+        if row.shared not in self._models:
+            for level in self._models.levels_of(row.shared, self.context.provider_ref):
                 for entry in level:
                     self.named |= entry.allowed | entry.denied
-
-    def _recorded_levels(self, row: RecordedRow) -> Levels:
-        known = self._levels.get(row.shared)
-        if known is None:
-            if len(self._levels) >= _CACHED_MODELS:
-                self._levels.clear()
-            model = row.resource.shared_doc() or {"levels": []}
-            known = self._levels[row.shared] = recorded_levels(model, self.context.provider_ref)
-        return known
 
     # -- comparing -----------------------------------------------------------------------------
 
@@ -207,7 +197,7 @@ class _Work:
             models = self.look.models({uri: item for uri, item in seen.items() if uri in guarded})
             for row in here:
                 uri = row.address.name
-                recorded = self._recorded_levels(row) if row.shared else None
+                recorded = self._models.levels_of(row.shared, self.context.provider_ref) if row.shared else None
                 # Gone between two requests: it is absent.
                 found = None if recorded is not None and uri not in models else seen.get(uri)
                 model = models.get(uri)

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
+
 from reconciler.model.identity import Identity, identity_type, parse_identity
+
+_CACHED_MODELS = 4096
 
 Ref = Callable[[str], str]
 """From the project's name of a provider to the remote's id (`WireContext.provider_ref`)."""
@@ -99,6 +103,26 @@ class SeenIdentity:
     state: str
     error: str = ""
     updated: int | None = None
+
+
+class RecordedModels:
+    """The levels of recorded permission models, each worked out once for the many items that share it."""
+
+    def __init__(self) -> None:
+        self._levels: dict[bytes, Levels] = {}
+
+    def __contains__(self, shared: bytes) -> bool:
+        return shared in self._levels
+
+    def levels_of(self, shared: bytes, ref: Ref) -> Levels:
+        """Return the levels of a model, given as an item's shared document; of an empty one there are none."""
+        known = self._levels.get(shared)
+        if known is None:
+            if len(self._levels) >= _CACHED_MODELS:
+                self._levels.clear()
+            model = orjson.loads(shared) if shared else {"levels": []}
+            known = self._levels[shared] = recorded_levels(model, ref)
+        return known
 
 
 def recorded_levels(model: Mapping[str, Any], ref: Ref) -> Levels:

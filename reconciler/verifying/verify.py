@@ -44,14 +44,13 @@ from reconciler.verifying.look import Look
 from reconciler.verifying.refreshed import SeenCache, in_time, with_identities
 from reconciler.verifying.relations import Relations, identity_of, subject_of
 from reconciler.verifying.scope import Scope
-from reconciler.verifying.seen import Levels, SeenIdentity, SeenItem, Who, recorded_levels
+from reconciler.verifying.seen import RecordedModels, SeenIdentity, SeenItem, Who
 
 PAGE = 1000
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
 LOG_AGE = timedelta(days=14)
 """How long the remote keeps its logs (push-api.md 2.6)."""
 _SKEW = timedelta(minutes=5)
-_CACHED_MODELS = 4096
 _NEVER = (None, "")
 
 T = TypeVar("T")
@@ -115,7 +114,7 @@ class _Work:
     blind: set[str] = field(default_factory=set)  # items whose fields no search can show
     asked: set[tuple[str, str]] = field(default_factory=set)
     shown: set[tuple[str, str]] = field(default_factory=set)
-    _levels: dict[bytes, Levels] = field(default_factory=dict)
+    _models: RecordedModels = field(default_factory=RecordedModels)
 
     def __post_init__(self) -> None:
         self.pending = {*self.scope.rows, *self.scope.deletions}
@@ -186,7 +185,7 @@ class _Work:
             models = self.look.models({uri: item for uri, item in seen.items() if uri in guarded})
             for row in rows:
                 uri = row.address.name
-                recorded = self._recorded_levels(row) if row.shared else None
+                recorded = self._models.levels_of(row.shared, self.context.provider_ref) if row.shared else None
                 # Gone between two requests: looked at again, it is absent.
                 found = None if recorded is not None and uri not in models else seen.get(uri)
                 yield judge_item(row, found, models.get(uri), recorded, self.fields)
@@ -235,15 +234,6 @@ class _Work:
                     items, example = (known.items + 1, known.example) if known else (1, str(row.address))
                     vanishing[source, key] = Vanishing(source, key, items, example)
         return Metadata(tuple(entry for _, entry in sorted(vanishing.items())), visible, total - visible)
-
-    def _recorded_levels(self, row: RecordedRow) -> Levels:
-        known = self._levels.get(row.shared)
-        if known is None:
-            if len(self._levels) >= _CACHED_MODELS:
-                self._levels.clear()
-            model = row.resource.shared_doc() or {"levels": []}
-            known = self._levels[row.shared] = recorded_levels(model, self.context.provider_ref)
-        return known
 
     def _deleted_items(self, addresses: Sequence[Address]) -> Iterator[Finding]:
         items = [address for address in addresses if address.kind is Kind.ITEM]
