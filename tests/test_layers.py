@@ -72,6 +72,7 @@ SHELL = {
     "rendering/html.py": "reads its templates, which are part of the package",
     "rendering/progress.py": "draws on a terminal; what it draws is made of values",
     "state/holder.py": "says who holds a lock",
+    "state/lease.py": "gives signs of life from a thread",
     "state/sqlite.py": "the local state file",
     "state/sqlite_chain.py": "chains the runs of the local state file",
     "state/sqlite_faults.py": "tells errors of the disk apart",
