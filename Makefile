@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check lint types schemas unit bench clients lock clean
+.PHONY: demo test check lint types schemas unit bench clients servers lock clean
 
 demo: $(READY)
 	@$(BIN)/python -m tests.demo
@@ -44,14 +44,33 @@ clients: .clients/python/.ready .clients/node/.ready
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+# The servers of the team stores that no Debian package offers, each with a lock of its own, for tests/state alone.
+servers: .servers/seaweedfs/.ready .servers/node/.ready
+
+.servers/seaweedfs/.ready: tests/servers/requirements.lock $(READY)
+	rm -rf $(@D)
+	$(BIN)/pip install -qq --require-hashes --target $(@D) -r $<
+	@touch $@
+
+.servers/node/.ready: tests/servers/node/package-lock.json tests/servers/node/package.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 # The lock holds hashes for every supported Python and platform.
 lock:
 	uv pip compile pyproject.toml --extra parquet --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
 	uv pip compile tests/realclients/requirements.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade -o tests/realclients/requirements.lock
-	cd tests/realclients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved && \
-		node -e 'const f = "./package-lock.json", l = require(f); for (const p of Object.values(l.packages)) delete p.funding; fs.writeFileSync(f, JSON.stringify(l, null, 2) + "\n")'
+	uv pip compile tests/servers/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade -o tests/servers/requirements.lock
+	for folder in tests/realclients/node tests/servers/node; do ( cd $$folder && \
+		npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved && \
+		node -e 'const f = "./package-lock.json", l = require(f); for (const p of Object.values(l.packages)) delete p.funding; fs.writeFileSync(f, JSON.stringify(l, null, 2) + "\n")' \
+		) || exit 1; done
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -61,4 +80,4 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .clients .reconciler manifests/.reconciler
+	rm -rf $(VENV) .clients .servers .reconciler manifests/.reconciler

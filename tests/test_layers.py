@@ -46,7 +46,7 @@ LAYERS: dict[str, frozenset[str]] = {
 # The shell: modules that touch the world, and what for. Everything else takes values and returns values.
 SHELL = {
     "applying/apply.py": "sends from several threads",
-    "applying/refreshing.py": "asks in a thread of its own",
+    "applying/patience.py": "asks in threads of its own",
     "bodies.py": "keeps small bodies in a SQLite file",
     "settings.py": "reads the API key from environment, file or command",
     "manifest/cache.py": "keeps what was read, in a SQLite file",
@@ -73,14 +73,11 @@ SHELL = {
     "rendering/progress.py": "draws on a terminal; what it draws is made of values",
     "state/holder.py": "says who holds a lock",
     "state/lease.py": "gives signs of life from a thread",
+    "state/postgres.py": "the state in PostgreSQL",
     "state/sqlite.py": "the local state file",
-    "state/sqlite_chain.py": "chains the runs of the local state file",
     "state/sqlite_faults.py": "tells errors of the disk apart",
     "state/sqlite_lock.py": "the lock beside the state file",
-    "state/sqlite_read.py": "reads the local state file",
-    "state/sqlite_replace.py": "replaces what the local state file holds",
     "state/sqlite_schema.py": "makes the local state file",
-    "state/sqlite_writer.py": "writes the local state file",
     "verifying/look.py": "asks the remote from several threads",
 }
 WORLDLY = frozenset(

@@ -33,6 +33,7 @@ from reconciler.applying.events import (
 )
 from reconciler.applying.failing import hits_everyone, outcome_of
 from reconciler.applying.ordering import OrderingIds
+from reconciler.applying.patience import FOR_CALLS, GLANCE, Patience, too_slow
 from reconciler.applying.refreshing import Refresher, Refreshing
 from reconciler.applying.schedule import Schedule
 from reconciler.calls.call import OLDER_THAN, REMOVALS, STREAMS, Call, Covered, SourceStatus, Stage, Verb
@@ -48,9 +49,6 @@ from reconciler.state.store import StateReader, Writer
 
 IDLE = "IDLE"
 LARGEST_ORDERING_ID = 2**63 - 1  # of an int64 (push-api.md 2.1)
-
-# Seconds between two looks at whether to stop, while calls are in flight.
-_GLANCE = 0.2
 
 
 class Sent(Protocol):
@@ -172,8 +170,9 @@ def run_calls(
 
     A call starts once those in its `after` are accepted, a stage once all of the stage before are.
     What one call alone is refused for stops what waits for it and the rest of its scope; what every
-    call would meet stops the run. `stop` is asked before each call: those in flight are always
-    finished and recorded. Only KeyboardInterrupt and SystemExit leave them, as unknown. `remote_time` (epoch
+    call would meet stops the run. `stop` is asked before each call: those in flight are finished and recorded, what
+    is not answered within `patience.FOR_CALLS` seconds as unknown. KeyboardInterrupt and SystemExit leave them so
+    at once. `remote_time` (epoch
     milliseconds, None when nobody can tell) is asked before something is removed by age, unless a source that
     was told its activity has said it. `refresh` is asked once for each provider whose identities may have changed,
     after the last call and however the run ends. Into `pauses` the sender may put what its threads wait for. The caller
@@ -221,9 +220,9 @@ class _Running:
         self._writer = writer
         self._send = send
         self._clock = clock
-        self._stop = stop
+        self._patience = Patience(stop, clock.seconds)
         self._tell = tell
-        self._refreshing = Refreshing(refresh, run.unrefreshed)
+        self._refreshing = Refreshing(self._patience, refresh, run.unrefreshed)
         self._remote_time = remote_time
         self._parallelism = parallelism
         self._total = sum(len(stage.calls) for stage in run.stages)
@@ -238,6 +237,7 @@ class _Running:
         self._halted = False
         self._stopping_told = False
         self._told: tuple[SourceStatus, ...] = ()
+        self._announced = False
         self._result = "failed"
         self._changes: Mapping[Address, Change] = {}
         self._payloads: Mapping[Address, Resource | None] = {}
@@ -280,7 +280,7 @@ class _Running:
     def _may_start(self, schedule: Schedule) -> bool:
         if self._halted or len(self._flights) >= self._parallelism or not schedule.has_next():
             return False
-        if self._stop():
+        if self._patience.asked():
             self._halted = True
             self._result = "interrupted"
         return not self._halted
@@ -292,7 +292,7 @@ class _Running:
         where = f"call {call.number} of {self._total}, {call.method} {call.path}"
         if call.kind in OLDER_THAN:
             if self._ids.ahead is None and self._remote_time is not None:
-                self._compare_clocks(self._remote_time())
+                self._ask_time(self._remote_time)
             if problem := self._ids.too_high(call, ordering_id, where):
                 return self._failed(call, schedule, problem, Outcome.REFUSED, everyone=False)
         resources = [self._payload(covered) for covered in call.covers]
@@ -341,13 +341,23 @@ class _Running:
         while self._pauses is not None and not self._pauses.empty():
             yield self._pauses.get()
         try:
-            heard = self._heard.get(timeout=_GLANCE)
+            heard = self._heard.get(timeout=GLANCE)
         except queue.Empty:
-            if not self._stopping_told and self._stop():
+            if not self._stopping_told and self._patience.asked():
                 self._stopping_told = True
                 yield Stopping(len(self._flights))
+            if self._patience.over(FOR_CALLS):
+                yield from self._leave(schedule)
             return
         yield heard if isinstance(heard, CallRetried) else self._landed(heard, schedule)
+
+    def _leave(self, schedule: Schedule) -> Generator[Event, None, None]:
+        """Give up the calls in flight, which nobody knows anything of."""
+        for flight in list(self._flights.values()):
+            error = Interrupted(too_slow(f"call {flight.call.number} of {self._total}"))
+            yield self._landed(_Landed(flight, None, error, self._clock.seconds() - flight.began), schedule)
+        if all(failure.outcome == "unknown" for failure in self._failures):
+            self._result = "interrupted"
 
     def _landed(self, landed: _Landed, schedule: Schedule) -> CallAccepted | CallFailed:
         call, error = landed.flight.call, landed.error
@@ -423,7 +433,7 @@ class _Running:
                 for _ in self._close_activities():
                     pass
         with suppress(StateError):
-            self._writer.end_run(at=self._clock.now(), result="failed")
+            self._writer.end_run(at=self._clock.now(), result="interrupted" if at_once else "failed")
 
     # -- what sources are told ---------------------------------------------------------------------
 
@@ -432,17 +442,22 @@ class _Running:
         if self._tell is None:
             return
         statuses = self._run.statuses if self._total else ()
-        self._told = (*statuses, *_others(self._run.left_open, statuses))
+        others = _others(self._run.left_open, statuses)
+        self._told = others
         if statuses:
-            self._writer.record_activities(tuple((entry.source, entry.path) for entry in self._told))
-        for entry in statuses:
+            self._writer.record_activities(tuple((entry.source, entry.path) for entry in (*statuses, *others)))
+            self._announced = True
+        for number, entry in enumerate(statuses, 1):
+            if self._patience.asked():
+                break
+            self._told = (*statuses[:number], *others)
             yield self._tell_one(self._tell, entry, entry.status)
 
     def _close_activities(self) -> Generator[Event, None, None]:
         """Tell the sources that it is over, however it ended, and forget those that heard it."""
-        if self._tell is None or not self._told:
+        if self._tell is None or not (self._told or self._announced):
             return
-        told, self._told = self._told, ()
+        told, self._told, self._announced = self._told, (), False
         events = [self._tell_one(self._tell, entry, IDLE) for entry in told]
         still = tuple(
             (entry.source, entry.path) for entry, event in zip(told, events, strict=True) if isinstance(event, Noted)
@@ -452,11 +467,16 @@ class _Running:
 
     def _tell_one(self, tell: Teller, entry: SourceStatus, status: str) -> StatusTold | Noted:
         try:
-            remote = tell(entry, status)
+            remote = self._patience.answer(f'the status of source "{entry.source}"', lambda: tell(entry, status))
         except ReconcilerError as error:
             return Noted(error.problems[0])
         self._compare_clocks(remote)
         return StatusTold(entry.source, status)
+
+    def _ask_time(self, remote_time: Callable[[], int | None]) -> None:
+        # Without an answer the call is not sent either: its sender is asked to stop before it begins.
+        with suppress(Interrupted):
+            self._compare_clocks(self._patience.answer("the question for the time", remote_time))
 
     def _compare_clocks(self, remote: int | None) -> None:
         if remote is not None:

@@ -3,17 +3,16 @@
 The remote takes identities into a store of its own, and its security cache picks them up when it is refreshed
 (push-api.md 2.6, 5.1): until then whoever loses sight of an item keeps it.
 
-[io] It sends nothing by itself, and asks in a thread of its own so that what is waited for is told meanwhile.
+It sends nothing by itself; retries are told when they begin to be waited for.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from reconciler.applying.events import Noted, ProviderAccepted, RefreshOutcome, RefreshRetried, RefreshTriggered
+from reconciler.applying.patience import Patience
 from reconciler.calls.call import IDENTITY_CALLS, Call
 from reconciler.problems import ReconcilerError
 
@@ -30,10 +29,12 @@ class Refresher(Protocol):
 class Refreshing:
     """Gathers what a run changes of each provider, and has each refreshed once if there is a `refresh`.
 
-    `waiting` are the providers of which earlier runs changed something that nobody has seen take effect.
+    `waiting` are the providers of which earlier runs changed something that nobody has seen take effect. An answer
+    is waited for as long as there is `patience`.
     """
 
-    def __init__(self, refresh: Refresher | None = None, waiting: Iterable[str] = ()) -> None:
+    def __init__(self, patience: Patience, refresh: Refresher | None = None, waiting: Iterable[str] = ()) -> None:
+        self._patience = patience
         self._refresh = refresh
         self._touched = set(waiting) if refresh is not None else set()
         self._calls: dict[str, int] = {}
@@ -60,7 +61,7 @@ class Refreshing:
             self._touched.remove(provider)
             self._outcomes[provider] = "failed"
             try:
-                yield from _asking(self._refresh, provider)
+                yield from _asking(self._patience, self._refresh, provider)
             except ReconcilerError as error:
                 yield Noted(error.problems[0])
             else:
@@ -80,24 +81,13 @@ class Refreshing:
         )
 
 
-def _asking(refresh: Refresher, provider: str) -> Iterator[RefreshRetried]:
+def _asking(patience: Patience, refresh: Refresher, provider: str) -> Iterator[RefreshRetried]:
     """Have a provider refreshed, and yield each retry when it begins to be waited for. Raises what `refresh` raises."""
-    heard: queue.SimpleQueue[RefreshRetried | None] = queue.SimpleQueue()
-    failures: list[BaseException] = []
 
-    def retried(attempt: int, wait: float, reason: str) -> None:
-        heard.put(RefreshRetried(provider, attempt, wait, reason))
+    def ask(tell: Callable[[RefreshRetried], None]) -> None:
+        def retried(attempt: int, wait: float, reason: str) -> None:
+            tell(RefreshRetried(provider, attempt, wait, reason))
 
-    def ask() -> None:
-        try:
-            refresh(provider, retried=retried)
-        except BaseException as error:
-            failures.append(error)
-        heard.put(None)
+        refresh(provider, retried=retried)
 
-    # A daemon: asked twice to stop, the process must not wait for an answer that may take minutes.
-    threading.Thread(target=ask, daemon=True).start()
-    while (retry := heard.get()) is not None:
-        yield retry
-    if failures:
-        raise failures[0]
+    yield from patience.listen(f'the refresh of provider "{provider}"', ask)

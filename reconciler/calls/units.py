@@ -13,6 +13,7 @@ import orjson
 from reconciler.calls.call import Covered, Verb
 from reconciler.calls.wire import PATCHED_PROPERTIES, Wire, alias_identity
 from reconciler.model.address import Address, Kind
+from reconciler.model.digestfield import DIGEST_FIELD, digest_key
 from reconciler.model.states import Resource
 from reconciler.planning.change import FORGOTTEN, Action, Change, field_changes
 from reconciler.planning.diff import DESTROY, DRIFTED, RESENT, UNCONFIRMED
@@ -20,7 +21,7 @@ from reconciler.planning.diff import DESTROY, DRIFTED, RESENT, UNCONFIRMED
 # Reasons to send a resource although desired and recorded agree.
 _SENT_ANYWAY = frozenset({UNCONFIRMED, RESENT, DRIFTED})
 
-_METADATA_PATHS = frozenset({"metadata", *PATCHED_PROPERTIES})
+_METADATA_PATHS = frozenset({"metadata", DIGEST_FIELD, *PATCHED_PROPERTIES})
 
 
 @dataclass(slots=True)
@@ -144,7 +145,12 @@ def patched_fields(change: Change) -> tuple[str, ...]:
     if any(path[0] not in _METADATA_PATHS for path in paths):
         return ()
     # A property and a metadata key may be one field.
-    return tuple(sorted({path[-1].lower() for path in paths}))
+    named = {path[-1].lower() for path in paths if path != (DIGEST_FIELD,)}
+    if paths:
+        # Whatever changes, the digest does; of one that is taken away the field is emptied.
+        digests = (digest_key(side.own()) for side in (change.before, change.after))
+        named.update(key for key in digests if key is not None)
+    return tuple(sorted(named))
 
 
 def _unprotected(resource: Resource) -> dict[str, object]:

@@ -22,6 +22,7 @@ from reconciler.calls.context import SourceRef, WireContext
 from reconciler.calls.limits import PUBLISHED, Limits
 from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import RESERVED_KEYS, permanent_id
+from reconciler.model.digestfield import carried_digest
 from reconciler.model.identity import Identity, aliased_identity, parse_identity
 from reconciler.model.states import Resource
 from reconciler.problems import ManifestError, Problem
@@ -190,6 +191,8 @@ class Wire:
         doc: dict[str, Any] = own.get("metadata") or {}
         _check_metadata(resource.address, own, doc)
         doc.setdefault("permanentid", permanent_id(resource.address.name))
+        if (carried := carried_digest(resource)) is not None:
+            doc[carried[0]] = carried[1]
         if documented_id is not None:
             doc["documentId"] = documented_id
         for key, wire_key in (
@@ -229,6 +232,8 @@ class Wire:
         _check_metadata(resource.address, own, metadata)
         values = {key.lower(): own[key] for key in PATCHED_PROPERTIES if key in own} | metadata
         values.setdefault("permanentid", permanent_id(resource.address.name))
+        if (carried := carried_digest(resource)) is not None:
+            values[carried[0]] = carried[1]
         entries = (
             orjson.dumps(
                 {

@@ -8,6 +8,7 @@ import queue
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, replace
@@ -37,8 +38,18 @@ from reconciler.cli.saved import refuse_replayed, refuse_unsaved
 from reconciler.cli.session import Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
 from reconciler.planning.plan import Plan
-from reconciler.problems import ManifestError, Problem, ReconcilerError, RemoteError, StateError, UsageError, errors_in
-from reconciler.state.journal import RunInfo
+from reconciler.problems import (
+    Interrupted,
+    ManifestError,
+    Problem,
+    ReconcilerError,
+    RemoteError,
+    StateError,
+    UsageError,
+    errors_in,
+)
+from reconciler.rendering.values import count
+from reconciler.state.journal import Outcome, RunInfo
 from reconciler.state.store import LockInfo, StateReader
 
 if TYPE_CHECKING:
@@ -99,6 +110,8 @@ def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -
         except StateError as error:
             if terms.saved or error.problems[0].code != "stale-plan":
                 raise
+        except (KeyboardInterrupt, click.Abort):
+            raise Interrupted(_stopped_before(planned, terms)) from None
         click.echo("the state moved since the plan was made; this is the plan as of now:", err=True)
 
 
@@ -125,7 +138,39 @@ def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) 
     make_fields(session, fields)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
-    return _run(session, planned, terms, waiting)
+    run_id = uuid.uuid4().hex[:12]
+    try:
+        return _run(session, planned, terms, waiting, run_id)
+    except KeyboardInterrupt:
+        raise Interrupted(_stopped_at_once(session, planned, terms, run_id)) from None
+
+
+def _stopped_before(planned: Planned, terms: Terms) -> Problem:
+    return Problem(
+        "interrupted",
+        f"stopped before the first of {count(len(planned.compiled.calls), 'call')}",
+        why="no call of the plan was sent, and the state is as it was.",
+        fix=f"to go on:\n    {_to_go_on(planned.plan, terms)}",
+    )
+
+
+def _to_go_on(plan: Plan, terms: Terms) -> str:
+    return terms.go_on(plan) if terms.go_on else this_command()
+
+
+def _stopped_at_once(session: Session, planned: Planned, terms: Terms, run_id: str) -> Problem:
+    """Return the problem of a run that was asked to stop twice, or before it listened: what the journal says of it."""
+    outcomes = Counter(entry.outcome or Outcome.UNKNOWN for entry in session.store.journal(run_id))
+    done, unknown = outcomes[Outcome.ACCEPTED], outcomes[Outcome.UNKNOWN]
+    left = len(planned.compiled.calls) - done - unknown
+    return Problem(
+        "interrupted",
+        f"stopped at once: {count(done, 'call')} done, {unknown:,} unknown, {left:,} not done",
+        why="what is done is recorded in the state, and nothing else is; what is unknown is sent again, which is "
+        "harmless.",
+        fix=f"to go on:\n    {_to_go_on(planned.plan, terms)}",
+        where=session.store.where,
+    )
 
 
 def _show(planned: Planned, session: Session, terms: Terms, waiting: Collection[str]) -> None:
@@ -182,7 +227,7 @@ def _approve(approval: Approval) -> None:
 # -- the run ---------------------------------------------------------------------------------------
 
 
-def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, ...]) -> int:
+def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, ...], run_id: str) -> int:
     from reconciler.cli.remote import connect
     from reconciler.pushapi.client import PushClient
     from reconciler.rendering.report import Recorder
@@ -195,6 +240,8 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
     refs = {body.sha256: body.path for body in plan.bodies}
     sizes = {body.sha256: body.size for body in plan.bodies}
     with (
+        # Ends after all others: nothing is to break off the giving back of the lock.
+        stop.on_signals() as listen,
         connect(session) as remote,
         session.store.lock(lock, timeout=terms.lock_timeout, waiting=_waiting) as writer,
         bodies_store(session) as store,
@@ -206,11 +253,12 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
             policy=remote.policy,
             waiting=lambda seconds, limit: pauses.put(Paused(seconds, limit)),
             sleep=stop.sleep,
+            proceed=stop.proceed,
         ) as client,
         _status_client(remote, partial(_sleep_unless_stopped, stop)) as status_client,
         _refresher(session, remote, stop, terms) as refresh,
-        stop.on_signals(),
     ):
+        listen()
         # Nothing may have moved between the plan and the lock.
         if planned.digest:
             refuse_replayed(session.store, plan, planned.digest)
@@ -219,7 +267,7 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
         refuse_lapsed(plan, time.time())
         bodies = ProjectBodies(store, session.folder, refs, sizes)
         run = Run(
-            info=_run_info(plan, planned.digest, lock),
+            info=_run_info(run_id, plan, planned.digest, lock),
             plan=plan,
             stages=planned.compiled.stages,
             state_only=planned.compiled.state_only,
@@ -243,10 +291,9 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
             parallelism=terms.parallelism,
             pauses=pauses,
         )
-        go_on = terms.go_on(plan) if terms.go_on else this_command()
-        finished = _follow(events, recorder, go_on, _schedules(session))
+        finished = _follow(events, recorder, _to_go_on(plan, terms), _schedules(session))
         done = finished.done == len(planned.compiled.calls)
-        if done:
+        if done and not stop.asked():
             _tidy(session, plan, store, bodies)
     if terms.output == "json":
         _write(recorder)
@@ -438,9 +485,9 @@ def _close_left_open(session: Session) -> None:
             click.echo(f"note: a source may still be shown as active: {error}", err=True)
 
 
-def _run_info(plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
+def _run_info(run_id: str, plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
     return RunInfo(
-        id=uuid.uuid4().hex[:12],
+        id=run_id,
         command=lock.command,
         started_at=lock.since,
         host=lock.host,

@@ -16,6 +16,7 @@ import orjson
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.session import Session
 from reconciler.model.address import Kind
+from reconciler.model.digestfield import digest_key
 from reconciler.model.metadata import TYPED_ELSEWHERE, FieldType, join, type_of
 from reconciler.planning.fields import Fields, Key, fields_to_create, problems_of, read_fields, read_rules
 from reconciler.planning.plan import Plan
@@ -49,15 +50,24 @@ def with_field_problems(session: Session, planned: Planned, sources: Iterable[st
     loaded = planned.loaded or _load(session)
     chosen = set(sources)
     uses = [use for use in loaded.metadata() if not chosen or use.source in chosen]
-    if not uses:
+    digested = [
+        source for source in session.project.sources if source.digest_field and (not chosen or source.name in chosen)
+    ]
+    if digested:
+        filled = {address.split("/", 2)[1] for address in loaded.desired.fingerprints if address.startswith("item/")}
+        digested = [source for source in digested if source.name in filled]
+    if not uses and not digested:
         return planned
-    known = _read(session, {use.source for use in uses})
+    known = _read(session, {use.source for use in uses}.union(source.name for source in digested))
     create = session.project.fields == "create"
     found: list[Problem] = []
     uses = [use for use in uses if problems_of(Key(use.source, use.key, use.type), known, create=create)]
     for use, example in zip(uses, loaded.examples_of(uses), strict=True):
         for problem in problems_of(Key(use.source, use.key, use.type, example.address), known, create=create):
             found.append(problem.at(example.position, example.excerpt))
+    for source in digested:
+        key = Key(source.name, source.digest_field or "", FieldType.STRING)
+        found += (replace(problem, where=session.project_file) for problem in problems_of(key, known, create=create))
     return replace(planned, plan=replace(planned.plan, problems=(*planned.plan.problems, *found)))
 
 
@@ -96,7 +106,7 @@ def missing_fields(session: Session, plan: Plan) -> dict[str, FieldType]:
     keys: dict[tuple[str, str], FieldType] = {}
     for change in plan.changes:
         if change.address.kind is Kind.ITEM and change.after is not None:
-            _take(keys, change.address.scope, change.after.own().get("metadata", {}))
+            _take(keys, change.address.scope, _named(change.after.own()))
     if not keys:
         return {}
     known = _read(session, {source for source, _ in keys})
@@ -106,9 +116,16 @@ def missing_fields(session: Session, plan: Plan) -> dict[str, FieldType]:
     changed = {str(change.address) for change in plan.changes}
     for row in session.store.rows():
         if row.address.kind is Kind.ITEM and str(row.address) not in changed:
-            metadata = orjson.loads(row.doc).get("metadata", {})
+            metadata = _named(orjson.loads(row.doc))
             _take(keys, row.address.scope, {key: value for key, value in metadata.items() if key in missing})
     return fields_to_create((Key(*place, kind) for place, kind in keys.items()), known)
+
+
+def _named(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item's metadata, with any text for its digest: its type is all that matters here."""
+    metadata: dict[str, Any] = own.get("metadata", {})
+    digest = digest_key(own)
+    return metadata if digest is None else {**metadata, digest: ""}
 
 
 def _take(keys: dict[tuple[str, str], FieldType], source: str, metadata: Mapping[str, Any]) -> None:

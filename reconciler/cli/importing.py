@@ -185,6 +185,7 @@ def _record(session: Session, loaded: Loaded, unpushed: Collection[str]) -> None
     from reconciler.cli.identify import iso, lock_info
     from reconciler.cli.session import check_target
     from reconciler.cli.unread import IMPORTED
+    from reconciler.model.digestfield import without_digest
     from reconciler.state.journal import Effect, RunInfo
 
     lock = lock_info(iso())
@@ -204,7 +205,7 @@ def _record(session: Session, loaded: Loaded, unpushed: Collection[str]) -> None
         writer.begin_run(info, session.target, lambda: str(uuid.uuid4()))
         for start in range(0, len(new), _CHUNK):
             part = loaded.resources(new[start : start + _CHUNK])
-            writer.record_state_only(Effect(tuple(part[address] for address in sorted(part))), at=iso())
+            writer.record_state_only(Effect(tuple(without_digest(part[address]) for address in sorted(part))), at=iso())
         writer.end_run(at=iso(), result="done")
 
 

@@ -75,6 +75,10 @@ def cli(ctx: click.Context, directory: str | None, environment: str | None) -> N
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code (0, 1, 2, 3, 4 or 130)."""
+    # Whoever ends a job on a server sends SIGTERM: it is told what is done and gives locks back, as with Ctrl-C.
+    # One that is ignored stays so.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(args))
 
 

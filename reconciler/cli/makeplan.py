@@ -117,6 +117,7 @@ def _fresh_plan(
     """Return the plan made from files and state, the key of what the files said, and what was seen of the state."""
     from reconciler.manifest.load import load_surveyed
     from reconciler.manifest.spelling import Spelling
+    from reconciler.planning.digestnotes import digest_field_notes
     from reconciler.planning.expiring import lapsed_of, only_lapses
     from reconciler.planning.hazards import declared_removals
     from reconciler.planning.make import Side, make_plan
@@ -151,7 +152,7 @@ def _fresh_plan(
             lapsed=lapsed,
         )
         respelled = respelled_deletions(plan.changes, loaded.desired.fingerprints, Spelling.of(session.project).key)
-        plan = replace(plan, problems=(*plan.problems, *respelled))
+        plan = replace(plan, problems=(*plan.problems, *respelled, *digest_field_notes(plan.changes)))
         plan = with_expiring(plan, loaded, desired, known, within=wish.expiring_within)
         plan = with_tests(session, plan, loaded)
         # What nobody sees any more because its last grant ended was meant so when that was granted.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from reconciler.applying.events import Event, RunFinished
+from reconciler.applying.patience import Patience
 from reconciler.applying.refreshing import Refresher, Refreshing
 from reconciler.calls.call import IDENTITY_CALLS, Compiled
 from reconciler.cli.session import Session
@@ -115,7 +116,7 @@ def refresh_alone(
     """Trigger the refreshes where no call is to be made, and return what came of them, as of a run of no calls."""
     began = time.monotonic()
     with refresher(session, remote) as refresh:
-        refreshing = Refreshing(refresh, providers)
+        refreshing = Refreshing(Patience(lambda: False, time.monotonic), refresh, providers)
         for event in refreshing.events():
             handle(event)
     return RunFinished(0, 0, 0, 0, time.monotonic() - began, (), refreshing.outcome())

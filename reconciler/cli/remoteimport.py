@@ -99,7 +99,9 @@ class _Reading:
     def _items(self, source: Source, name: str | None, documents: Sequence[Document]) -> None:
         assert self._fields is not None
         uris = [document["uri"] for document in documents]
-        whole = self._reader.find_items(source.id, uris, fields=tuple(self._fields), source_name=name)
+        # A digest is no metadata of anybody: it follows from the item.
+        fields = {key: kind for key, kind in self._fields.items() if key != source.digest_field}
+        whole = self._reader.find_items(source.id, uris, fields=tuple(fields), source_name=name)
         models = self._each(lambda document: self._model(source, document), documents)
         for document, model in zip(documents, models, strict=True):
             if model is None:
@@ -108,7 +110,7 @@ class _Reading:
             found = whole.get(document["uri"], document)
             if found is document:
                 self._note(1, "items whose metadata a search cannot ask for, for the characters of their uris")
-            entry = live_item(found, self._fields, model.model, source.provider)
+            entry = live_item(found, fields, model.model, source.provider)
             self.shown.gathered.items[source.name, document["uri"]] = entry
             self._groups.update(entry.identity for entry in model.entries if is_group(entry.identity))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -39,9 +39,21 @@ class Stop:
                 )
             )
 
+    def proceed(self) -> None:
+        """Let another request be sent. Raises Interrupted when somebody asked to stop."""
+        if self._asked:
+            raise Interrupted(
+                Problem(
+                    "interrupted",
+                    "stopped before its next request",
+                    why="the remote has not taken this call, so it is sent next time.",
+                    fix="run the same command again to go on.",
+                )
+            )
+
     @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as the wish to stop for the length of a `with` block."""
+    def on_signals(self) -> Iterator[Callable[[], None]]:
+        """Give what takes SIGINT and SIGTERM as the wish to stop, from its call to the end of the `with` block."""
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             # Nothing is written here: a signal may come amid any other write, even to the same stream.
@@ -51,10 +63,13 @@ class Stop:
                 signal.signal(other, signal.default_int_handler)
 
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+
+        def listen() -> None:
             for number in before:
                 signal.signal(number, handle)
-            yield
+
+        try:
+            yield listen
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -23,7 +23,6 @@ from reconciler.planning.plan import BodyRef
 from reconciler.planning.selection import check_targets, matcher
 from reconciler.planning.wish import Wish
 from reconciler.problems import ManifestError, Problem, Severity, StateError, UsageError, did_you_mean, errors_in
-from reconciler.state.store import FORMERS_KEPT
 
 if TYPE_CHECKING:
     from reconciler.calls.compile import Batching
@@ -155,8 +154,7 @@ def _known_run(store: SqliteStore, wanted: str, history: Mapping[str, RunRecord]
             Problem(
                 "run-not-kept",
                 f'what was before run "{wanted}" is not kept',
-                why=f"it is kept of the last {FORMERS_KEPT} runs that changed who sees what, and of none that an "
-                "earlier version of reconciler made.",
+                why="an earlier version of reconciler made it, which did not write that down.",
                 fix="take the manifests back to what they were, and apply them.",
                 where=store.where,
             )
@@ -168,8 +166,7 @@ def _nothing(store: SqliteStore) -> Problem:
     return Problem(
         "nothing-to-undo",
         "no run that is kept changed who sees what",
-        why=f"what was before is kept of the last {FORMERS_KEPT} runs that changed any of it, and of none that an "
-        "earlier version of reconciler made.",
+        why="what was before is not kept of runs that an earlier version of reconciler made.",
         fix="take the manifests back to what they were, and apply them.",
         where=store.where,
     )

@@ -205,6 +205,15 @@ def reserved_key(key: str) -> Problem:
     )
 
 
+def taken_by_digest(key: str, source: str) -> Problem:
+    return Problem(
+        "reserved-key",
+        f'"{key}" cannot be a metadata key in source "{source}"',
+        why="it is the source's `digestField`: its value is worked out from the item.",
+        fix="remove the key, or give `digestField` in reconciler.yaml another name.",
+    )
+
+
 def bad_key(key: str) -> Problem:
     suggestion = re.sub(r"[^a-z0-9_]+", "_", key.lower()).strip("_") or "name"
     if not suggestion[0].isalpha():

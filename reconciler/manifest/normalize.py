@@ -337,6 +337,10 @@ class Scope:
             doc["parent"] = spec.parent
         if spec.protect:
             doc["protect"] = True
+        if source is not None and source.digest_field is not None:
+            doc["digestField"] = source.digest_field
+            if source.digest_field in metadata:
+                self.found(("metadata",), messages.taken_by_digest(source.digest_field, source.name))
         body, content_path = self._body(spec.body, doc) if spec.body is not None else (None, None)
         shared, named = self._item_permissions(spec, source) if source is not None else (b"", None)
         if len(self.findings) > before or source is None:

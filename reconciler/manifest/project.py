@@ -21,7 +21,8 @@ class Source:
     """A source: the project's name, the remote's id, who may see it, and its security provider's name.
 
     `exclusive` says that nobody else feeds it, `compression` how binary content travels
-    (push-api.md 4.5), `status` whether a run tells its activity (push-api.md 5.5).
+    (push-api.md 4.5), `status` whether a run tells its activity (push-api.md 5.5). `digest_field` is the metadata
+    key in which each item carries a digest of itself, None where it carries none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Source:
     exclusive: bool = False
     compression: str = "ZLIB"
     status: bool = True
+    digest_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

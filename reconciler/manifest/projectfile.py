@@ -32,6 +32,8 @@ from reconciler.manifest.schema import (
     SourceOverride,
     WidenedAccessSpec,
 )
+from reconciler.model.canonical import RESERVED_KEYS
+from reconciler.model.metadata import WELL_KNOWN
 from reconciler.problems import Position, Problem, UsageError, did_you_mean
 
 DEFAULT_ENVIRONMENT = "local"
@@ -121,6 +123,7 @@ def _sources(sections: ProjectSections, spec: EnvironmentSpec) -> tuple[Source, 
                 exclusive=source.exclusive if override.exclusive is None else override.exclusive,
                 compression=source.compression,
                 status=source.status,
+                digest_field=source.digest_field,
             )
         )
     return tuple(out)
@@ -263,8 +266,21 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
         found += _bad_cascades(("providers", provider, "cascadesTo"), declared.cascades_to)
     for provider, changed in spec.providers.items():
         found += _bad_cascades(("environments", name, "providers", provider, "cascadesTo"), changed.cascades_to or [])
+    for source, entry in sections.sources.items():
+        if entry.digest_field in RESERVED_KEYS | WELL_KNOWN:
+            problem = _bad_digest_field(entry.digest_field)
+            found.append(Finding(("sources", source, "digestField"), problem))
     found += _doubles(project)
     return found
+
+
+def _bad_digest_field(name: str) -> Problem:
+    return Problem(
+        "bad-digest-field",
+        f'"{name}" cannot be the digest field',
+        why="the Push API or the indexing pipeline uses this name itself, so the digest would take its place.",
+        fix="choose a name that nothing else uses, such as reconcilerdigest.",
+    )
 
 
 def _bad_state(state: str) -> Problem | None:

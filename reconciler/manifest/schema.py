@@ -284,6 +284,9 @@ class DefaultsSpec(Spec):
 Compression = Literal["ZLIB", "GZIP", "DEFLATE", "LZMA", "UNCOMPRESSED"]
 
 
+DigestField = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,254}$", examples=["reconcilerdigest"])]
+
+
 class SourceSpec(Spec):
     """A Push or Catalog source of the organization."""
 
@@ -301,6 +304,12 @@ class SourceSpec(Spec):
     compression: Compression = Field(default="ZLIB", description="How content that is no text travels.")
     status: bool = Field(
         default=True, description="Tell the source's activity: REBUILD, REFRESH or INCREMENTAL, and IDLE at the end."
+    )
+    digest_field: DigestField | None = Field(
+        default=None,
+        alias="digestField",
+        description="A metadata key of this name carries a digest of each item, so that `drift` and `verify` see every "
+        "difference, also in bodies and in metadata that no field shows. It needs a field of type STRING.",
     )
 
 

@@ -4,10 +4,12 @@ A resource is two documents: its own (`doc`), and at most one that many resource
 the permission model of an item, the well-knowns of an identity. Both are JSON with sorted keys.
 Two resources are equal when both digests are. The own document, by kind:
 
-    item            {"body"?, "clickableUri"?, "fileExtension"?, "metadata", "parent"?, "protect"?, "title"?}
+    item            {"body"?, "clickableUri"?, "digestField"?, "fileExtension"?, "metadata", "parent"?, "protect"?,
+                     "title"?}
                     body: {"encoding": "text"|"binary", "sha256": hex, "size": bytes}
                     metadata: lower-case key -> string, number, boolean, or a list of those; without a
                     `permanentid` the item has the one that follows from its uri (`permanent_id`)
+                    digestField: the metadata key that carries a digest of the rest (`model.digestfield`)
     group, virtual-group   {"members": [identity, ...], "protect"?}
     user            {"protect"?}
     alias           {"mappings": [identity, ...], "protect"?}

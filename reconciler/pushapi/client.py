@@ -69,7 +69,8 @@ class Accepted:
 class PushClient:
     """A Push API at one base URL, spoken to with one API key; a context manager.
 
-    Safe to use from several threads. `transport` replaces the network for API and storage alike.
+    Safe to use from several threads. `transport` replaces the network for API and storage alike. `sleep` and `proceed`
+    are those of a `Session`: what they raise ends the call before its next request.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class PushClient:
         limits: Limits = PUBLISHED,
         user_agent: str = USER_AGENT,
         sleep: Callable[[float], None] = time.sleep,
+        proceed: Callable[[], None] = lambda: None,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -104,6 +106,7 @@ class PushClient:
             waiting=waiting,
             policy=policy,
             sleep=sleep,
+            proceed=proceed,
             draw=draw,
             clock=clock,
             now=now,

@@ -65,7 +65,8 @@ class Session:
     """Exchanges with one organization's APIs under one key; safe to use from several threads.
 
     Every attempt is a call for the `pace`, which several sessions may share; `waiting` hears of the
-    longer waits for it. `sleep` is what all waits go through: what it raises ends them.
+    longer waits for it. `sleep` is what all waits go through: what it raises ends them. `proceed` is called before
+    each request: what it raises keeps that one from being sent.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Session:
         waiting: Waiting | None = None,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        proceed: Callable[[], None] = lambda: None,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -96,6 +98,7 @@ class Session:
         self._waiting = waiting
         self._policy = policy or RetryPolicy()
         self._sleep = sleep
+        self._proceed = proceed
         self._draw = draw
         self._clock = clock
         self._now = now
@@ -181,6 +184,7 @@ class Session:
 
     def settle(self, progress: Progress, step: Step, send: Callable[[], Reply], size: int) -> Reply:
         """Run one exchange and judge its reply. Raises Again or Final unless it is 2xx."""
+        self._proceed()
         failure: Failure
         try:
             reply = send()

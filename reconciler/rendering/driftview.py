@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.model.address import Kind
 from reconciler.rendering.styles import paint
 from reconciler.rendering.values import count, kind_count, visible
-from reconciler.verifying.drift import DRIFT, Drift, DriftReport, Foreign, Standing, Unseen
+from reconciler.verifying.drift import DRIFT, Drift, DriftReport, Exactness, Foreign, Standing, Unseen
 
 FORMAT_VERSION = "1.0"
 # So many resources that stand alike, and so many names of foreign ones, are told as text; JSON tells more.
@@ -47,6 +47,10 @@ def drift_document(report: DriftReport, *, environment: str, of: str, resent: in
             "parents_and_extensions": report.unseen.parents,
             "permissions": report.unseen.models,
         },
+        "exactness": [
+            {"source": entry.source, "field": entry.field, "items": entry.items, "exact": entry.exact}
+            for entry in report.exactness
+        ],
         "unhealthy": report.unseen.unhealthy,
         "indexed_again": report.unseen.reindexed,
         "notes": list(report.notes),
@@ -87,6 +91,7 @@ def drift_text(report: DriftReport, *, of: str, resent: int, command: str, color
             f"note: {count(report.unseen.reindexed, 'item')} indexed again more than an hour after the push: by a "
             "rebuild of the source, or by somebody who may have changed what nobody can see"
         )
+    lines += map(_exact, report.exactness)
     lines.append(f"Not visible: {', '.join(_unseen(report.unseen)) or 'nothing of what was compared'}.")
     lines.append(_tally(report, of))
     lines += _advice(report, resent, command)
@@ -133,6 +138,22 @@ def _foreign_lines(entry: Foreign, color: bool) -> Iterator[str]:
         yield f"    {visible(example)}"
     if entry.count > NAMED:
         yield f"    ... and {entry.count - NAMED:,} more"
+
+
+def _exact(entry: Exactness) -> str:
+    if entry.exact == entry.items:
+        end = f'{count(entry.items, "item")} compared exactly, by the digest in the field "{entry.field}"'
+    elif entry.exact:
+        end = (
+            f"{entry.exact:,} of {count(entry.items, 'item')} compared exactly, by the digest in the field "
+            f'"{entry.field}"; a search cannot ask for the others'
+        )
+    else:
+        end = (
+            f'no item compared exactly: search results do not show the field "{entry.field}" as it was pushed; '
+            "it takes a field of type STRING that nothing else is mapped to"
+        )
+    return visible(f"source {entry.source}: {end}")
 
 
 def _unseen(unseen: Unseen) -> Iterator[str]:

@@ -285,6 +285,15 @@ class NotVisibleDocument(_Model):
     """Items without permissions of their own: what the index shows is their source's."""
 
 
+class ExactnessDocument(_Model):
+    """A source whose items carry a digest, and how many of those that the index holds were compared by it."""
+
+    source: str
+    field: str
+    items: int = Field(ge=0)
+    exact: int = Field(ge=0)
+
+
 class DriftReportDocument(_Model):
     """What `reconciler drift` found."""
 
@@ -301,6 +310,8 @@ class DriftReportDocument(_Model):
     """Sorted by address; those that are the same are only counted."""
     foreign: list[ForeignDocument]
     not_visible: NotVisibleDocument
+    exactness: list[ExactnessDocument]
+    """By source; of what is compared exactly nothing counts as not visible."""
     unhealthy: int = Field(ge=0)
     """Resources that are the same, and that the remote cannot resolve or update."""
     indexed_again: int = Field(ge=0)

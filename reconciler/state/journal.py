@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reconciler.model.address import Address
+from reconciler.model.former import Former
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.state.rows import RecordedRow
 
@@ -22,9 +23,11 @@ PUT = "put"
 DELETE = "delete"
 SWEPT = "swept"
 
-# Kinds of entry that stand for no call: something was recorded or forgotten here alone.
+# Kinds of entry that stand for no call: something was recorded or forgotten here alone, or all of it was replaced.
 STATE_ONLY = "state-only"
 FORGET = "forget"
+REPLACED = "replaced"
+WITHOUT_CALL = (STATE_ONLY, FORGET, REPLACED)
 
 # Kinds of calls, spelled as in `calls.call.CallKind`: those that the API counts at least twice, for the file
 # container or the opening that comes before, and those that carry items.
@@ -118,6 +121,19 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """An accepted call, or a change without one, that may have changed who sees what, and what it found recorded.
+
+    `seq` is that of its entry in the journal, `at` is when it was recorded. `formers` is None for a change without a
+    call by an earlier version of reconciler, which did not write down what it found.
+    """
+
+    seq: int
+    at: str
+    formers: tuple[Former, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What an accepted call does to the recorded rows; the store writes it together with the outcome."""
 
@@ -154,7 +170,7 @@ def usage_of(kind: str, covers: Covers) -> Usage:
 
     What went only because something else went was never named to the remote, and counts nothing.
     """
-    if kind in (STATE_ONLY, FORGET):
+    if kind in WITHOUT_CALL:
         return Usage()
     named = sum(verb != SWEPT for _, verb in covers) if kind.startswith(_OF_ITEMS) else 0
     return Usage(2 if kind in _COUNTED_TWICE else 1, named)

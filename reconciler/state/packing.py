@@ -22,9 +22,9 @@ READABLE = 4096  # bytes of JSON up to which it stays text
 LARGEST = 1 << 30  # no cell unpacks to more: a damaged one must not fill the memory
 
 
-def pack_covers(covers: Covers) -> str | bytes:
-    """Return the covers as JSON text, compressed if long."""
-    return _packed(covers_doc(covers))
+def pack_covers(covers: Covers, readable: int = READABLE) -> str | bytes:
+    """Return the covers as JSON text, compressed if longer than `readable` bytes."""
+    return _packed(covers_doc(covers), readable)
 
 
 def unpack_covers(cell: str | bytes) -> Covers:
@@ -32,8 +32,8 @@ def unpack_covers(cell: str | bytes) -> Covers:
     return covers_from_doc(_unpacked(cell, "covers"))
 
 
-def pack_formers(formers: Iterable[Former]) -> str | bytes:
-    """Return what was recorded before as JSON text, compressed if long.
+def pack_formers(formers: Iterable[Former], readable: int = READABLE) -> str | bytes:
+    """Return what was recorded before as JSON text, compressed if longer than `readable` bytes.
 
     Few models are shared by many items, and few are left by many, so each stands there once and the entries
     `[address, existed, own document, shared, left]` name the last two by their number.
@@ -51,7 +51,7 @@ def pack_formers(formers: Iterable[Former]) -> str | bytes:
         for former in formers
     ]
     return _packed(
-        {"shared": [doc.decode() for doc in shared], "left": [key.hex() for key in left], "entries": entries}
+        {"shared": [doc.decode() for doc in shared], "left": [key.hex() for key in left], "entries": entries}, readable
     )
 
 
@@ -69,9 +69,9 @@ def unpack_formers(cell: str | bytes) -> tuple[Former, ...]:
         raise ValueError("what was recorded before does not read") from error
 
 
-def _packed(doc: Any) -> str | bytes:
+def _packed(doc: Any, readable: int) -> str | bytes:
     text = orjson.dumps(doc)
-    return text.decode() if len(text) <= READABLE else zlib.compress(text, 1)
+    return text.decode() if len(text) <= readable else zlib.compress(text, 1)
 
 
 def _unpacked(cell: str | bytes, what: str) -> Any:

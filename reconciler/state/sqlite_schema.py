@@ -11,6 +11,8 @@ import sqlite3
 from pathlib import Path
 
 from reconciler.state import sqlite_faults as faults
+from reconciler.state.packing import READABLE
+from reconciler.state.sql_read import UNSURE
 
 APPLICATION_ID = 0x52434E4C  # "RCNL"
 FORMAT_VERSION = 3
@@ -66,11 +68,12 @@ CREATE TABLE journal (
 CREATE INDEX journal_in_doubt ON journal (seq) WHERE in_doubt = 1;
 CREATE INDEX journal_run ON journal (run);
 CREATE INDEX journal_ordering ON journal (ordering_id);
+CREATE INDEX journal_unsure ON journal (seq) WHERE outcome IS NULL OR outcome = 'unknown' OR kind = 'replaced';
 INSERT INTO meta VALUES ('lineage', ''), ('serial', 0), ('churn', 0), ('rows_when_tidied', 0);
 """
 
 # `seq` is that of the call in the journal. Version 1 had no such table: runs before `formers_from` (their `seq`)
-# wrote nothing down, or it is not kept any more.
+# wrote nothing down.
 _FORMERS = """
 CREATE TABLE formers (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, formers NOT NULL);
 CREATE INDEX formers_run ON formers (run);
@@ -88,6 +91,18 @@ CREATE TABLE IF NOT EXISTS chain (
     digest TEXT NOT NULL CHECK (length(digest) = 64)
 );
 """
+
+
+class Connection(sqlite3.Connection):
+    """A connection to a local state; fulfils `state.sql.Sql`."""
+
+    readable = READABLE
+
+    @property
+    def format_version(self) -> int:
+        """The version of the tables."""
+        (version,) = self.execute("PRAGMA user_version").fetchone()
+        return int(version)
 
 
 def create(path: Path) -> None:
@@ -113,7 +128,7 @@ def create(path: Path) -> None:
     _sync_folder(path.parent)
 
 
-def connect(path: Path, shown: str) -> sqlite3.Connection:
+def connect(path: Path, shown: str) -> Connection:
     """Open the state at `path`, which must exist, for reading; refuse what is no state of ours.
 
     Opened in a way that could write, although `query_only` forbids it: if a run was killed while it
@@ -128,6 +143,7 @@ def connect(path: Path, shown: str) -> sqlite3.Connection:
         isolation_level=None,
         timeout=BUSY_SECONDS,
         check_same_thread=False,
+        factory=Connection,
     )
     try:
         connection.execute("PRAGMA query_only = ON")
@@ -140,7 +156,7 @@ def connect(path: Path, shown: str) -> sqlite3.Connection:
     return connection
 
 
-def allow_writing(connection: sqlite3.Connection) -> None:
+def allow_writing(connection: Connection) -> None:
     """Prepare a connection of the lock's holder for writing.
 
     A rollback journal, not a WAL: every finished transaction is in the one file at once, so that
@@ -157,15 +173,18 @@ def allow_writing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cache_size = -32768")  # 32 MB: most batches never spill before commit
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
+def upgrade(connection: Connection) -> None:
     """Bring the tables of an earlier version up to this one, inside the transaction that a run begins with.
 
     An earlier reconciler refuses the file from then on: it would change who sees what and not write down what was
-    before, and leave its runs out of the chain.
+    before, and leave its runs out of the chain. What it can still read is kept beside the file, as it was.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    # A state that an early version 1 made has no such index.
+    if version < FORMAT_VERSION:
+        _keep_copy(connection, version)
+    # States that an early version 1 and an early version 3 made do not have such indexes.
     connection.execute("CREATE INDEX IF NOT EXISTS journal_ordering ON journal (ordering_id)")
+    connection.execute(f"CREATE INDEX IF NOT EXISTS journal_unsure ON journal (seq) WHERE {UNSURE}")
     if version < 2:
         for statement in _FORMERS.strip().split(";\n"):
             connection.execute(statement)
@@ -174,7 +193,26 @@ def upgrade(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
-def _recognise(connection: sqlite3.Connection, shown: str) -> None:
+def _keep_copy(connection: Connection, version: int) -> None:
+    """Copy the state, of which nothing was changed yet, to `<its name>.version-<version>`."""
+    path = Path(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
+    kept = path.with_name(f"{path.name}.version-{version}")
+    fresh = kept.with_name(kept.name + ".new")
+    fresh.unlink(missing_ok=True)
+    # By SQLite alone: opening the file in any other way would, once closed, take this process's locks on it along.
+    source = sqlite3.connect(path.as_uri() + "?mode=ro", uri=True)
+    target = sqlite3.connect(fresh)
+    try:
+        target.execute("PRAGMA synchronous = EXTRA")
+        source.backup(target)
+    finally:
+        source.close()
+        target.close()
+    fresh.replace(kept)
+    _sync_folder(path.parent)
+
+
+def _recognise(connection: Connection, shown: str) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:

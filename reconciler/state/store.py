@@ -23,13 +23,10 @@ from reconciler.model.address import Address
 from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem
-from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord, Usage
+from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord, Step, Usage
 from reconciler.state.rows import RecordedRow, Verification
 
 EMPTY_BASE = StateBase(lineage="", serial=0)
-
-FORMERS_KEPT = 50
-"""Of how many runs that changed access it is kept what was recorded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +107,27 @@ class StateReader(Protocol):
     def runs_with_formers(self) -> tuple[str, ...]:
         """Return the runs whose changes of access can be looked up, newest first, those that changed none included.
 
-        Older ones than the last `FORMERS_KEPT` that changed any are not kept, nor those of a state's earlier format.
+        All are kept, but for those of a state's earliest format.
         """
 
     def formers(self, run: str) -> Mapping[Address, Former]:
         """Return what was recorded before a run, of each address whose access it changed, in address order.
 
         Access is what `model.former` says. Also of a run that is under way or died: it is written with the rows.
+        What changed without a call is not among it, for there is nothing to undo at the remote; `steps` has it.
         """
 
-    def journal(self, run: str | None = None) -> Iterator[JournalEntry]:
-        """Yield the journal in the order in which it was written, or one run's part of it."""
+    def steps(self, run: str) -> Iterator[Step]:
+        """Yield each change of a run that may have changed access, oldest first: those without a call as well."""
+
+    def journal(self, run: str | None = None, *, after: int = 0) -> Iterator[JournalEntry]:
+        """Yield the journal after the entry `after` in the order in which it was written, or one run's part of it."""
+
+    def unsure(self) -> Iterator[JournalEntry]:
+        """Yield the intents that were never answered, settled by a later call or not, and each `journal.REPLACED`.
+
+        Oldest first; cheap where there are few, however long the journal is.
+        """
 
     def check(self) -> tuple[Problem, ...]:
         """Return all that is wrong with what is kept: `checking.trouble_in`, and what only this store can tell.
@@ -199,7 +206,7 @@ class Writer(Protocol):
     def replace(self, base: StateBase, rows: Iterable[RecordedRow], unsettled: Iterable[JournalEntry]) -> None:
         """Record these rows and doubts, and no others, without a call, under this lineage and higher serial.
 
-        History and journal stay; what was before earlier runs is not kept (`StateReader.formers`).
+        History and journal stay. The replacement is an entry of the journal (`journal.REPLACED`), dated as the run.
         """
 
     def end_run(self, *, at: str, result: str, detail: str = "") -> None:

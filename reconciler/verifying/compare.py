@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import permanent_id
+from reconciler.model.digestfield import carried_digest, carried_metadata
 from reconciler.planning.fields import Field, Fields
 from reconciler.state.rows import RecordedRow
 from reconciler.verifying.findings import Finding, Status, listed, rejected
@@ -32,6 +33,7 @@ from reconciler.verifying.seen import (
 from reconciler.verifying.values import differences
 
 _HEALTHY = ("", "VALID")
+_NOTHING: tuple[Any, ...] = (None, "", [])
 _NOT_COMPARED = frozenset({"permanentid", "source", "uri"})
 _LONGEST_CALL = 600_000  # milliseconds, retries included
 
@@ -58,24 +60,32 @@ def judge_item(
 
     `recorded` are the levels of the row's permission model, None when it has none: then what the
     index shows is the source's own and is not looked at. `fields` are those of the organization, as far
-    as they are known: then the metadata that a field shows is compared.
+    as they are known: then the metadata that a field shows is compared. A digest that is the recorded one says that
+    the index holds what was pushed, whenever it was indexed.
     """
     earliest, latest = sent_between(row)
     good = Finding(row.address, Status.VERIFIED, row.ordering_id, arrived=False, sent=earliest)
     if seen is None:
         return _not(good, Status.MISSING, "not-indexed", "the index does not hold the item")
-    metadata = row.resource.own().get("metadata", {})
-    if "indexeddate" not in metadata and seen.indexed_at is not None and is_before(seen.indexed_at, earliest):
+    metadata = carried_metadata(row.resource)
+    exact = digest_shown(row, seen, fields)
+    same = exact is not None and exact.same
+    if not same and "indexeddate" not in metadata and seen.indexed_at and is_before(seen.indexed_at, earliest):
         what = f"the index holds the version of {moment(seen.indexed_at)}, not the one pushed at {moment(latest)}"
         return _not(good, Status.MISSING, "outdated", what)
     dated = "indexeddate" not in metadata and seen.indexed_at is not None and not is_before(seen.indexed_at, latest)
-    good = replace(good, arrived=True if dated else None)
+    good = replace(good, arrived=True if dated or same else None)
     expected = metadata.get("permanentid") or permanent_id(row.address.name)
     if seen.permanent_id is not None and seen.permanent_id != expected:
         what = f'the field permanentid is "{seen.permanent_id[:80]}", not "{str(expected)[:80]}"'
         return _not(good, Status.DIFFERENT, "fields-differ", what)
     if fields is not None and seen.values is not None:
-        parts = differences(expected_values(row.address.scope, metadata, fields), seen.values)
+        expected = expected_values(row.address.scope, metadata, fields)
+        if exact is not None:
+            del expected[exact.key]
+        parts = differences(expected, seen.values)
+        if exact is not None and not exact.same:
+            parts.append(f"other content than was pushed: {exact.what}")
         if parts:
             rest = len(parts) - 1
             more = f"; {rest} more field{'s differ' if rest > 1 else ' differs'}" if rest else ""
@@ -91,6 +101,38 @@ def judge_item(
         found = _not(good, Status.UNRESOLVED, "identities-unresolved", what)
         return replace(found, unresolved=tuple(who for who, _ in model.unresolved))
     return good
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """An item's digest: the metadata key, what was recorded, and what the field shows (None: nothing)."""
+
+    key: str
+    field: str
+    recorded: str
+    shown: Any
+
+    @property
+    def same(self) -> bool:
+        """Whether the index holds exactly what was pushed."""
+        return bool(self.shown == self.recorded)
+
+    @property
+    def what(self) -> str:
+        """How the shown digest differs, in words."""
+        found = "gone" if self.shown in _NOTHING else f'"{str(self.shown)[:40]}"'
+        return f'the digest in the field "{self.field}" is {found}, not "{self.recorded}"'
+
+
+def digest_shown(row: RecordedRow, seen: SeenItem, fields: Fields | None) -> Digest | None:
+    """Return the digest that the index shows of an item, None where the item carries none or no field shows it."""
+    carried = carried_digest(row.resource) if fields is not None and seen.values is not None else None
+    if carried is None or fields is None or seen.values is None:
+        return None
+    field = fields.holder(row.address.scope, carried[0])
+    if field is None or field.type != "STRING":
+        return None
+    return Digest(carried[0], field.name, carried[1], seen.values.get(field.name))
 
 
 def expected_values(source: str, metadata: Mapping[str, Any], fields: Fields) -> dict[str, tuple[Field, Any]]:

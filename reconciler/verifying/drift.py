@@ -15,12 +15,14 @@ from typing import Any
 
 from reconciler.model.address import GROUP_KINDS, Address, Kind
 from reconciler.model.canonical import permanent_id
+from reconciler.model.digestfield import digest_key
 from reconciler.model.metadata import WELL_KNOWN
 from reconciler.planning.fields import Field, Fields
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow
 from reconciler.verifying.compare import (
     SeenRelations,
     aliases_apart,
+    digest_shown,
     expected_values,
     judge_identity,
     judge_item,
@@ -119,7 +121,7 @@ class Foreign:
 
 @dataclass(slots=True)
 class Unseen:
-    """How much of what was compared the remote does not show.
+    """How much of what was compared the remote does not show; of items that are compared by their digest, nothing.
 
     `metadata` are values that no field shows for sure, `own` titles and addresses to click that no field shows,
     `models` items that declare no permissions, so that what the index shows is the source's own. `unhealthy` are
@@ -136,15 +138,32 @@ class Unseen:
     reindexed: int = 0
 
 
+@dataclass(slots=True)
+class Exactness:
+    """How many of a source's items that carry a digest in this field were compared by it.
+
+    The others are held by the index, and no field shows their digest for sure.
+    """
+
+    source: str
+    field: str
+    items: int = 0
+    exact: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """What was found; `drifts` are sorted by address, and hold nothing that is plainly the same."""
+    """What was found; `drifts` are sorted by address, and hold nothing that is plainly the same.
+
+    `exactness` has the sources whose items carry a digest, by name and field.
+    """
 
     checked: Counter[Kind]
     drifts: tuple[Drift, ...]
     foreign: tuple[Foreign, ...]
     unseen: Unseen
     notes: tuple[str, ...]
+    exactness: tuple[Exactness, ...] = ()
 
     @property
     def total(self) -> int:
@@ -192,6 +211,15 @@ class Known:
         wanted = (*self.keys.get(source, ()), *(name for _, name in _OWN_FIELDS))
         return tuple(sorted({held.name for key in wanted if (held := self.fields.holder(source, key))}))
 
+    def note_exact(self, row: RecordedRow, seen: SeenItem, found: dict[tuple[str, str], Exactness]) -> None:
+        """Count an item that the index holds, by source and key, if it carries a digest."""
+        key = digest_key(row.resource.own())
+        if key is not None:
+            place = (row.address.scope, key)
+            entry = found.setdefault(place, Exactness(*place))
+            entry.items += 1
+            entry.exact += digest_shown(row, seen, self.fields) is not None
+
 
 # -- items -----------------------------------------------------------------------------------------
 
@@ -207,13 +235,18 @@ def item_drift(
     if seen is None:
         return Drift(row.address, Standing.MISSING, row.ordering_id, finding.what)
     parts = [*_own_drift(row, seen, known)]
-    if finding.code == "outdated":
+    digest = digest_shown(row, seen, known.fields)
+    if finding.code == "outdated" and not (digest and digest.same):
         indexed = moment(seen.indexed_at or 0)
         parts.insert(0, FieldDrift("version", moment(sent_between(row)[1]), indexed, finding.what))
     if recorded is not None:
         shown = model.levels if model else ()
         if shown != recorded:
             parts += permission_drift(recorded, shown)
+    if digest is not None and not digest.same:
+        # A version that did not arrive has another digest; whatever else differs is told beside it.
+        hidden = "" if parts else "; the body, or something else that the index does not show, is not what was pushed"
+        parts.append(FieldDrift("digest", digest.recorded, digest.shown, digest.what + hidden))
     return Drift(row.address, Standing.DRIFTED, row.ordering_id, fields=tuple(parts)) if parts else None
 
 
@@ -229,7 +262,7 @@ def _own_drift(row: RecordedRow, seen: SeenItem, known: Known) -> Iterator[Field
         shown = seen.values.get(held.name)
         if not same_value(held, value, shown):
             yield _value_drift(name, value, shown)
-    for key in sorted(set(known.keys.get(source, ())) - metadata.keys() - WELL_KNOWN):
+    for key in sorted(set(known.keys.get(source, ())) - metadata.keys() - WELL_KNOWN - {digest_key(own)}):
         other = known.fields.holder(source, key)
         shown = seen.values.get(other.name) if other is not None else None
         if shown not in (None, "", []):
@@ -248,7 +281,9 @@ def visible_values(source: str, own: Mapping[str, Any], fields: Fields) -> dict[
 
 
 def count_unseen(unseen: Unseen, row: RecordedRow, seen: SeenItem, fields: Fields | None) -> None:
-    """Count what of an item that the index holds cannot be compared."""
+    """Count what of an item that the index holds cannot be compared: nothing where its digest can."""
+    if digest_shown(row, seen, fields) is not None:
+        return
     own = row.resource.own()
     unseen.bodies += "body" in own
     unseen.parents += sum(name in own for name in _UNREADABLE)

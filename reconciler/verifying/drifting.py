@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from reconciler.calls.context import WireContext
 from reconciler.model.address import Address, Kind
+from reconciler.model.digestfield import digest_key
 from reconciler.model.identity import Identity
 from reconciler.model.states import Target
 from reconciler.planning.fields import Fields
@@ -24,6 +25,7 @@ from reconciler.verifying.drift import (
     DRIFT,
     Drift,
     DriftReport,
+    Exactness,
     Foreign,
     Known,
     Standing,
@@ -114,6 +116,7 @@ class _Work:
     foreign: list[Foreign] = field(default_factory=list)
     unseen: Unseen = field(default_factory=Unseen)
     notes: list[str] = field(default_factory=list)
+    exactness: dict[tuple[str, str], Exactness] = field(default_factory=dict)  # by source and key
     _models: RecordedModels = field(default_factory=RecordedModels)
     _shown: dict[str, int] = field(default_factory=dict)
 
@@ -123,7 +126,11 @@ class _Work:
         """Go once over all rows: what is chosen, who is named, which metadata keys are in use."""
         for row in self.question.rows(None):
             if row.address.kind is Kind.ITEM:
-                self.keys.setdefault(row.address.scope, set()).update(row.resource.own().get("metadata", {}))
+                own = row.resource.own()
+                keys = self.keys.setdefault(row.address.scope, set())
+                keys.update(own.get("metadata", {}))
+                if (digest := digest_key(own)) is not None:
+                    keys.add(digest)
                 if row.shared and self.question.providers:
                     self._name_levels(row)
             if self.question.chosen(row.address):
@@ -203,6 +210,7 @@ class _Work:
                 model = models.get(uri)
                 if found is not None:
                     count_unseen(self.unseen, row, found, self.known.fields)
+                    self.known.note_exact(row, found, self.exactness)
                 drift = item_drift(row, found, model, recorded, self.known)
                 if drift is None:
                     self.unseen.unhealthy += model is not None and model.state not in _HEALTHY
@@ -337,6 +345,7 @@ class _Work:
             foreign=tuple(self.foreign),
             unseen=self.unseen,
             notes=tuple(self.notes),
+            exactness=tuple(entry for _, entry in sorted(self.exactness.items())),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from reconciler.model.address import Address, Kind
 from reconciler.model.states import Target
-from reconciler.state.journal import DELETE, FORGET, STATE_ONLY, Outcome, RunRecord
+from reconciler.state.journal import DELETE, WITHOUT_CALL, Outcome, RunRecord
 from reconciler.state.rows import VERIFIED
 from reconciler.state.store import StateReader
 from reconciler.verifying.seen import log_moment
@@ -90,7 +90,7 @@ def _deleted_in(store: StateReader, run: str) -> dict[Address, int] | None:
     last: dict[Address, int | None] = {}
     called = False
     for entry in store.journal(run):
-        if entry.outcome is not Outcome.ACCEPTED or entry.intent.kind in (STATE_ONLY, FORGET):
+        if entry.outcome is not Outcome.ACCEPTED or entry.intent.kind in WITHOUT_CALL:
             continue
         called = True
         # The time of the push, unless the id had to be above one that was ahead of the clock.

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from reconciler.calls.context import WireContext
 from reconciler.model.address import Address, Kind
+from reconciler.model.digestfield import carried_metadata
 from reconciler.planning.fields import Fields
 from reconciler.problems import RemoteError
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
@@ -199,7 +200,7 @@ class _Work:
             if item.values is None:
                 self.blind.add(row.address)
             else:
-                self.asked.update((source, key) for key in row.resource.own().get("metadata", {}))
+                self.asked.update((source, key) for key in carried_metadata(row.resource))
                 self.shown.update((source, name) for name in item.values)
 
     def _fields_of(self, source: str, rows: Iterable[RecordedRow]) -> tuple[str, ...]:
@@ -208,7 +209,7 @@ class _Work:
             return ()
         metadata: dict[str, Any] = {}
         for row in rows:
-            metadata.update(row.resource.own().get("metadata", {}))
+            metadata.update(carried_metadata(row.resource))
         names = {field.name for field, _ in expected_values(source, metadata, self.fields).values()}
         return tuple(sorted(names.union(key for key in metadata if self.fields.vanishes(source, key))))
 
@@ -222,7 +223,7 @@ class _Work:
         for row in self.rows(sorted(self.scope.rows)):
             if row.address.kind is not Kind.ITEM or row.address in absent:
                 continue
-            source, metadata = row.address.scope, row.resource.own().get("metadata", {})
+            source, metadata = row.address.scope, carried_metadata(row.resource)
             total += len(metadata)
             if row.address in self.blind:
                 continue

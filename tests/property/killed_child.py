@@ -1,4 +1,4 @@
-"""Runs commands that die: each in a fork of one process that has everything imported, killed at one of its writes.
+"""Runs commands that fare ill: each in a fork of one process that has everything imported, at one of its writes.
 
 Reads requests as JSON lines from stdin and answers each with a line of JSON:
 
@@ -11,15 +11,28 @@ code, -9 that of one that was killed; what it printed is in the file `said`. Wit
 write to a database, their commits, and files that are opened for writing, synced, renamed or removed count as well,
 and what was passed is in the file of the same name with `.passed`.
 
+`fault` is what happens there in place of SIGKILL, and the process goes on as well as it can:
+
+    SIGINT, SIGTERM     it gets the signal
+    twice               it gets both
+    full                no room is left on the file system of the folder `place`, which is small
+    limit               no file may be written beyond its first byte any more
+    shut                nothing may be made or removed in the folders below `place`; it runs as nobody
+    EIO                 this one write fails
+
 Nobody waits in here: whoever sleeps finds the clock set forward by as much, so that all the waits between
 attempts are what they would be and take no time. `seed` is that of the randomness in them.
 """
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
+import pkgutil
 import random
+import resource
 import signal
 import socket
 import sqlite3
@@ -27,13 +40,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 MOMENTS = ("before", "amid", "after")
 
+NOBODY = 65534
+
 _slept = 0.0
 _monotonic = time.monotonic
+_sleep = time.sleep
 
 
 def sleep_at_once(seconds: float) -> None:
@@ -45,8 +62,46 @@ READING = ("SELECT", "PRAGMA", "BEGIN", "EXPLAIN", "WITH")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
-    """Arrange that this process kills itself at the write of this number (from 1): to a socket, or with `passed` any.
+def strike(fault: str, place: str, what: str) -> None:
+    """Have it happen."""
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault == "full":
+        fill(Path(place))
+    elif fault == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    elif fault == "shut":
+        for folder in (Path(place), *(entry for entry in Path(place).rglob("*") if entry.is_dir())):
+            folder.chmod(0o500)
+    elif fault == "EIO":
+        fail(what)
+    else:
+        for number in (signal.SIGINT, signal.SIGTERM) if fault == "twice" else (signal.Signals[fault],):
+            os.kill(os.getpid(), number)
+        # It is the main thread that gets it, before whatever it does next: this one is not to be quicker.
+        if threading.current_thread() is not threading.main_thread():
+            _sleep(0.05)
+
+
+def fill(place: Path) -> None:
+    with suppress(OSError), (place / "filler").open("ab", buffering=0) as filler:
+        for size in (1 << 16, 1 << 10, 1):
+            with suppress(OSError):
+                while True:
+                    filler.write(bytes(size))
+
+
+def fail(what: str) -> None:
+    if what.startswith(("statement", "commit", "script")):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+        raise error
+    if not what.startswith(("socket", "request")):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def strike_at(number: int, moment: str, passed: list[str] | None, fault: str, place: str) -> None:
+    """Arrange what happens at the write of this number (from 1): to a socket, or with `passed` any.
 
     What it is about to do is appended to `passed`.
     """
@@ -55,7 +110,7 @@ def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
     one_at_a_time = threading.RLock()
 
     def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        strike(fault, place, "socket")
 
     def pass_by(what: str) -> None:
         nonlocal left
@@ -63,8 +118,9 @@ def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
             assert passed is not None
             passed.append(what)
             left -= 1
-            if left == 0:
-                die()
+            struck = left == 0
+        if struck:
+            strike(fault, place, what)
 
     if passed is not None:
         watch_databases(pass_by)
@@ -77,7 +133,7 @@ def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
             nonlocal left
             with one_at_a_time:
                 if passed is not None:
-                    passed.append("socket")
+                    passed.append(name_of(bytes(data[:300])))
                 left -= 1
                 if left == 0 and moment == "before":
                     die()
@@ -85,7 +141,7 @@ def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
                     write(self, data[: len(data) // 2], *flags)
                     die()
                 done = write(self, data, *flags)
-                if left == 0:
+                if left == 0 and moment == "after":
                     die()
                 return done
 
@@ -93,6 +149,14 @@ def kill_at(number: int, moment: str, passed: list[str] | None) -> None:
 
     make_mortal("send")
     make_mortal("sendall")
+
+
+def name_of(data: bytes) -> str:
+    """Return what is about to be sent: `request METHOD /path` where one begins, else `socket`."""
+    method, _, rest = data.partition(b" ")
+    if method not in (b"GET", b"PUT", b"POST", b"PATCH", b"DELETE"):
+        return "socket"
+    return f"request {method.decode()} {rest.partition(b' ')[0].partition(b'?')[0].decode()}"
 
 
 def watch_databases(pass_by: Callable[[str], None]) -> None:
@@ -145,16 +209,25 @@ def watch_files(pass_by: Callable[[str], None]) -> None:
 
 def live(request: dict[str, Any]) -> int:
     """Run a command in this process and return its exit code, if it comes to that."""
-    from reconciler.cli.main import run
+    from reconciler.cli.main import main
 
     said = os.open(request["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(said, stream)
     random.seed(request["seed"])
+    fault, place = request.get("fault", "kill"), request.get("place", "")
+    if fault == "shut" and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
     passed: list[str] | None = [] if request.get("everywhere") else None
     if request["write"] or passed is not None:
-        kill_at(request["write"], request["moment"], passed)
-    code = run(request["arguments"])
+        strike_at(request["write"], request["moment"], passed, fault, place)
+    code = 0
+    try:
+        main(request["arguments"])
+    except SystemExit as end:
+        code = int(end.code or 0)
     if passed is not None:
         Path(request["said"] + ".passed").write_text("\n".join(list(passed)))
     sys.stdout.flush()
@@ -180,17 +253,12 @@ if __name__ == "__main__":
     # Before anything is imported that takes these functions for its own.
     time.sleep = sleep_at_once
     time.monotonic = lambda: _monotonic() + _slept
-    import reconciler.bodies
-    import reconciler.cli.apply
-    import reconciler.cli.applying
-    import reconciler.cli.main
-    import reconciler.cli.planning
-    import reconciler.cli.remote
-    import reconciler.manifest.load
-    import reconciler.pushapi.client
-    import reconciler.rendering.progress
-    import reconciler.rendering.report
-    import reconciler.rendering.text
-    import reconciler.state.sqlite  # noqa: F401
+    import tenacity  # noqa: F401
+
+    import reconciler
+
+    for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
+        if not module.name.startswith("reconciler.emulator"):
+            importlib.import_module(module.name)
 
     serve()

@@ -34,16 +34,19 @@ class Mortals:
         moment: str = "before",
         seed: int = 0,
         everywhere: bool = False,
+        fault: str = "kill",
+        said: Path | None = None,
     ) -> tuple[int, str]:
         """Run a command and return its exit code, KILLED for one that was, and what it said.
 
-        `write` counts writes to sockets; with `everywhere` also those to databases and files.
+        `write` counts writes to sockets; with `everywhere` also those to databases and files. `fault` is what happens
+        there (`killed_child`), `said` the file for what it says: elsewhere where none can be written any more.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        said = folder.root / ".said"
+        said = said or folder.root / ".said"
         line = ["-C", str(folder.root), *arguments]
         request: dict[str, Any] = {"arguments": line, "write": write, "moment": moment, "seed": seed, "said": str(said)}
-        request["everywhere"] = everywhere
+        request |= {"everywhere": everywhere, "fault": fault, "place": str(folder.root)}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code: int = json.loads(self._process.stdout.readline())["code"]

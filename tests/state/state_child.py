@@ -26,14 +26,14 @@ from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_
 
 from reconciler.model.states import StateBase
 from reconciler.problems import StateError
-from reconciler.state import sqlite_lock, sqlite_writer
+from reconciler.state import sqlite_lock, sql_writer
 from reconciler.state.holder import this_process
 from reconciler.state.journal import Effect, Outcome
 from reconciler.state.rows import VERIFIED, RecordedRow, Verification
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.store import Writer
 
-assert FileLock and sqlite_lock and sqlite_writer  # imported before privileges go
+assert FileLock and sqlite_lock and sql_writer  # imported before privileges go
 
 NOBODY = 65534
 

@@ -25,6 +25,7 @@ from reconciler.state.chain import first_misfit, link
 from reconciler.state.journal import (
     DELETE,
     PUT,
+    REPLACED,
     Calls,
     Effect,
     Intent,
@@ -36,7 +37,7 @@ from reconciler.state.journal import (
 )
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
 from reconciler.state.snapshot import decode, encode, take
-from reconciler.state.store import FORMERS_KEPT, LockInfo, Store, Writer
+from reconciler.state.store import LockInfo, Store, Writer
 
 OpenStore = Callable[[], Store]
 
@@ -431,22 +432,49 @@ class StoreContract:
             writer.intent(intent_for(put("b"), 2))
         assert list(open_store().formers("run-1")) == [address("a")]
 
-    def test_formers_are_kept_of_so_many_runs_that_changed_access(self, open_store: OpenStore) -> None:
+    def test_what_was_before_is_kept_of_every_run(self, open_store: OpenStore) -> None:
         store = open_store()
-        runs = [f"run-{number}" for number in range(FORMERS_KEPT + 3)]
+        runs = [f"run-{number}" for number in range(60)]
         for number, run in enumerate(runs):
             with running(store, run) as writer:
                 accept(writer, Effect((resource("a", allowed=f"user/corp/{number}"),)), 1, 1 + 2 * number)
-            with running(store, f"{run}-idle") as writer:
-                accept(writer, Effect((resource("a", f"t{number}", f"user/corp/{number}"),)), 1, 2 + 2 * number)
-        with running(store, "last"):
-            pass
-        told = store.runs_with_formers()
-        assert [run for run in told if store.formers(run)] == runs[: -FORMERS_KEPT - 1 : -1]
-        assert len(told) == 2 * FORMERS_KEPT + 1, (
-            "those that changed nothing in between are known to have changed nothing"
-        )
-        assert store.formers(runs[2]) == {}
+        assert store.runs_with_formers() == tuple(reversed(runs))
+        assert store.formers(runs[0]) == {
+            address("a"): Former(address("a"), False, access_digest(resource("a", allowed="user/corp/0")))
+        }
+
+    def test_what_changes_without_a_call_is_a_step_and_nothing_to_undo(self, open_store: OpenStore) -> None:
+        """Whoever walks back finds all that changed; whoever undoes finds what the remote was told."""
+        a, b, z = (address(name) for name in "abz")
+        closed = resource("b", allowed=None)
+        with running(open_store()) as writer:
+            accept(writer, Effect((resource("a"), resource("b"))))
+        with running(open_store(), "run-2") as writer:
+            accept(writer, put("same"), 1, 8)
+            accept(writer, put("same", title="new"), 2, 9)
+            writer.record_state_only(Effect((closed,)), at="2026-03-01T10:00:10Z")
+            writer.record_state_only(Effect((closed,)), at="2026-03-01T10:00:11Z")
+            writer.move(a, z, at="2026-03-01T10:00:12Z")
+            writer.forget([z], at="2026-03-01T10:00:13Z")
+        with running(open_store(), "run-3") as writer:
+            rows = [row for row in open_store().rows() if row.address != b]
+            writer.replace(StateBase(LINEAGE, 90), rows, ())
+        store = open_store()
+        assert [(step.at, step.formers) for step in store.steps("run-2")] == [
+            (LATER, (Former(address("same"), False, access_digest(resource("same"))),)),
+            ("2026-03-01T10:00:10Z", (Former(b, True, access_digest(closed), b"", resource("b").shared),)),
+            ("2026-03-01T10:00:11Z", ()),
+            (
+                "2026-03-01T10:00:12Z",
+                (Former(z, False, access_digest(resource("a"))), Former(a, True, ABSENT, b"", resource("a").shared)),
+            ),
+            ("2026-03-01T10:00:13Z", (Former(z, True, ABSENT, b"", resource("a").shared),)),
+        ]
+        assert [(step.at, step.formers) for step in store.steps("run-3")] == [(NOW, (Former(b, True, ABSENT),))]
+        assert list(store.formers("run-2")) == [address("same")]
+        assert (store.formers("run-3"), store.check()) == ({}, ())
+        assert [entry.intent.kind for entry in store.journal("run-3")] == [REPLACED]
+        assert list(store.steps("nobody")) == []
 
     # --- doubt -----------------------------------------------------------------------------------
 
@@ -490,6 +518,25 @@ class StoreContract:
             with pytest.raises(RuntimeError):
                 writer.settle(ticket, Outcome.REFUSED, at=LATER)
         assert open_store().unsettled() == ()
+
+    def test_what_was_never_answered_is_found_though_it_is_settled(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"))
+            lost = writer.intent(intent_for(put("b"), 2, 8))
+            late = writer.intent(intent_for(put("c"), 3, 9))
+            for ticket in (lost, late):
+                writer.settle(ticket, Outcome.UNKNOWN, at=NOW)
+            writer.settle(late, Outcome.ACCEPTED, at=LATER, effect=put("c"))
+            sent = writer.intent(intent_for(put("d"), 4, 10))
+        with running(open_store(), "run-2") as writer:
+            accept(writer, put("b", "d"), 1, 11)
+            writer.replace(StateBase(LINEAGE, 90), open_store().rows(), ())
+        store = open_store()
+        assert store.unsettled() == ()
+        *asked, replaced = store.unsure()
+        assert [(entry.seq, entry.outcome) for entry in asked] == [(lost, Outcome.UNKNOWN), (sent, None)]
+        assert replaced.intent.kind == REPLACED
+        assert list(store.journal(after=sent)) == [entry for entry in store.journal() if entry.seq > sent]
 
     # --- changes by hand -------------------------------------------------------------------------
 
@@ -536,7 +583,8 @@ class StoreContract:
         assert take(store) == replace(whole, base=base)
         assert store.rejected() == (address("b"),)
         assert store.highest_ordering_id() == 93
-        assert (store.runs_with_formers(), store.formers("run-1"), store.check()) == ((), {}, ())
+        assert store.runs_with_formers() == ("run-2", "run-1")
+        assert (list(store.formers("run-1")), store.check()) == ([address("a"), address("b")], ())
         pushed, first = store.runs()
         assert (pushed.base, pushed.serial, pushed.calls) == (StateBase(LINEAGE, 1), 40, Calls())
         assert (first.base, first.serial, first.calls) == (StateBase(LINEAGE, 0), 1, Calls(1, 0, 1))
@@ -544,7 +592,7 @@ class StoreContract:
             accept(writer, put("d"), 1, 100)
         assert (open_store().unsettled(), open_store().base()) == ((), StateBase("another lineage", 41))
         assert (open_store().runs()[0].base, open_store().check()) == (base, ())
-        assert open_store().runs_with_formers() == ("run-3",)
+        assert open_store().runs_with_formers() == ("run-3", "run-2", "run-1")
 
     # --- the lock --------------------------------------------------------------------------------
 

@@ -272,7 +272,7 @@ def test_cut_off_with_two_under_way_both_are_unknown() -> None:
     wire.release(1, 2)
 
     assert follower.settled == [(1, "unknown"), (2, "unknown")]
-    assert follower.book.lines[-1] == ("end", "t", "failed", "")
+    assert follower.book.lines[-1] == ("end", "t", "interrupted", "")
 
 
 def test_a_bug_in_one_call_lets_the_others_land_and_is_raised() -> None:
@@ -499,8 +499,8 @@ def test_sources_are_told_that_it_is_over_however_it_ends(end: BaseException) ->
 
 
 def test_stopped_or_not_listened_to_it_still_tells_that_it_is_over() -> None:
-    ear = Ear()
-    Follower(run_of([call(1)], statuses=(HANDBOOK, BLOG)), Wire(), tell=ear, stop=lambda: True).rest()
+    ear, wire = Ear(), Wire()
+    Follower(run_of([call(1)], statuses=(HANDBOOK, BLOG)), wire, tell=ear, stop=lambda: bool(wire.sent)).rest()
     assert ear.heard == ALL_TOLD
 
     ear = Ear()
@@ -508,6 +508,16 @@ def test_stopped_or_not_listened_to_it_still_tells_that_it_is_over() -> None:
     follower.accepted(1)
     follower.events.close()
     assert ear.heard == ALL_TOLD
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_asked_to_stop_it_says_of_no_further_source_that_something_begins(told: int) -> None:
+    ear = Ear()
+    run = run_of([call(1)], statuses=(HANDBOOK, BLOG))
+    follower = Follower(run, Wire(), tell=ear, stop=lambda: len(ear.heard) >= told)
+    follower.rest()
+    assert ear.heard == [("handbook", "REFRESH"), ("handbook", "IDLE")][: 2 * told]
+    assert activities(follower.book) == [["handbook", "blog"], []]
 
 
 def test_ended_at_once_it_leaves_the_telling_to_a_later_run() -> None:

@@ -18,6 +18,7 @@ from reconciler.applying.events import (
     RefreshTriggered,
     RunFinished,
 )
+from reconciler.applying.patience import Patience
 from reconciler.applying.refreshing import Refreshing
 from reconciler.problems import Problem, RemoteError, StateError
 from reconciler.pushapi.failures import CallFailed as RemoteFailure
@@ -55,7 +56,7 @@ def test_a_refresh_that_is_tried_again_is_told_while_it_is_waited_for() -> None:
         going.set()
         assert waits.wait(30)
 
-    refreshing = Refreshing(refresh, ["corp"])
+    refreshing = Refreshing(Patience(lambda: False, lambda: 0.0), refresh, ["corp"])
     events = refreshing.events()
     assert next(events) == RefreshRetried("corp", 2, 0.5, "HTTP 503")
     assert going.wait(30)

@@ -232,7 +232,7 @@ def test_a_call_cut_off_in_mid_air_is_written_down_as_unknown(error: BaseExcepti
     assert book.lines[2:] == [
         ("intent", 1, 1, "identity-put", 1000, "t", covers(STAFF)),
         ("settle", 1, "unknown", "t", Effect(), "the run was cut off"),
-        ("end", "t", "failed", ""),
+        ("end", "t", "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed", ""),
     ]
 
 

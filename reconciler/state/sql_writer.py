@@ -1,4 +1,4 @@
-"""Writes to a local state, under its lock: each method is one transaction.
+"""Writes to a state in tables, under its lock: each method is one transaction.
 
 What a transaction does to the rows is defined by `journal.advance` and `advance_state_only`; here it
 is SQL, so that its cost is that of the change and not of the state.
@@ -6,10 +6,9 @@ is SQL, so that its cost is that of the change and not of the state.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Protocol
 
 import orjson
@@ -18,13 +17,13 @@ from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED, digest
 from reconciler.model.former import ABSENT, Former, former_of
 from reconciler.model.states import Resource, StateBase, Target
-from reconciler.state import sqlite_read as read
-from reconciler.state import sqlite_schema as schema
+from reconciler.state import sql_read as read
 from reconciler.state.journal import (
     DELETE,
     FORGET,
     NO_EFFECT,
     PUT,
+    REPLACED,
     STATE_ONLY,
     Covers,
     Effect,
@@ -35,42 +34,43 @@ from reconciler.state.journal import (
 )
 from reconciler.state.packing import pack_covers, pack_formers, target_doc
 from reconciler.state.rows import RecordedRow, Verification
-from reconciler.state.sqlite_chain import chain_runs
-from reconciler.state.sqlite_replace import replace_all
-from reconciler.state.store import FORMERS_KEPT, LockInfo
+from reconciler.state.sql import Sql, next_seq, read_meta, write_meta
+from reconciler.state.sql_chain import chain_runs
+from reconciler.state.sql_replace import replace_all
+from reconciler.state.store import LockInfo
 
 _UPSERT = """
-INSERT OR REPLACE INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
-VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)
+INSERT INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (address) DO UPDATE SET
+    fingerprint = excluded.fingerprint, doc = excluded.doc, ordering_id = excluded.ordering_id,
+    accepted_at = excluded.accepted_at, run = excluded.run, verified = NULL, verified_detail = ''
 """
 _UPSERT_STATE_ONLY = """
 INSERT INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
-VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (address) DO UPDATE SET fingerprint = excluded.fingerprint, doc = excluded.doc
 """
 _INTENT = """
 INSERT INTO journal
-    (run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, in_doubt)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (seq, run, call, kind, request_digest, ordering_id, at, covers, outcome, settled_at, in_doubt)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SETTLE = """
 UPDATE journal SET outcome = ?, settled_at = ?, detail = ?, in_doubt = ?
 WHERE seq = ? AND run = ? AND (outcome IS NULL OR outcome = 'unknown')
 """
 _VERIFY = "UPDATE resources SET verified = ?, verified_detail = ? WHERE address = ? AND ordering_id = ?"
-_FORMERS_FROM = """
-UPDATE meta SET value = max(value, ifnull(
-    (SELECT r.seq FROM runs r WHERE r.id IN (SELECT run FROM formers) ORDER BY r.seq DESC LIMIT 1 OFFSET ?), 0))
-WHERE key = 'formers_from'
-"""
-_TIDY_FORMERS = """
-DELETE FROM formers WHERE run IN
-    (SELECT id FROM runs WHERE seq < (SELECT value FROM meta WHERE key = 'formers_from'))
+_REMEMBER = """
+INSERT INTO formers (seq, run, formers) VALUES (?, ?, ?)
+ON CONFLICT (seq) DO UPDATE SET run = excluded.run, formers = excluded.formers
 """
 _TIDY_SHARED = """
-DELETE FROM shared_docs WHERE digest NOT IN (SELECT substr(fingerprint, 33) FROM resources)
+DELETE FROM shared_docs WHERE digest IN
+    (SELECT digest FROM shared_docs EXCEPT SELECT substr(fingerprint, 33) FROM resources)
 """
 _ITEM = f"{Kind.ITEM.value}/"
+_DONE = Outcome.ACCEPTED
 _TIDY_SHARE = 10  # tidy when at least one row in so many was replaced since the last time
 
 
@@ -78,13 +78,13 @@ class Transactions(Protocol):
     """What the writer asks of the store whose lock is held."""
 
     def base(self) -> StateBase: ...
-    def writing(self, *, create: bool = False) -> AbstractContextManager[sqlite3.Connection]: ...
+    def writing(self, *, create: bool = False) -> AbstractContextManager[Sql]: ...
     def sense(self) -> AbstractContextManager[None]: ...
     def stop_writing(self) -> None: ...
 
 
-class SqliteWriter:
-    """Fulfils `state.store.Writer` for a `SqliteStore` whose lock is held."""
+class SqlWriter:
+    """Fulfils `state.store.Writer` for a `SqlStore` whose lock is held."""
 
     def __init__(self, store: Transactions, abandoned_by: LockInfo | None) -> None:
         self._store = store
@@ -106,32 +106,28 @@ class SqliteWriter:
         """Record that a run begins; return the state it starts from."""
         if self._released or self._run is not None:
             raise RuntimeError("a run began twice or without its lock. This is a bug in reconciler.")
-        with self._store.writing(create=True) as connection:
-            base = read.base(connection)
-            schema.upgrade(connection)
+        with self._store.writing(create=True) as sql:
+            base = read.base(sql)
             with self._store.sense():
-                chain_runs(connection)
-            connection.execute(_FORMERS_FROM, (FORMERS_KEPT - 1,))
-            connection.execute(_TIDY_FORMERS)
+                chain_runs(sql)
             if not base.lineage:
                 base = StateBase(new_lineage(), base.serial)
-                connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
-            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('run_lineage', ?)", (base.lineage,))
-            marks = ", ".join("?" * (len(read.RUN_FIELDS) + 2))
-            connection.execute(
-                f"INSERT INTO runs ({read.RUN_COLUMNS}, target, base_serial) VALUES ({marks})",  # noqa: S608
-                (*astuple(run), orjson.dumps(target_doc(target)).decode(), base.serial),
+                write_meta(sql, "lineage", base.lineage)
+            write_meta(sql, "run_lineage", base.lineage)
+            marks = ", ".join("?" * (len(read.RUN_FIELDS) + 3))
+            sql.execute(
+                f"INSERT INTO runs (seq, {read.RUN_COLUMNS}, target, base_serial) VALUES ({marks})",  # noqa: S608
+                (next_seq(sql, "runs"), *astuple(run), orjson.dumps(target_doc(target)).decode(), base.serial),
             )
-            self._close_settled_doubts(connection)
+            self._close_settled_doubts(sql)
         self._run = run.id
         return base
 
     def intent(self, intent: Intent) -> int:
         """Record that a call is about to be sent; return the ticket to settle it by."""
         run = self._current_run()
-        covers = pack_covers(intent.covers)
-        with self._store.writing() as connection:
-            return _insert_entry(connection, run, intent, covers, None)
+        with self._store.writing() as sql:
+            return _insert_entry(sql, run, intent, intent.covers, None)
 
     def settle(
         self,
@@ -148,23 +144,23 @@ class SqliteWriter:
         if effect.covers and outcome is not Outcome.ACCEPTED:
             raise RuntimeError(f"a call that is {outcome.value} has no effect. This is a bug in reconciler.")
         in_doubt = int(outcome is Outcome.UNKNOWN)
-        with self._store.writing() as connection:
-            settled = connection.execute(_SETTLE, (outcome.value, at, detail, in_doubt, ticket, run))
+        with self._store.writing() as sql:
+            settled = sql.execute(_SETTLE, (outcome.value, at, detail, in_doubt, ticket, run))
             if settled.rowcount != 1:
                 raise RuntimeError(f"call {ticket} is settled already. This is a bug in reconciler.")
-            (ours,) = connection.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
+            (ours,) = sql.execute("SELECT ordering_id FROM journal WHERE seq = ?", (ticket,)).fetchone()
             with self._store.sense():
-                _remember(connection, ticket, run, effect)
-            _record(connection, _UPSERT, effect, (ours if ordering_id is None else ordering_id, at, run))
-            return _grow(connection)
+                _remember(sql, ticket, run, effect)
+            _record(sql, _UPSERT, effect, (ours if ordering_id is None else ordering_id, at, run))
+            return _grow(sql)
 
     def record_activities(self, activities: Iterable[tuple[str, str]]) -> None:
         """Record which sources were told of an activity; the serial stays."""
         if self._released:
             raise RuntimeError("a write without its lock. This is a bug in reconciler.")
         text = orjson.dumps(sorted(activities)).decode()
-        with self._store.writing(create=self._run is None) as connection:
-            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('activities', ?)", (text,))
+        with self._store.writing(create=self._run is None) as sql:
+            write_meta(sql, "activities", text)
 
     def record_state_only(self, effect: Effect, *, at: str) -> int:
         """Record changes that need no call; return the new serial."""
@@ -179,46 +175,54 @@ class SqliteWriter:
         """Record under `new` what is at `old`; return the new serial."""
         run = self._current_run()
         covers: Covers = ((Address(new), PUT), (Address(old), DELETE))
-        with self._store.writing() as connection:
-            known = read.fingerprints_of(connection, sorted({old, new}))
+        with self._store.writing() as sql:
+            known = read.fingerprints_of(sql, sorted({old, new}))
             if set(known) != {old}:
                 raise RuntimeError("a move of what is not there, or onto something. This is a bug in reconciler.")
-            connection.execute("UPDATE resources SET address = ? WHERE address = ?", (new, old))
-            _insert_entry(connection, run, Intent(0, STATE_ONLY, "", 0, at, ()), pack_covers(covers), Outcome.ACCEPTED)
-            return _grow(connection)
+            seq = _insert_entry(sql, run, Intent(0, STATE_ONLY, "", 0, at, ()), covers, _DONE)
+            with self._store.sense():
+                (row,) = read.rows_of(sql, [old])
+                moved = replace(row.resource, address=Address(new))
+                _remember(sql, seq, run, Effect((moved,), (Address(old),)), call=False)
+            sql.execute("UPDATE resources SET address = ? WHERE address = ?", (new, old))
+            return _grow(sql)
 
     def replace(self, base: StateBase, rows: Iterable[RecordedRow], unsettled: Iterable[JournalEntry]) -> None:
         """Record these rows and doubts, and no others, under this lineage and serial."""
-        self._current_run()
-        with self._store.writing() as connection:
-            if base.serial <= read.base(connection).serial:
+        run = self._current_run()
+        with self._store.writing() as sql:
+            if base.serial <= read.base(sql).serial:
                 raise RuntimeError("a state replaced by one with no higher serial. This is a bug in reconciler.")
-            replace_all(connection, rows, unsettled)
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (base.lineage,))
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'serial'", (base.serial,))
+            (at,) = sql.execute("SELECT started_at FROM runs WHERE id = ?", (run,)).fetchone()
+            whole = tuple(rows)
+            with self._store.sense():
+                effect = _becoming(sql, whole)
+                seq = _insert_entry(sql, run, Intent(0, REPLACED, "", 0, at, ()), effect.covers, _DONE)
+                _remember(sql, seq, run, effect, call=False)
+            replace_all(sql, whole, unsettled)
+            write_meta(sql, "lineage", base.lineage)
+            write_meta(sql, "serial", base.serial)
 
     def record_verified(self, verifications: Iterable[Verification]) -> int:
         """Record what `verify` learned; return how many rows it was still true of."""
         self._current_run()
         rows = sorted((str(entry.address), entry.ordering_id, entry.verified, entry.detail) for entry in verifications)
-        with self._store.writing() as connection:
-            marked = connection.executemany(
+        with self._store.writing() as sql:
+            marked = sql.executemany(
                 _VERIFY, ((verified, detail, address, order) for address, order, verified, detail in rows)
             ).rowcount
             if marked > 0:
-                _grow(connection)
+                _grow(sql)
             return max(marked, 0)
 
     def end_run(self, *, at: str, result: str, detail: str = "") -> None:
         """Record that the run ended, and tidy up."""
         run = self._current_run()
-        with self._store.writing() as connection:
-            connection.execute(
-                "UPDATE runs SET ended_at = ?, result = ?, detail = ? WHERE id = ?", (at, result, detail, run)
-            )
+        with self._store.writing() as sql:
+            sql.execute("UPDATE runs SET ended_at = ?, result = ?, detail = ? WHERE id = ?", (at, result, detail, run))
             with self._store.sense():
-                chain_runs(connection)
-            _tidy(connection)
+                chain_runs(sql)
+            _tidy(sql)
         self._run = None
 
     def _without_call(self, kind: str, effect: Effect, *, at: str) -> int:
@@ -226,20 +230,21 @@ class SqliteWriter:
         covers: Covers = effect.covers
         if not covers:
             return self._store.base().serial
-        packed = pack_covers(covers)
-        with self._store.writing() as connection:
-            _insert_entry(connection, run, Intent(0, kind, "", 0, at, ()), packed, Outcome.ACCEPTED)
-            _record(connection, _UPSERT_STATE_ONLY, effect, (0, at, run))
-            return _grow(connection)
+        with self._store.writing() as sql:
+            seq = _insert_entry(sql, run, Intent(0, kind, "", 0, at, ()), covers, _DONE)
+            with self._store.sense():
+                _remember(sql, seq, run, effect, call=False)
+            _record(sql, _UPSERT_STATE_ONLY, effect, (0, at, run))
+            return _grow(sql)
 
-    def _close_settled_doubts(self, connection: sqlite3.Connection) -> None:
+    def _close_settled_doubts(self, sql: Sql) -> None:
         # So that reading what is in doubt starts at the oldest doubt that is left, not at the
         # oldest there ever was.
         with self._store.sense():
-            doubtful = {entry.seq for entry in read.unsettled(connection)}
-        marked = connection.execute("SELECT seq FROM journal WHERE in_doubt = 1").fetchall()
+            doubtful = {entry.seq for entry in read.unsettled(sql)}
+        marked = sql.execute("SELECT seq FROM journal WHERE in_doubt = 1").fetchall()
         settled = [row for row in marked if row[0] not in doubtful]
-        connection.executemany("UPDATE journal SET in_doubt = 0 WHERE seq = ?", settled)
+        sql.executemany("UPDATE journal SET in_doubt = 0 WHERE seq = ?", settled)
 
     def _current_run(self) -> str:
         if self._released or self._run is None:
@@ -247,48 +252,54 @@ class SqliteWriter:
         return self._run
 
 
-def _insert_entry(
-    connection: sqlite3.Connection, run: str, intent: Intent, covers: str | bytes, outcome: Outcome | None
-) -> int:
+def _insert_entry(sql: Sql, run: str, intent: Intent, covers: Covers, outcome: Outcome | None) -> int:
     settled = outcome is not None
-    cursor = connection.execute(
+    seq = next_seq(sql, "journal")
+    sql.execute(
         _INTENT,
         (
+            seq,
             run,
             intent.call,
             intent.kind,
             intent.request_digest,
             intent.ordering_id,
             intent.at,
-            covers,
+            pack_covers(covers, sql.readable),
             outcome.value if outcome else None,
             intent.at if settled else "",
             int(not settled),
         ),
     )
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    return seq
 
 
-def _remember(connection: sqlite3.Connection, ticket: int, run: str, effect: Effect) -> None:
-    """Write down what is recorded now of who sees what and will not be so after the effect."""
+def _becoming(sql: Sql, rows: Iterable[RecordedRow]) -> Effect:
+    """Return what makes these rows of those that are recorded, as far as resources differ."""
+    known = read.fingerprints(sql)
+    upserts = tuple(row.resource for row in rows if known.pop(row.address, b"") != row.fingerprint)
+    return Effect(upserts, tuple(map(Address, known)))
+
+
+def _remember(sql: Sql, ticket: int, run: str, effect: Effect, *, call: bool = True) -> None:
+    """Write down what is recorded now of who sees what and will not be so after the effect.
+
+    Of what is no call it is written down even if it is nothing: earlier versions wrote nothing.
+    """
     after: dict[Address, Resource | None] = {resource.address: resource for resource in effect.upserts}
     after.update(dict.fromkeys(effect.deletes))
-    known = read.fingerprints_of(connection, sorted(map(str, after)))
+    known = read.fingerprints_of(sql, sorted(map(str, after)))
     items = {address: resource for address, resource in after.items() if address.startswith(_ITEM)}
     others = sorted(str(address) for address in after if address not in items)
-    before = {row.address: row.resource for row in read.rows_of(connection, others)}
+    before = {row.address: row.resource for row in read.rows_of(sql, others)}
     formers = [former_of(Address(address), before.get(Address(address)), after[Address(address)]) for address in others]
     found = [former for former in formers if former is not None]
-    found += _items_before(connection, items, known)
-    if found:
-        cell = pack_formers(found)
-        connection.execute("INSERT OR REPLACE INTO formers (seq, run, formers) VALUES (?, ?, ?)", (ticket, run, cell))
+    found += _items_before(sql, items, known)
+    if found or not call:
+        sql.execute(_REMEMBER, (ticket, run, pack_formers(found, sql.readable)))
 
 
-def _items_before(
-    connection: sqlite3.Connection, after: Mapping[Address, Resource | None], known: Mapping[str, bytes]
-) -> list[Former]:
+def _items_before(sql: Sql, after: Mapping[Address, Resource | None], known: Mapping[str, bytes]) -> list[Former]:
     """Return what `former_of` says of items; told by their fingerprints, since there may be a hundred thousand."""
     digests: dict[bytes, bytes] = {b"": NO_SHARED}
     changed = []
@@ -300,24 +311,22 @@ def _items_before(
         was = known[address][DIGEST_SIZE:] if address in known else ABSENT
         if was != left:
             changed.append((address, was, left))
-    models = read.shared_docs(connection, {was for _, was, _ in changed} - {ABSENT, NO_SHARED})
+    models = read.shared_docs(sql, {was for _, was, _ in changed} - {ABSENT, NO_SHARED})
     models[NO_SHARED] = models[ABSENT] = b""
     return [Former(address, was != ABSENT, left, b"", models[was]) for address, was, left in changed]
 
 
-def _record(connection: sqlite3.Connection, upsert: str, effect: Effect, stamp: tuple[int, str, str]) -> None:
+def _record(sql: Sql, upsert: str, effect: Effect, stamp: tuple[int, str, str]) -> None:
     """Write the rows of an effect: in address order, which keeps the tree's pages in the cache."""
     shared: dict[bytes, bytes] = {}
-    connection.executemany(upsert, _cells(effect.upserts, shared, stamp))
-    connection.executemany(
-        "INSERT OR IGNORE INTO shared_docs (digest, doc) VALUES (?, CAST(? AS TEXT))",
-        sorted((key, doc) for doc, key in shared.items()),
+    sql.executemany(upsert, _cells(effect.upserts, shared, stamp))
+    sql.executemany(
+        "INSERT INTO shared_docs (digest, doc) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
+        sorted((key, doc.decode()) for doc, key in shared.items()),
     )
-    connection.executemany(
-        "DELETE FROM resources WHERE address = ?", ((str(address),) for address in sorted(effect.deletes))
-    )
+    sql.executemany("DELETE FROM resources WHERE address = ?", ((str(address),) for address in sorted(effect.deletes)))
     touched = len(effect.upserts) + len(effect.deletes)
-    connection.execute("UPDATE meta SET value = value + ? WHERE key = 'churn'", (touched,))
+    write_meta(sql, "churn", int(read_meta(sql, "churn").get("churn", 0)) + touched)
 
 
 def _cells(
@@ -329,25 +338,26 @@ def _cells(
         if entry.shared:
             known = shared.get(entry.shared)
             key = known or shared.setdefault(entry.shared, digest(entry.shared))
-        yield (str(entry.address), digest(entry.doc) + key, entry.doc, *stamp)
+        yield (str(entry.address), digest(entry.doc) + key, entry.doc.decode(), *stamp)
 
 
-def _grow(connection: sqlite3.Connection) -> int:
-    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'serial'")
-    (serial,) = connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
-    return int(serial)
+def _grow(sql: Sql) -> int:
+    serial = read.base(sql).serial + 1
+    write_meta(sql, "serial", serial)
+    return serial
 
 
-def _tidy(connection: sqlite3.Connection) -> None:
+def _tidy(sql: Sql) -> None:
     """Drop shared documents that nobody shares any more.
 
     That reads every row, so it waits until the changes since the last time are worth it: the cost of
     a run follows what it changes, not what is recorded.
     """
-    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('churn', 'rows_when_tidied')"))
-    churn, rows = meta.get("churn", 0), meta.get("rows_when_tidied", 0)
+    meta = read_meta(sql, "churn", "rows_when_tidied")
+    churn, rows = int(meta.get("churn", 0)), int(meta.get("rows_when_tidied", 0))
     if not churn or churn * _TIDY_SHARE < rows:
         return
-    connection.execute(_TIDY_SHARED)
-    connection.execute("UPDATE meta SET value = (SELECT count(*) FROM resources) WHERE key = 'rows_when_tidied'")
-    connection.execute("UPDATE meta SET value = 0 WHERE key = 'churn'")
+    sql.execute(_TIDY_SHARED)
+    (rows_now,) = sql.execute("SELECT count(*) FROM resources").fetchone()
+    write_meta(sql, "rows_when_tidied", rows_now)
+    write_meta(sql, "churn", 0)

@@ -1,0 +1,260 @@
+"""No secret and no text of a body is shown or kept where it does not belong (P16): canaries, and a look everywhere.
+
+Canaries stand in all that holds the text of a body, in the key, in the key that signs plans, and in what signs the
+addresses of containers; then all commands run, in every form, amid faults and crashes. The texts of small bodies are
+in `.reconciler/*.bodies.db` and in what `plan --body-diff` shows, and nowhere else; the others are nowhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+import zlib
+from contextlib import closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.builders import KEY, Folder, Remote, child_environment, command_line
+
+PLAN_KEY = "canary-7b81-plan-key"
+BODIES = {
+    "text": "canary-b01d body of a manifest",
+    "base64": "canary-b02d body in base64",
+    "file": "canary-b03d body of a file",
+    "row": "canary-b04d body of a row",
+    "page": "canary-b05d body of a page",
+    "large": "canary-b06d body of a large file",
+}
+MANIFEST = f"""\
+defaults: {{source: handbook, provider: corp}}
+permissions:
+  staff: {{allowed: ["group:Staff"]}}
+groups:
+  - {{name: Staff, members: ["user:alice@example.com"]}}
+aliases:
+  - {{of: "user:alice@example.com", is: [{{provider: Email Security Provider, identity: "user:a@example.com"}}]}}
+items:
+  - {{uri: "x:text", title: A, body: {{text: {BODIES["text"]}}}, permissions: staff}}
+  - {{uri: "x:base64", body: {{base64: {base64.b64encode(BODIES["base64"].encode()).decode()}}}, permissions: staff}}
+  - {{uri: "x:file", body: {{file: content/page.txt}}, permissions: staff}}
+  - {{uri: "x:large", source: blog, body: {{file: content/large.bin}}}}
+  - {{uri: "x:protected", source: blog, title: stays}}
+itemSets:
+  - from: {{csv: rows.csv}}
+    item: {{uri: "x:row/{{row.id}}", source: blog, title: "{{row.title}}", body: {{text: "{{row.text}}"}}}}
+  - from: {{files: "pages/*.html"}}
+    item: {{uri: "x:page/{{name}}", source: blog, title: "{{html.title}}"}}
+"""
+FORMS = ("text", "json", "markdown", "html")
+DETAILS = ("none", "names", "fields", "full")
+
+
+def forbidden(*, bodies: bool = True) -> dict[str, bytes]:
+    """Return what must not be seen, by name; a text also as base64 has it, wherever it begins."""
+    texts = {"key": KEY, "plan key": PLAN_KEY, "signature": "X-Amz-Signature="}
+    found = {name: text.encode() for name, text in texts.items()}
+    for name, text in BODIES.items() if bodies else ():
+        found[name] = text.split()[0].encode()
+        for shift in range(3):
+            encoded = base64.b64encode(b"." * shift + text.encode())
+            found[f"{name} in base64 at {shift}"] = encoded[4:28]
+    return found
+
+
+def leaks(data: bytes, *, bodies: bool = True) -> list[str]:
+    return [name for name, text in forbidden(bodies=bodies).items() if text in data]
+
+
+def unpacked(path: Path) -> bytes:
+    """Return a file's bytes, and those of all cells of a database that are packed."""
+    data = path.read_bytes()
+    if data.startswith(b"SQLite format 3"):
+        with closing(sqlite3.connect(path)) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            cells = [
+                cell
+                for table in tables
+                for row in connection.execute(f'SELECT * FROM "{table}"')
+                for cell in row
+                if isinstance(cell, bytes)
+            ]
+        for cell in cells:
+            for unpack in (zlib.decompress, gzip.decompress, lambda packed: zlib.decompress(packed, -15)):
+                with suppress(zlib.error, OSError, EOFError):
+                    data += unpack(cell)
+    return data
+
+
+def kept(root: Path) -> list[str]:
+    """Return the files below a folder that hold what they must not, but for those that somebody wrote."""
+    ours = ("all.yaml", "rows.csv", "page.txt", "large.bin", "page.html")
+    found = {
+        path.name: leaks(unpacked(path), bodies=not path.name.endswith(".bodies.db"))
+        for path in root.rglob("*")
+        if path.is_file() and path.name not in ours
+    }
+    assert "local.state.db" in found, "there is something to look at"
+    return [f"{name}: {names}" for name, names in found.items() if names]
+
+
+@pytest.fixture
+def ready(folder: Folder, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.setenv("RECONCILER_PLAN_KEY", PLAN_KEY)
+    folder.write("all.yaml", MANIFEST)
+    folder.write("content/page.txt", BODIES["file"])
+    # More than a call takes, and nothing that a compressor makes small: it goes to a container of its own.
+    folder.write("content/large.bin", BODIES["large"].encode() + os.urandom(4_000_000))
+    folder.write("pages/page.html", f"<html><title>Page</title><body>{BODIES['page']}</body></html>")
+    folder.write("rows.csv", f"id,title,text\n1,One,{BODIES['row']}\n2,Two,other\n")
+    return folder.at(remote)
+
+
+def changed(folder: Folder) -> None:
+    """Change something of every kind, bodies included."""
+    text = MANIFEST.replace("title: A", "title: B").replace(BODIES["text"], BODIES["text"] + " changed")
+    folder.write("all.yaml", text.replace('members: ["user:alice@example.com"', 'members: ["user:bob@example.com"'))
+    folder.write("content/page.txt", BODIES["file"] + " changed")
+    folder.write("rows.csv", f"id,title,text\n1,One,{BODIES['row']} changed\n")
+
+
+def fail(remote: Remote, *rules: str) -> None:
+    httpx.put(f"{remote.url}/_emulator/faults", json={"rules": rules}, trust_env=False).raise_for_status()
+
+
+READING = (
+    ("validate",),
+    ("validate", "--format", "json"),
+    *(("plan", "--format", form, "--detail", detail) for form in FORMS for detail in DETAILS),
+    ("plan", "--check-fields"),
+    ("plan", "--no-batch", "--no-cache"),
+    ("access", "who", "x:text"),
+    ("access", "what", "user:alice@example.com"),
+    ("access", "why", "user:alice@example.com", "x:text"),
+    ("access", "diff"),
+    ("access", "diff", "--format", "json"),
+    ("test",),
+    ("drift",),
+    ("drift", "--format", "json"),
+    ("state", "list"),
+    ("state", "list", "--format", "json"),
+    ("state", "show", "item/handbook/x:text"),
+    ("state", "history"),
+    ("state", "history", "--format", "json"),
+    ("state", "history", "verify"),
+    ("state", "check"),
+    ("state", "pull"),
+    ("state", "unlock", "nothing"),
+    ("schema", "plan"),
+)
+
+
+def test_no_command_shows_or_keeps_what_it_must_not(ready: Folder, remote: Remote, tmp_path: Path) -> None:
+    plan, access = str(tmp_path / "plan.json"), str(tmp_path / "access.jsonl")
+    shown: dict[str, str] = {}
+
+    def run(*arguments: str, code: int | None = None) -> None:
+        ran = ready.run(*arguments)
+        assert "error[internal]" not in ran.err and "error[wrong-usage]" not in ran.err, ran.err
+        assert not ran.err.startswith("Usage:"), (arguments, ran.err)
+        assert code is None or ran.code == code, ran.err
+        shown[" ".join(arguments)] = ran.out + ran.err
+
+    for arguments in READING:
+        run(*arguments)
+    run("plan", "--out", plan, code=0)
+    run("apply", plan, "--auto-approve", code=0)
+    assert any("X-Amz-Signature" in str(entry["query"]) for entry in remote.requests()), "there were such addresses"
+    run("verify", "--timeout", "0")
+    changed(ready)
+    for arguments in READING:
+        run(*arguments)
+    run("plan", "--out", plan, "--access-out", access, code=0)
+    for form in FORMS:
+        run("show", plan, "--format", form, "--detail", "full", code=0)
+    # Refused amid the run, by a remote that says all it knows.
+    for rule in ("PUT documents: 400", "PUT storage: 403 reason=X-Amz-Signature"):
+        fail(remote, rule)
+        run("apply", "--auto-approve", "--allow", "widened-access", "--no-batch")
+    fail(remote)
+    run("apply", "--auto-approve", "--format", "json", code=0)
+    run("state", "mv", "item/blog/x:protected", "item/blog/x:moved", code=0)
+    run("state", "rm", "item/blog/x:moved", code=0)
+    run("rollback", "--access-only")
+    assert leaks(unpacked(ready.root / ".reconciler" / "local.bodies.db")), "small texts are there, and are found"
+    assert kept(tmp_path) == []
+    run("destroy", "--auto-approve", code=0)
+
+    assert {command: found for command, said in shown.items() if (found := leaks(said.encode()))} == {}
+    assert kept(tmp_path) == []
+
+
+CRASHING = """\
+import sys
+from reconciler.{module} import {owner}
+before = {owner}.{name}
+left = [int(sys.argv.pop(1))]
+def crash(*given, **named):
+    left[0] -= 1
+    if left[0] == 0:
+        raise RuntimeError("a crash")
+    return before(*given, **named)
+{owner}.{name} = crash
+from reconciler.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "owner", "name", "at"),
+    [
+        ("pushapi.client", "PushClient", "send", 1),
+        ("pushapi.http", "Http", "exchange", 1),
+        ("pushapi.http", "Http", "exchange", 4),
+        ("pushapi.payload", "Parcel", "body", 1),
+        ("pushapi.payload", "Parcel", "batch", 1),
+        ("bodies", "ProjectBodies", "open", 1),
+    ],
+)
+def test_a_crash_tells_nothing_that_it_must_not(ready: Folder, module: str, owner: str, name: str, at: int) -> None:
+    """Whoever looks for the cause sees the traceback, and only then."""
+    code = CRASHING.format(module=module, owner=owner, name=name)
+    for debug in ({}, {"RECONCILER_DEBUG": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(at), "-C", str(ready.root), "apply", "--auto-approve"],
+            env=child_environment(**debug),
+            capture_output=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode != 0 and b"a crash" in said
+        assert (b"Traceback" in said) is bool(debug)
+        assert leaks(said) == []
+    assert kept(ready.root) == []
+
+
+def test_who_looks_at_the_processes_sees_no_secret(ready: Folder, remote: Remote) -> None:
+    fail(remote, "random: delay=1")
+    seen: set[bytes] = set()
+    total = remote.total
+    with subprocess.Popen(
+        command_line("-C", str(ready.root), "apply", "--auto-approve"),
+        env=child_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None and remote.total < total + 3:
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(path.read_bytes())
+            time.sleep(0.02)
+        process.kill()
+    fail(remote)
+    assert any(b"apply" in line for line in seen)
+    assert [line for line in seen if leaks(line)] == []
