@@ -38,7 +38,7 @@ from reconciler.model.identity import parse_identity
 from reconciler.model.instant import instant_text, parse_instant
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action, Change
-from reconciler.planning.plan import AccessTests, BodyRef, Expiring, Hazard, Plan
+from reconciler.planning.plan import AccessTests, BodyRef, Doubt, Expiring, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan, unsigned
 
@@ -217,6 +217,8 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
         holds_until=_instant(document["holds_until"]) if document.get("holds_until") is not None else "",
         expiring=tuple(_expiring(entry) for entry in document["access"].get("expiring", ())),
         rollback=tuple(_texts(document.get("rollback", []))),
+        # A plan of before these were told says nothing of them.
+        doubts=tuple(_doubt(entry) for entry in document.get("doubts", ())),
     )
     stages = tuple(
         Stage(name, tuple(_call(entry) for entry in entries))
@@ -316,6 +318,24 @@ def _expiring(entry: dict[str, Any]) -> Expiring:
     return Expiring(
         address, entry["entry"], _instant(entry["expires"]), _text(entry["file"]), _number(entry["line"]), state
     )
+
+
+def _doubt(entry: dict[str, Any]) -> Doubt:
+    doubt = Doubt(
+        run=_text(entry["run"]),
+        command=_text(entry["command"]),
+        call=_number(entry["call"]),
+        at=_text(entry["sent_at"]),
+        answered=_flag(entry["answered"]),
+        ended=_flag(entry["run_ended"]),
+        detail=_text(entry["detail"]),
+        addresses=tuple(map(_address, _texts(entry["addresses"]))),
+        sent=_number(entry["sent_again"]),
+        deleted=_number(entry["deleted_again"]),
+    )
+    if doubt.sent + doubt.deleted > len(doubt.addresses):
+        raise ValueError("more is sent again than is in doubt")
+    return doubt
 
 
 def _instant(value: Any) -> str:

@@ -72,6 +72,7 @@ SHELL = {
     "rendering/html.py": "reads its templates, which are part of the package",
     "rendering/progress.py": "draws on a terminal; what it draws is made of values",
     "state/holder.py": "says who holds a lock",
+    "state/opening.py": "finds the store that the settings name",
     "state/lease.py": "gives signs of life from a thread",
     "state/postgres.py": "the state in PostgreSQL",
     "state/sqlite.py": "the local state file",

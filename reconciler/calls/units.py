@@ -16,10 +16,10 @@ from reconciler.model.address import Address, Kind
 from reconciler.model.digestfield import DIGEST_FIELD, digest_key
 from reconciler.model.states import Resource
 from reconciler.planning.change import FORGOTTEN, Action, Change, field_changes
-from reconciler.planning.diff import DESTROY, DRIFTED, RESENT, UNCONFIRMED
+from reconciler.planning.diff import DESTROY, DRIFTED, REJECTED, RESENT, UNCONFIRMED
 
 # Reasons to send a resource although desired and recorded agree.
-_SENT_ANYWAY = frozenset({UNCONFIRMED, RESENT, DRIFTED})
+_SENT_ANYWAY = frozenset({UNCONFIRMED, RESENT, DRIFTED, REJECTED})
 
 _METADATA_PATHS = frozenset({"metadata", DIGEST_FIELD, *PATCHED_PROPERTIES})
 

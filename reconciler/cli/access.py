@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from reconciler.cli.options import access_out_option, as_of_option, format_option, project_options
+from reconciler.cli.options import (
+    access_out_option,
+    as_of_option,
+    format_option,
+    moment_option,
+    past_moment,
+    project_options,
+)
 from reconciler.problems import Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 DESIRED, RECORDED, REMOTE = "desired", "recorded", "remote"
+_PAST = f"{RECORDED}@"
 _KNOWN = 50  # names that a suggestion is looked for among
 
 
@@ -30,12 +39,14 @@ def command() -> None:
 
     An identity is `user:NAME` of the source's provider, or with `--provider` of another one; `anonymous` is whoever
     did not log in. What is declared nowhere lets nobody in, and is said. What the remote does not show is said, too.
+    With `--at` it is told of a moment of the past, as the state had it recorded then.
 
     Example:
 
     \b
         reconciler access who file://folder/mytext.txt
         reconciler access why user:bob@example.com file://folder/mytext.txt
+        reconciler access who file://folder/mytext.txt --at 2026-03-01
     """
 
 
@@ -49,7 +60,7 @@ def access_options(function: F) -> F:
         show_default=True,
         help="What the manifests ask for, what the state records as accepted, or what the remote shows.",
     )
-    return project_options(format_option("text", "json")(of(as_of_option(function))))
+    return project_options(format_option("text", "json")(of(as_of_option(moment_option(function)))))
 
 
 source_option = click.option("--source", metavar="NAME", help="The item's source, where several have its uri.")
@@ -66,6 +77,7 @@ def who(
     side: str,
     output: str,
     as_of: int | None,
+    moment: int | None,
     directory: str | None,
     environment: str | None,
 ) -> int:
@@ -78,6 +90,7 @@ def who(
     """
     from reconciler.rendering.access import Viewers, viewers_document, viewers_lines
 
+    side = _checked_side(side, moment, as_of)
     with _opened(directory, environment, as_of) as session:
         if side == REMOTE:
             from reconciler.cli.remoteworld import RemoteWorlds
@@ -85,7 +98,7 @@ def who(
             with RemoteWorlds(session) as worlds:
                 world, address = worlds.of_item(uri, source)
         else:
-            world = _world(session, side)
+            world = _world(session, side, moment)
             address = _item(world, uri, source)
         name = address.split("/", 2)[1]
         declared = session.project.source(name)
@@ -114,6 +127,7 @@ def what(
     side: str,
     output: str,
     as_of: int | None,
+    moment: int | None,
     directory: str | None,
     environment: str | None,
 ) -> int:
@@ -126,6 +140,7 @@ def what(
     """
     from reconciler.rendering.access import Seen, seen_document, seen_lines
 
+    side = _checked_side(side, moment, as_of)
     with _opened(directory, environment, as_of) as session:
         person = _identity(session, identity, provider)
         if side == REMOTE:
@@ -134,7 +149,7 @@ def what(
             with RemoteWorlds(session) as worlds:
                 world = worlds.of_person(person)
         else:
-            world = _world(session, side)
+            world = _world(session, side, moment)
         totals = Counter(address.split("/", 2)[1] for address in world.addresses if address.startswith("item/"))
         found = Seen(
             identity=person or world.relation.readings.everybody,
@@ -162,6 +177,7 @@ def why(
     side: str,
     output: str,
     as_of: int | None,
+    moment: int | None,
     directory: str | None,
     environment: str | None,
 ) -> int:
@@ -177,6 +193,7 @@ def why(
     from reconciler.cli.worlds import reason_of
     from reconciler.rendering.access import reason_document, reason_lines
 
+    side = _checked_side(side, moment, as_of)
     with _opened(directory, environment, as_of) as session:
         if side == REMOTE:
             from reconciler.cli.remoteworld import RemoteWorlds
@@ -186,7 +203,7 @@ def why(
                     uri, source, lambda name: _identity(session, identity, provider, name)
                 )
         else:
-            world = _world(session, side)
+            world = _world(session, side, moment)
             address = _item(world, uri, source)
             person = _identity(session, identity, provider, address.split("/", 2)[1])
         found = reason_of(session.project, world, person, address, world.relation.readings)
@@ -227,14 +244,17 @@ def diff(
 
     It counts people times items: a line in a group may outweigh a thousand changed bodies. With --from and --to it
     compares what is committed: a REVISION is a commit, branch or tag of the repository that holds the project;
-    `recorded` and `desired` stand for the state and for the manifests as they are.
+    `recorded` and `desired` stand for the state and for the manifests as they are, `recorded@MOMENT` for the state as
+    it was at a date or time.
 
     Example:
 
     \b
         reconciler access diff --format json
         reconciler access diff --from main
+        reconciler access diff --from recorded@2026-03-01 --to recorded
     """
+    from reconciler.cli.pastworld import past_lines
     from reconciler.cli.planaccess import exposure_told
     from reconciler.cli.worlds import comparable, expose_change
     from reconciler.rendering.exposure import exposure_lines
@@ -248,7 +268,8 @@ def diff(
         before, after = comparable(first, last)
         found = expose_change(before, after, examples=EXAMPLES)
         document, _ = exposure_told(session.project, found, before.relation, out=access_out)
-    document = {"from": first_name, "to": last_name, **document}
+        past = {name: dict(world.rests_on) for name, world in (("from", first), ("to", last)) if world.rests_on}
+    document = {"from": first_name, "to": last_name, **document, **({"at": past} if past else {})}
     if output == "html":
         from reconciler.cli.output import write
         from reconciler.rendering.html import render_exposure_html
@@ -258,6 +279,8 @@ def diff(
     lines: Iterable[str] = exposure_lines(document)
     if (start, end) != (RECORDED, DESIRED):
         lines = [f"From {_told(first_name)} to {_told(last_name)}:", *lines]
+        for rests_on in past.values():
+            lines = [*lines, *past_lines(rests_on)]
     _tell(output, document, lines)
     return 0
 
@@ -271,6 +294,10 @@ def _side(session: Session, name: str, other: World | None) -> Iterator[tuple[Wo
     if name in (RECORDED, DESIRED):
         yield _world(session, name), name
         return
+    if name.startswith(_PAST):
+        world = _world(session, RECORDED, past_moment(name.removeprefix(_PAST), f'the moment in "{name}"'))
+        yield world, f"{_PAST}{world.rests_on['moment']}"
+        return
     with manifests_at(session, name, other.addresses if other else {}) as (revision, project, loaded):
         yield loaded_world(project, loaded), name if name == revision.commit else f"{name} ({revision.short})"
 
@@ -278,6 +305,8 @@ def _side(session: Session, name: str, other: World | None) -> Iterator[tuple[Wo
 def _told(side: str) -> str:
     from reconciler.rendering.values import visible
 
+    if side.startswith(_PAST):
+        return f"what was accepted by {side.removeprefix(_PAST)}"
     return {RECORDED: "what was accepted", DESIRED: "what the manifests ask for"}.get(side, visible(side))
 
 
@@ -287,9 +316,32 @@ def _opened(directory: str | None, environment: str | None, as_of: int | None) -
     return open_session(directory, environment, as_of=as_of)
 
 
-def _world(session: Session, side: str) -> World:
+def _checked_side(side: str, moment: int | None, as_of: int | None) -> str:
+    """Return which state is asked: that of the past was recorded. Raises UsageError for what the past cannot tell."""
+    if moment is None:
+        return side
+    given = click.get_current_context().get_parameter_source("side") is not ParameterSource.DEFAULT
+    if as_of is not None or (given and side != RECORDED):
+        option = "--as-of" if as_of is not None else f"--of {side}"
+        raise UsageError(
+            Problem(
+                "at-recorded",
+                f"--at does not go with {option}",
+                why="of the past it is known what was recorded as accepted; manifests of the past are in git.",
+                fix=f"leave {option} out; for what manifests asked for, compare with their revision: "
+                "access diff --from REVISION.",
+            )
+        )
+    return RECORDED
+
+
+def _world(session: Session, side: str, moment: int | None = None) -> World:
     from reconciler.cli.worlds import world_of
 
+    if moment is not None:
+        from reconciler.cli.pastworld import past_world
+
+        return past_world(session, moment)
     return world_of(session, "recorded" if side == RECORDED else "desired")
 
 
@@ -316,9 +368,20 @@ def _item(world: World, uri: str, source: str | None) -> str:
         Problem(
             "unknown-item",
             f'there is no item "{uri}"{f" in source {source}" if source else ""}',
+            why=_not_then(uri, world),
             fix=did_you_mean(uri, near) or "give its uri as it stands in the manifests.",
         )
     )
+
+
+def _not_then(uri: str, world: World) -> str:
+    """Return what is said of an item that was not recorded at a moment of the past."""
+    rests_on = world.rests_on
+    if not rests_on:
+        return ""
+    doubtful = any(uri in (entry["address"], entry["address"].split("/", 2)[2]) for entry in rests_on["unconfirmed"])
+    told = f"none was recorded as accepted at {rests_on['moment']}"
+    return f"{told}; a call for it had been sent, and nobody knew its outcome." if doubtful else f"{told}."
 
 
 def _identity(session: Session, text: str, provider: str | None, source: str | None = None) -> str | None:
@@ -384,12 +447,17 @@ def _elsewhere(project: Project, world: World, person: str | None) -> tuple[str,
 
 
 def _answer(output: str, document: dict[str, Any], lines: Iterable[str], side: str, world: World) -> None:
-    """Tell an answer, and of the remote what it did not show."""
+    """Tell an answer, of the remote what it did not show, and of the past what the answer rests on."""
     from reconciler.rendering.values import visible
 
     if side == REMOTE:
         document = {**document, "incomplete": list(world.incomplete)}
         lines = [*lines, *(f"incomplete: {visible(what)}" for what in world.incomplete)]
+    if world.rests_on:
+        from reconciler.cli.pastworld import past_lines
+
+        document = {**document, "at": dict(world.rests_on)}
+        lines = [*lines, *past_lines(world.rests_on)]
     _tell(output, document, lines)
 
 

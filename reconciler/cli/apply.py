@@ -16,6 +16,7 @@ from reconciler.cli.options import (
     project_options,
     refresh_option,
     refresh_recorded_option,
+    same_manifests_option,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @apply_options
 @refresh_option
 @refresh_recorded_option
+@same_manifests_option
 @format_option("text", "json")
 @as_of_option
 @cache_option
@@ -47,6 +49,7 @@ def command(
     parallelism: int,
     refresh_identities: bool,
     refresh: bool,
+    same_manifests: bool,
     output: str,
     as_of: int | None,
     no_cache: bool,
@@ -75,6 +78,15 @@ def command(
                 fix="give them to `reconciler plan`, or leave them out.",
             )
         )
+    if same_manifests and plan_file is None:
+        raise UsageError(
+            Problem(
+                "no-saved-plan",
+                "--same-manifests has no meaning without a saved plan",
+                why="a plan that is made now is made from the manifests as they are.",
+                fix="name the plan to apply, or leave it out.",
+            )
+        )
     with open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session:
         if refresh:
             from reconciler.cli.drift import refresh_recorded
@@ -83,7 +95,7 @@ def command(
 
         def make() -> Planned:
             if plan_file is not None:
-                return read_saved(session, plan_file, allowed)
+                return read_saved(session, plan_file, allowed, same_manifests=same_manifests)
             wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
             return plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
 

@@ -40,7 +40,7 @@ def group(
 
     with open_session(directory, environment, use_cache=False) as session, session.store.reading():
         base, runs = session.store.base(), session.store.runs(limit)
-        where = session.store.path
+        where = session.store.where
     if output == "json":
         import orjson
 
@@ -84,7 +84,7 @@ def verify_command(directory: str | None, environment: str | None) -> int:
                     where=session.store.where,
                 )
             )
-        where = session.store.path
+        where = session.store.where
     chained = [record for record in runs if record.digest]
     if chained:
         last = chained[0]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.planaccess import access_edits, access_world, ordered_safely, with_access
+from reconciler.cli.plandoubts import with_doubts
 from reconciler.cli.planexpiry import with_expiring
 from reconciler.cli.plantests import with_tests
 from reconciler.cli.session import Session, check_target
@@ -25,7 +26,7 @@ from reconciler.model.address import Address
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.problems import ManifestError, Problem, StateError, errors_in
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.store import StateReader
 
 if TYPE_CHECKING:
     from reconciler.calls.call import Compiled, Wave
@@ -56,12 +57,17 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class _Glance:
-    """What of the state can be seen at once: its version, its target, and what is in doubt."""
+    """What of the state can be seen at once: its version, its target, what is in doubt, and what is to be sent again.
+
+    `rejected` is what the remote dropped, `drifted` what `drift` has marked, `again` what `verify --resend` has.
+    """
 
     base: StateBase
     target: Target | None
     unsettled: frozenset[str]
-    drifted: frozenset[str]
+    rejected: frozenset[str] = frozenset()
+    drifted: frozenset[str] = frozenset()
+    again: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,8 @@ def _fresh_plan(
             recorded=known,
             unsettled=recorded.glance.unsettled,
             drifted=recorded.glance.drifted,
+            rejected=recorded.glance.rejected,
+            again=recorded.glance.again,
             moved=loaded.desired.moved,
             forgotten=loaded.desired.removed,
             limits=_limits(session.project),
@@ -170,7 +178,8 @@ def _plan_key(manifests: bytes | None, seen: _Glance, wish: Wish, batching: Batc
         *(sorted(words) for words in (wish.allowed, wish.targets, wish.sources, wish.resent)),
         *(wish.removal, batching, digest, wish.expiring_within),
     )
-    shown = (asked, seen.base, sorted(seen.unsettled), sorted(seen.drifted), seen.target)
+    marked = (sorted(marks) for marks in (seen.unsettled, seen.rejected, seen.drifted, seen.again))
+    shown = (asked, seen.base, *marked, seen.target)
     return hashlib.sha256(manifests + repr(shown).encode()).digest()
 
 
@@ -318,25 +327,25 @@ def _turned(recorded: Side, after: Mapping[Address, Resource | None]) -> Side:
     return Side(fingerprints, resources)
 
 
-def _glance(store: SqliteStore) -> _Glance:
+def _glance(store: StateReader) -> _Glance:
     unsettled = frozenset(address for entry in store.unsettled() for address, _ in entry.intent.covers)
-    rejected = frozenset(store.rejected())
-    drifted = _drifted(store, rejected) - unsettled if rejected else frozenset()
-    return _Glance(store.base(), store.target(), unsettled | rejected - drifted, drifted)
+    glance = _Glance(store.base(), store.target(), unsettled)
+    marked = frozenset(store.rejected()) - unsettled
+    if not marked:
+        return glance
+    from reconciler.verifying.findings import DRIFT_MARK, RESEND
 
-
-def _drifted(store: SqliteStore, rejected: Collection[str]) -> frozenset[str]:
-    """Return those of the rejected rows that `drift` has marked."""
-    from reconciler.verifying.findings import DRIFT_MARK
-
-    return frozenset(row.address for row in store.rows(rejected) if row.verified_detail.startswith(DRIFT_MARK))
+    details = {str(row.address): row.verified_detail for row in store.rows(marked)}
+    drifted = frozenset(address for address, detail in details.items() if detail.startswith(DRIFT_MARK))
+    again = frozenset(address for address, detail in details.items() if detail.startswith(RESEND)) - drifted
+    return replace(glance, rejected=marked - drifted - again, drifted=drifted, again=again)
 
 
 def _read_state(session: Session, seen: _Glance) -> _Recorded:
     return _Recorded(seen, session.store.fingerprints())
 
 
-def recorded_resources(store: SqliteStore, addresses: Iterable[str]) -> Mapping[str, Resource]:
+def recorded_resources(store: StateReader, addresses: Iterable[str]) -> Mapping[str, Resource]:
     """Return the recorded resources at these addresses."""
     return {row.address: row.resource for row in store.rows(addresses)}
 
@@ -374,7 +383,7 @@ def _finished(
     """
     world = access_world(session, plan, sides[0])
     compiled = _compiled(session, plan, wish, batching, lambda: chain.from_iterable(sides), world, first)
-    risky = with_unread(_with_hazards(plan, compiled, wish), session.store, wish)
+    risky = with_doubts(with_unread(_with_hazards(plan, compiled, wish), session.store, wish), session.store)
     return Planned(
         with_access(session, risky, world, wish.allowed if allowed is None else allowed, out=access_out), compiled, None
     )

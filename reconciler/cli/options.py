@@ -158,6 +158,12 @@ refresh_recorded_option = click.option(
     help="First read the remote, and plan again what is not as recorded there (see `drift`).",
 )
 
+same_manifests_option = click.option(
+    "--same-manifests",
+    is_flag=True,
+    help="Refuse a saved PLAN that was made from other manifests than these.",
+)
+
 access_out_option = click.option(
     "--access-out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -194,6 +200,48 @@ def _instant(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
                 fix="write a date, such as 2027-01-31, or a date and time with its zone: 2027-01-31T18:00:00+01:00.",
             )
         ) from None
+
+
+def moment_option(function: F) -> F:
+    """Add --at, a moment of the past in milliseconds since 1970 (None: now)."""
+    return click.option(
+        "--at",
+        "moment",
+        metavar="MOMENT",
+        callback=lambda _ctx, _param, text: None if text is None else past_moment(text, "--at"),
+        help="What the state had recorded at this date (00:00 UTC), or time with its zone; default: now.",
+    )(function)
+
+
+def past_moment(text: str, option: str) -> int:
+    """Return the moment that a text names, in milliseconds since 1970. Raises UsageError, also for one to come."""
+    import time
+
+    from reconciler.model.instant import NotAnInstant, parse_moment
+    from reconciler.problems import Problem, UsageError
+
+    try:
+        found = parse_moment(text)
+    except NotAnInstant as error:
+        raise UsageError(
+            Problem(
+                "bad-moment",
+                f'{option} is "{text}", which {error}',
+                why="what was recorded before it and what after must be plain.",
+                fix="write a date, such as 2026-03-01 (its first instant, 00:00 UTC), or a date and time with its "
+                "zone: 2026-03-01T18:00:00+01:00.",
+            )
+        ) from None
+    if found > time.time() * 1000:
+        raise UsageError(
+            Problem(
+                "moment-to-come",
+                f'{option} is "{text}", which is yet to come',
+                why="the state tells what was recorded, not what will be.",
+                fix="name a moment of the past, or leave it out to ask of now.",
+            )
+        )
+    return found
 
 
 cache_option = click.option("--no-cache", is_flag=True, help="Read every manifest anew and keep nothing.")

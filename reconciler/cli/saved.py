@@ -17,9 +17,10 @@ from reconciler.cli.makeplan import Planned
 from reconciler.cli.planexpiry import remake
 from reconciler.cli.session import Session
 from reconciler.manifest.project import Project
+from reconciler.model.instant import parse_instant
 from reconciler.planning.plan import Hazard, Plan
 from reconciler.planning.wish import SOURCE_WORD
-from reconciler.problems import Problem, StateError, UsageError
+from reconciler.problems import ManifestError, Problem, StateError, UsageError, errors_in
 from reconciler.settings import PLAN_KEY_VARIABLE, find_plan_key
 from reconciler.state.journal import RunRecord
 from reconciler.state.store import StateReader
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from reconciler.planfile import SavedPlan
 
 
-def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planned:
+def read_saved(session: Session, path: Path, allowed: Collection[str], *, same_manifests: bool = False) -> Planned:
     """Read a saved plan and hold it against the project, its history and that of the state.
 
-    Raises StateError for one that does not fit, UsageError where its signature cannot be checked.
+    With `same_manifests` also against what the manifests say by now. Raises StateError for one that does not fit,
+    UsageError where its signature cannot be checked, ManifestError for manifests that cannot be read.
     """
     from reconciler.cli.gitinfo import with_lineage
 
@@ -52,6 +54,8 @@ def read_saved(session: Session, path: Path, allowed: Collection[str]) -> Planne
     if unknown := settled.union(saved.compiled.state_only) - {change.address for change in plan.changes}:
         raise _altered(f'the plan would settle "{min(unknown)}", of which no change speaks', plan, path)
     _check_calls(plan, saved.compiled, session.wire_context(), path)
+    if same_manifests:
+        _refuse_other_manifests(session, plan, path)
     plan = with_lineage(session, plan, allowed)
     hazards = tuple(
         replace(hazard, allowed=hazard.allowed or (hazard.liftable and _names(allowed, hazard)))
@@ -129,6 +133,32 @@ def _ending(record: RunRecord) -> str:
     doubtful = f", and {calls.unknown:,} in doubt" if calls.unknown else ""
     how = "was interrupted" if record.result == "interrupted" else "failed"
     return f"which {how} with {calls.accepted:,} {'call' if calls.accepted == 1 else 'calls'} accepted{doubtful}"
+
+
+def _refuse_other_manifests(session: Session, plan: Plan, path: Path) -> None:
+    """Refuse a plan that was made from other manifests, or from none, as that of a rollback. Raises StateError."""
+    from reconciler.manifest.load import load_manifests
+
+    loaded = load_manifests(
+        session.project,
+        session.folder,
+        session.project_file,
+        recorded=None,
+        cache=session.cache,
+        as_of=parse_instant(plan.as_of) if plan.as_of else session.as_of,
+    )
+    if errors := errors_in(loaded.problems):
+        raise ManifestError(*errors)
+    if loaded.desired.digest() != plan.manifest_digest:
+        raise StateError(
+            Problem(
+                "manifests-moved",
+                "the plan was made from other manifests than these",
+                why="--same-manifests asks for a plan of what the manifests say by now.",
+                fix=remake(plan),
+                where=str(path),
+            )
+        )
 
 
 def _held_to_guardrails(project: Project, plan: Plan) -> Iterator[Hazard]:

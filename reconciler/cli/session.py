@@ -18,7 +18,8 @@ from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.model.states import Target
 from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.opening import open_store
+from reconciler.state.store import Store
 
 if TYPE_CHECKING:
     from reconciler.bodies import BodyStore
@@ -36,7 +37,7 @@ class Session:
     folder: ProjectFolder
     project_file: str
     project: Project
-    store: SqliteStore
+    store: Store
     cache: ManifestCache
     as_of: int
     options: tuple[str, ...] = ()  # the -C and -e that were given
@@ -116,7 +117,7 @@ def open_session(
         if use_cache:
             _ignore_in_git(work)
         project = open_project(folder, file, environment, cache)
-        store = SqliteStore(folder.root / project.environment.state)
+        store = open_store(project.environment.state, folder.root, work)
     except BaseException as error:
         cache.close()
         if isinstance(error, ManifestError):

@@ -184,7 +184,7 @@ def _list_text(session: Session) -> tuple[str, list[str]]:
     for row in session.store.rows():
         unrecorded.discard(row.address)
         lines.append(f"{_mark(row, doubts):<{_MARK_WIDTH}}  {visible(row.address)}\n")
-    notes = [] if session.store.base().serial else [f"nothing is recorded yet in {session.store.path}"]
+    notes = [] if session.store.base().serial else [f"nothing is recorded yet in {session.store.where}"]
     if unrecorded:
         notes.append(
             f"{len(unrecorded)} more may be at the remote: calls were sent whose outcome is unknown; "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.calls.compile import Batching
     from reconciler.manifest.load import Loaded
     from reconciler.state.journal import RunRecord
-    from reconciler.state.sqlite import SqliteStore
+    from reconciler.state.store import StateReader
 
 LAST = "last"
 _LISTED = 5  # runs that are named to somebody who named another one
@@ -115,7 +115,7 @@ def make_rollback_plan(
 # -- which runs ------------------------------------------------------------------------------------
 
 
-def _undoing(store: SqliteStore, asked: Asked) -> _Undoing:
+def _undoing(store: StateReader, asked: Asked) -> _Undoing:
     history = {record.run.id: record for record in store.runs()}
     doubts = store.unsettled()
     wanted = asked.since or asked.run
@@ -137,7 +137,7 @@ def _undoing(store: SqliteStore, asked: Asked) -> _Undoing:
     return _Undoing(tuple(history[run] for run in runs), formers, frozenset(doubtful), passed_over)
 
 
-def _known_run(store: SqliteStore, wanted: str, history: Mapping[str, RunRecord], kept: Sequence[str]) -> str:
+def _known_run(store: StateReader, wanted: str, history: Mapping[str, RunRecord], kept: Sequence[str]) -> str:
     if wanted not in history:
         named = "".join(f"\n    {run}  {_told(history[run])}" for run in [*history][:_LISTED])
         raise UsageError(
@@ -162,7 +162,7 @@ def _known_run(store: SqliteStore, wanted: str, history: Mapping[str, RunRecord]
     return wanted
 
 
-def _nothing(store: SqliteStore) -> Problem:
+def _nothing(store: StateReader) -> Problem:
     return Problem(
         "nothing-to-undo",
         "no run that is kept changed who sees what",

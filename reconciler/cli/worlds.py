@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.cli.session import Session
 from reconciler.manifest.project import Project
@@ -34,7 +34,8 @@ class World:
     """The access relation of one state, and a way to look at the resources it was made of.
 
     `addresses` gives the fingerprint of each, `visibility` says of each source who may see it. `incomplete` tells
-    what could not be seen of a state that is only looked at: answers hold but for that.
+    what could not be seen of a state that is only looked at: answers hold but for that. `rests_on` tells of a past
+    state when that was, and what is not known of it (`pastworld.past_lines`).
     """
 
     relation: Relation
@@ -42,6 +43,7 @@ class World:
     resources: Callable[[Iterable[str]], Mapping[str, Resource]]
     visibility: Mapping[str, Visibility] = field(default_factory=dict)
     incomplete: tuple[str, ...] = ()
+    rests_on: Mapping[str, Any] = field(default_factory=dict)
 
     def items_at(self, uri: str) -> list[str]:
         """Return the addresses of the items with this uri, or this address, sorted by source."""

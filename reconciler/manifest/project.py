@@ -112,9 +112,9 @@ class Environment:
     """One environment: where calls go, where its state lives, and what differs there.
 
     `target` is `emulator`, a base URL, or empty for the public hosts of `region`. `upload_hosts` are those that content
-    may be uploaded to, empty for what the published documents show. `state` and
-    `ca_file` are paths relative to the project's folder, `retry_for` is seconds. With `signed_plans`, nothing but a
-    saved plan whose signature is right is applied there.
+    may be uploaded to, empty for what the published documents show. `ca_file` is a
+    path relative to the project's folder, and so is `state` unless it is the URL of a store; `retry_for` is seconds.
+    With `signed_plans`, nothing but a saved plan whose signature is right is applied there.
     """
 
     name: str

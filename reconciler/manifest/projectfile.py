@@ -5,7 +5,6 @@ Pure: it takes validated sections. Overrides of the environment win over the pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from reconciler.manifest.normalize import Finding, Path
@@ -32,9 +31,10 @@ from reconciler.manifest.schema import (
     SourceOverride,
     WidenedAccessSpec,
 )
+from reconciler.manifest.urls import bad_store, has_credentials, is_store, secret_in
 from reconciler.model.canonical import RESERVED_KEYS
 from reconciler.model.metadata import WELL_KNOWN
-from reconciler.problems import Position, Problem, UsageError, did_you_mean
+from reconciler.problems import Problem, UsageError, did_you_mean
 
 DEFAULT_ENVIRONMENT = "local"
 EMULATOR = "emulator"
@@ -284,14 +284,7 @@ def _bad_digest_field(name: str) -> Problem:
 
 
 def _bad_state(state: str) -> Problem | None:
-    if "://" in state:
-        return Problem(
-            "state-store",
-            f'there is no state store for "{state.partition("://")[0]}://" yet',
-            why="taken for a path it would make folders of that name, and a state that nobody else sees.",
-            fix="name a file below the project's folder, or drop `state`.",
-        )
-    return _outside(state, ".reconciler/prod.state.db")
+    return bad_store(state) if is_store(state) else _outside(state, ".reconciler/prod.state.db")
 
 
 def _outside(path: str, example: str) -> Problem | None:
@@ -303,16 +296,6 @@ def _outside(path: str, example: str) -> Problem | None:
             fix=f"name a file below the folder of reconciler.yaml, such as {example}.",
         )
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Unshown(Problem):
-    """A problem of a line that holds a secret: its place is told, the line itself is not repeated."""
-
-    def at(self, position: Position, excerpt: str = "") -> Problem:
-        """Return the same problem, placed, without the line."""
-        del excerpt
-        return replace(self, position=position)
 
 
 def _bad_ways(name: str, spec: EnvironmentSpec) -> list[Finding]:
@@ -327,18 +310,8 @@ def _bad_ways(name: str, spec: EnvironmentSpec) -> list[Finding]:
         ),
         ("proxy", spec.proxy, "drop `proxy` and set HTTPS_PROXY in the environment, credentials included."),
     ):
-        if url is not None and _has_credentials(url):
-            found.append(
-                Finding(
-                    (*place, key),
-                    _Unshown(
-                        "secret-in-manifest",
-                        f"the URL of `{key}` holds credentials",
-                        why="manifests are shared and kept for ever; secrets never stand in them.",
-                        fix=instead,
-                    ),
-                )
-            )
+        if url is not None and has_credentials(url):
+            found.append(Finding((*place, key), secret_in(key, instead)))
         elif url is not None and not _is_web_address(url, path=key == "target"):
             found.append(Finding((*place, key), _bad_proxy(url) if key == "proxy" else _bad_target(url)))
     if spec.ca_file is not None and (problem := _outside(spec.ca_file, "certificates/company.pem")):
@@ -363,11 +336,6 @@ def _bad_target(url: str) -> Problem:
         fix=did_you_mean(url, (EMULATOR,))
         or "write it as https://HOST, or drop `target` for the public hosts of `region`.",
     )
-
-
-def _has_credentials(url: str) -> bool:
-    # Looked at as text: an address too broken to be taken apart may hold a password all the same.
-    return "@" in url.partition("://")[2].partition("/")[0] or ("://" not in url and "@" in url)
 
 
 def _is_web_address(url: str, *, path: bool) -> bool:

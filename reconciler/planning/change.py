@@ -37,8 +37,9 @@ class Change:
 
     `before` is None for a create, `after` for a delete. `reason` is a stable word that says why:
     `new`, `changed`, `removed`, `moved`, `unconfirmed` (an earlier call's outcome is unknown, so it
-    is sent again), `resent` (it is sent again because somebody asked for it), `drifted` (`drift` saw
-    that the remote holds something else), `forgotten` (the state alone lets go of it) or `destroy`.
+    is sent again), `rejected` (the remote accepted the last push and dropped it later), `resent` (it is
+    sent again because somebody asked for it), `drifted` (`drift` saw that the remote holds something
+    else), `forgotten` (the state alone lets go of it) or `destroy`.
     `moved_from` is set on the create and `moved_to` on the delete of a declared rename.
     """
 

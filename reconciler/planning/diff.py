@@ -15,6 +15,7 @@ DESTROY = "destroy"
 UNCONFIRMED = "unconfirmed"
 RESENT = "resent"
 DRIFTED = "drifted"
+REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Differences:
 
     `unconfirmed` are those whose last call has an unknown outcome: the remote may hold either
     version, so they are sent again even when desired and recorded agree. `resent` are those that
-    somebody asked to send again, `drifted` those that somebody changed at the remote.
+    somebody asked to send again, `drifted` those that somebody changed at the remote, `rejected` those whose last
+    push was accepted and dropped later.
     """
 
     created: tuple[str, ...]
@@ -33,6 +35,7 @@ class Differences:
     no_op: int
     resent: frozenset[str] = frozenset()
     drifted: frozenset[str] = frozenset()
+    rejected: frozenset[str] = frozenset()
 
     @property
     def addresses(self) -> Iterable[str]:
@@ -48,10 +51,12 @@ def compare(
     unsettled: Collection[str] = (),
     resent: Collection[str] = (),
     drifted: Collection[str] = (),
+    rejected: Collection[str] = (),
 ) -> Differences:
     """Return how the two sides differ; `resent` are desired addresses that differ by wish.
 
-    `drifted` are recorded addresses that the remote was seen to hold otherwise: those that are still desired differ.
+    `drifted` are recorded addresses that the remote was seen to hold otherwise, `rejected` those whose last push it
+    dropped: those that are still desired differ.
     Costs one look-up per address and sorts only what differs.
     """
     created = []
@@ -65,9 +70,9 @@ def compare(
     no_op = len(desired) - len(created) - len(updated)
     deleted = [] if no_op + len(updated) == len(recorded) else [key for key in recorded if key not in desired]
     again = set()
-    if unsettled or resent or drifted:
+    if unsettled or resent or drifted or rejected:
         changing = {*created, *updated, *deleted}
-        again = {address for address in chain(unsettled, resent, drifted) if address not in changing}
+        again = {address for address in chain(unsettled, resent, drifted, rejected) if address not in changing}
         updated += [address for address in again if address in desired]
         deleted += [address for address in again if address not in desired]
         no_op -= sum(address in desired for address in again)
@@ -80,6 +85,7 @@ def compare(
         no_op,
         frozenset(resent),
         frozenset(drifted),
+        frozenset(rejected),
     )
 
 
@@ -117,8 +123,7 @@ def changes_of(
             )
         )
     for address in differences.updated:
-        drifted = DRIFTED if address in differences.drifted else "changed"
-        reason = _reason(address, differences, RESENT if address in differences.resent else drifted)
+        reason = _reason(address, differences, _reason_of_update(address, differences))
         changes.append(Change(Address(address), Action.UPDATE, reason, before.get(address), after[address]))
     for address in differences.deleted:
         goal = renames.get(address)
@@ -159,6 +164,14 @@ def _with_present_well_knowns(
         shared = known[identity].shared if identity in known else b""
         present[address] = replace(before[address], shared=shared)
     return present
+
+
+def _reason_of_update(address: str, differences: Differences) -> str:
+    if address in differences.rejected:
+        return REJECTED
+    if address in differences.resent:
+        return RESENT
+    return DRIFTED if address in differences.drifted else "changed"
 
 
 def _reason(address: str, differences: Differences, otherwise: str) -> str:

@@ -37,6 +37,8 @@ def make_plan(
     recorded: Side,
     unsettled: Collection[str] = (),
     drifted: Collection[str] = (),
+    rejected: Collection[str] = (),
+    again: Collection[str] = (),
     moved: Mapping[str, str],
     forgotten: Collection[str] = (),
     limits: Limits,
@@ -48,16 +50,17 @@ def make_plan(
 ) -> Plan:
     """Return the plan that turns `recorded` into `desired`.
 
-    `unsettled` are addresses whose last call has an unknown outcome, or that the remote rejected, `drifted` those
-    that somebody changed at the remote.
+    `unsettled` are addresses whose last call has an unknown outcome, `drifted` those that somebody changed at the
+    remote, `rejected` those whose last push it dropped, `again` recorded ones that somebody asked to send again.
     `bodies` says where the content of the resources at given addresses comes from, `lapsed` what is
     not desired any more because it ended. The result
     depends on nothing but the arguments. Raises UsageError for a target that names nothing.
     """
     check_targets(wish.targets, chain(desired.fingerprints, recorded.fingerprints, unsettled))
     prefixes = tuple(f"{Kind.ITEM.value}/{source}/" for source in wish.resent)
-    resent = [address for address in desired.fingerprints if address.startswith(prefixes)] if prefixes else ()
-    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled, resent, drifted)
+    resent = [address for address in desired.fingerprints if address.startswith(prefixes)] if prefixes else []
+    resent += again
+    differences = compare(desired.fingerprints, recorded.fingerprints, unsettled, resent, drifted, rejected)
     everything = changes_of(
         differences,
         desired=desired.resources,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from reconciler.model.address import Address
 from reconciler.model.states import StateBase, Target
 from reconciler.planning.change import Action, Change
 from reconciler.problems import Problem
@@ -60,6 +61,27 @@ class Expiring:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A call of an earlier run whose outcome is unknown, and what the plan does about it.
+
+    It was sent at `at` (ISO-8601, UTC). `answered` says that the run noted why it does not know (`detail`), else the
+    run died, or is under way unless it `ended`. `addresses` are those still in doubt, sorted: the plan sends `sent`
+    of them again, deletes `deleted`, and leaves the others alone.
+    """
+
+    run: str
+    command: str
+    call: int
+    at: str
+    answered: bool
+    ended: bool
+    detail: str
+    addresses: tuple[Address, ...]
+    sent: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccessTests:
     """How many access tests ran on what the manifests ask for, and how many of them failed.
 
@@ -90,6 +112,8 @@ class Plan:
     `commit` is the git commit of the manifests, in hex, empty where none is known, and for what is not of manifests;
     `dirty` says that the project's folder held something else than it.
 
+    `doubts` are the calls of earlier runs whose outcome is unknown, oldest first.
+
     `rollback` is empty but for a plan that undoes what runs did: the options of `rollback` that make it anew.
     """
 
@@ -111,6 +135,7 @@ class Plan:
     rollback: tuple[str, ...] = ()
     commit: str = ""
     dirty: bool = False
+    doubts: tuple[Doubt, ...] = ()
 
     def count(self, action: Action) -> int:
         """Return how many changes do `action`."""

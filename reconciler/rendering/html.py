@@ -93,7 +93,8 @@ def render_html(outline: Outline) -> str:
         stops=list(_stops(outline)),
         contents=list(_contents(outline, problems)),
         found=_found(outline),
-        expiring=_expiring(outline.expiring),
+        doubts=_titled(outline.doubts),
+        expiring=_titled(outline.expiring),
         tests=tests_line(outline),
         hazards=sorted_hazards(outline.hazards),
         hazards_title=hazards_title(outline.hazards),
@@ -128,6 +129,8 @@ def _stops(outline: Outline) -> Iterator[_Stop]:
 def _contents(outline: Outline, problems: int) -> Iterator[_Entry]:
     if outline.hazards:
         yield _Entry("Hazards", "hazards", len(outline.hazards))
+    if outline.doubts:
+        yield _Entry("Unknown outcomes", "doubts")
     if outline.access or outline.effective:
         yield _Entry("Access", "access")
     if outline.expiring:
@@ -141,7 +144,7 @@ def _contents(outline: Outline, problems: int) -> Iterator[_Entry]:
         yield _Entry("Calls", "calls", outline.calls.count)
 
 
-def _expiring(lines: Iterable[str]) -> list[_Ends]:
+def _titled(lines: Iterable[str]) -> list[_Ends]:
     """Return the lines with those that are indented below each that is not."""
     found: list[_Ends] = []
     for line in lines:

@@ -72,6 +72,7 @@ def render_markdown(outline: Outline) -> str:
     parts = [
         _head(outline),
         _hazards(outline.hazards),
+        _doubts(outline),
         _tally(outline),
         _access(outline),
         _expiring(outline),
@@ -106,6 +107,13 @@ def _access(outline: Outline) -> Iterator[str]:
         yield "#### Access"
         yield ""
         yield from fenced(list(lines), "text")
+
+
+def _doubts(outline: Outline) -> Iterator[str]:
+    if outline.doubts:
+        yield "#### Unknown outcomes"
+        yield ""
+        yield from fenced([visible(line) for line in outline.doubts], "text")
 
 
 def _expiring(outline: Outline) -> Iterator[str]:

@@ -33,6 +33,7 @@ from reconciler.planning.change import (
 from reconciler.planning.plan import NO_TESTS, AccessTests, Hazard, Plan
 from reconciler.problems import Problem
 from reconciler.rendering.calls import CallsSummary, summarise_calls
+from reconciler.rendering.doubts import doubt_lines
 from reconciler.rendering.effective import effective_line
 from reconciler.rendering.expiring import expiring_lines
 from reconciler.rendering.exposure import exposure_lines
@@ -154,6 +155,8 @@ class Outline:
     """Who gains and who loses sight of what, as lines."""
     expiring: tuple[str, ...] = ()
     """Grants that are over and still live, and those that end soon, as lines."""
+    doubts: tuple[str, ...] = ()
+    """Calls of earlier runs whose outcome is unknown, and what the plan does about them, as lines."""
     effective: str = ""
     """When the changes of identities take effect, and who keeps what until then."""
     tests: AccessTests = NO_TESTS
@@ -213,6 +216,7 @@ def outline(
         order=order,
         commit=f"{plan.commit[:12]}, edited since" if plan.dirty else plan.commit[:12],
         expiring=tuple(expiring_lines(plan, entries=_LISTED_ENDS[detail])),
+        doubts=tuple(doubt_lines(plan.doubts, entries=_LISTED_ENDS[detail])),
         effective="" if detail is Detail.NONE else _effective(plan, compiled),
         tests=plan.tests,
         exposure=orjson.loads(plan.access) if plan.access and detail is not Detail.NONE else None,
@@ -394,6 +398,8 @@ def _note(change: Change) -> str:
         return "sent again, as asked"
     if change.reason == "unconfirmed":
         return "sent again: an earlier call's outcome is unknown"
+    if change.reason == "rejected":
+        return "sent again: the remote rejected it after it was accepted"
     if change.reason == "drifted":
         return "drifted: the remote is not as recorded"
     return change.reason

@@ -65,7 +65,7 @@ class ChangeDocument(_Model):
     name: str
     action: Literal["create", "update", "delete"]
     reason: str
-    """A stable word: new, changed, removed, moved, unconfirmed, resent, drifted, forgotten, destroy."""
+    """A stable word: new, changed, removed, moved, unconfirmed, rejected, resent, drifted, forgotten, destroy."""
     fields: list[FieldDocument]
     before: ResourceDocument | None
     """What is recorded; null for a create."""
@@ -289,6 +289,24 @@ class AccessDocument(_Model):
     """When the changes of identities take effect, by provider: until then those who lose sight by them keep it."""
 
 
+class DoubtDocument(_Model):
+    """A call of an earlier run whose outcome is unknown: the remote may hold either version of these resources."""
+
+    run: str
+    command: str
+    call: int = Field(ge=0)
+    sent_at: str
+    answered: bool
+    """Whether the run noted why it does not know, in `detail`; else it died, or is under way unless `run_ended`."""
+    run_ended: bool
+    detail: str
+    addresses: list[str]
+    """Those that no later call settled."""
+    sent_again: int = Field(ge=0)
+    """How many of them this plan sends again; what is neither sent nor deleted again stays in doubt."""
+    deleted_again: int = Field(ge=0)
+
+
 class HazardDocument(_Model):
     """A named risk that must be allowed before the plan is applied."""
 
@@ -382,6 +400,8 @@ class PlanDocument(_Model):
     rollback: list[str] | None = None
     """The options of `rollback` that made it; only where it undoes what runs did."""
     state: StateDocument
+    doubts: list[DoubtDocument] | None = None
+    """Oldest first; only where the outcome of any call is unknown."""
     summary: SummaryDocument
     changes: list[ChangeDocument]
     """Sorted by address; what stays as it is is only counted."""

@@ -178,6 +178,7 @@ class _Text:
         yield ""
         for part in (
             self._hazards(outline.hazards),
+            self._doubts(outline),
             self._tally(outline),
             self._access(outline),
             self._expiring(outline),
@@ -204,6 +205,11 @@ class _Text:
         if lines:
             yield self._paint("Access", "bold")
         yield from self._indented(lines)
+
+    def _doubts(self, outline: Outline) -> Iterator[str]:
+        if outline.doubts:
+            yield self._paint("Unknown outcomes", "bold")
+        yield from self._indented(outline.doubts)
 
     def _expiring(self, outline: Outline) -> Iterator[str]:
         if outline.expiring:

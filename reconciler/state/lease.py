@@ -97,15 +97,8 @@ class Lease:
         told = -TELL_SECONDS
         while True:
             found = self._store.look()
-            begun = time.monotonic()
-            if found is None or is_free(found, self._times):
-                generation = found.generation + 1 if found else 1
-                version = self._store.put(self._info, this_place(), generation, found)
-                if version is not None:
-                    self.generation, self._version, self._signed = generation, version, begun
-                    self.abandoned_by = found.holder if found else None
-                    break
-                found = self._store.look()
+            if (found is None or is_free(found, self._times)) and self._try(found):
+                break
             waited = time.monotonic() - start
             holder = found.holder if found else None
             if waited >= timeout:
@@ -116,6 +109,19 @@ class Lease:
             time.sleep(min(POLL_SECONDS, max(timeout - waited, 0.01)))
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
+
+    def _try(self, free: Found | None) -> bool:
+        begun = time.monotonic()
+        generation = free.generation + 1 if free else 1
+        version = self._store.put(self._info, this_place(), generation, free)
+        if version is None:
+            now = self._store.look()
+            if now is None or now.holder != self._info or now.generation != generation:
+                return False
+            version = now.version  # it arrived, and its answer did not
+        self.generation, self._version, self._signed = generation, version, begun
+        self.abandoned_by = free.holder if free else None
+        return True
 
     def check(self) -> None:
         """Raise StateError `lock-lost` when the lock is known to be somebody else's.

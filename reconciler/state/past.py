@@ -1,4 +1,4 @@
-"""What was recorded at a moment of the past, as far as it decides who sees what: the state, walked back change by change.
+"""What was recorded at a moment of the past, as far as it decides who sees what: the state, walked back.
 
 Each accepted call, and each change without one, wrote down what it found (`StateReader.steps`). What the changes after
 the moment found first is what was there at the moment; what none of them touched is as it is now. Knows nothing of how
@@ -19,7 +19,7 @@ from reconciler.model.former import ABSENT, Former, access_digest
 from reconciler.model.instant import NotAnInstant, moment_text, parse_moment
 from reconciler.model.states import Resource
 from reconciler.problems import Problem, StateError
-from reconciler.state.journal import REPLACED, WITHOUT_CALL, JournalEntry, Outcome, RunRecord, Step
+from reconciler.state.journal import REPLACED, WITHOUT_CALL, JournalEntry, Outcome, RunRecord
 from reconciler.state.store import StateReader
 
 _NO_DOCUMENT = b"{}"
@@ -31,15 +31,14 @@ _END = 1 << 62
 class Past:
     """The recorded state at a moment, told by how it differs from the present one.
 
-    `moment` and `known_from` are in milliseconds since 1970; before `known_from` nothing is known. `run` is the one
-    that had last begun, `applied` the newest up to it that had a call accepted by then, if there is one. `under_way`
-    says that the run had not ended. `formers` are what was recorded then where it is not what is recorded now, in
-    address order. `doubts` are the calls whose outcome nobody knew then, with the addresses that no later call had
-    settled. `misdated` are runs whose clock contradicts the order in which things were recorded.
+    `moment` is in milliseconds since 1970. `run` is the one that had last begun, and `under_way` says that it had not
+    ended; `applied` is the newest up to it that had a call accepted by then, None if there is none. `formers` are what
+    was recorded then where it is not what is recorded now, in address order. `doubts` are the calls whose outcome
+    nobody knew then, with the addresses that no later call had settled. `misdated` are runs whose clock contradicts
+    the order in which things were recorded.
     """
 
     moment: int
-    known_from: int
     run: RunRecord
     applied: RunRecord | None
     under_way: bool
@@ -82,17 +81,16 @@ class Past:
         return found
 
 
-def past_of(state: StateReader, moment: int) -> Past:
+def past_of(state: StateReader, moment: int, now: Mapping[str, bytes]) -> Past:
     """Return what was recorded at a moment, in milliseconds since 1970: all that was recorded by then, to the call.
 
-    Raises StateError `history-too-short` for a moment before the first that is known, and `history-torn` when what
-    was written down does not fit together.
+    `now` are the fingerprints that are recorded. Raises StateError `history-too-short` for a moment before the first
+    that is known, and `history-torn` when what was written down does not fit together.
     """
     history = state.runs()[::-1]
     cut = next((place for place, record in enumerate(history) if _ended(state, record) > moment), len(history))
-    known_from = _known_from(state, history, cut, moment)
-    if known_from is None or moment < known_from:
-        raise StateError(_too_short(state, history, known_from, moment))
+    if not history or moment < _known_from(state, history):
+        raise StateError(_too_short(state, history, cut, moment))
     found: dict[Address, Former] = {}
     misdated = {record.run.id for record in history[cut + 1 :] if record.ended_at and _time(record.ended_at) <= moment}
     amid = False
@@ -104,13 +102,14 @@ def past_of(state: StateReader, moment: int) -> Past:
                 continue
             if early:
                 misdated.add(record.run.id)
-            _walk(state, found, record, step)
-    _check_present(state, found)
+            if step.formers is None:
+                raise StateError(_too_short(state, history, cut, moment))
+            _walk(state, found, record, step.formers)
+    _check_present(state, found, now)
     begun = cut < len(history) and (amid or _time(history[cut].run.started_at) <= moment)
     upto = history[: cut + begun]
     return Past(
         moment=moment,
-        known_from=known_from,
         run=upto[-1],
         applied=_applied(state, upto, moment),
         under_way=begun,
@@ -139,39 +138,33 @@ def _ended(state: StateReader, record: RunRecord) -> int:
 # -- how far back ----------------------------------------------------------------------------------
 
 
-def _known_from(state: StateReader, history: Sequence[RunRecord], cut: int, moment: int) -> int | None:
-    """Return the first moment of which what was recorded is known, None when there is none.
-
-    It looks no further back than it must: changes without a call that wrote nothing down count from the moment on.
-    """
-    if not history:
-        return None
+def _known_from(state: StateReader, history: Sequence[RunRecord]) -> int:
+    """Return the moment before which nothing is known for certain: the first run, or the last that is not kept."""
     kept = set(state.runs_with_formers())
-    lost = [record for record in history if record.run.id not in kept]
-    known_from = _ended(state, lost[-1]) if lost else _time(history[0].run.started_at)
-    for record in history[cut:]:
-        if record.run.id in kept:
-            silent = [_time(step.at) for step in state.steps(record.run.id) if step.formers is None]
-            known_from = max([known_from, *silent])
-    return known_from
+    lost = [_ended(state, record) for record in history if record.run.id not in kept]
+    return max(lost, default=_time(history[0].run.started_at))
 
 
-def _too_short(state: StateReader, history: Sequence[RunRecord], known_from: int | None, moment: int) -> Problem:
+def _too_short(state: StateReader, history: Sequence[RunRecord], cut: int, moment: int) -> Problem:
     asked = moment_text(moment)
-    if known_from is None:
+    if not history:
         return Problem(
             "history-too-short",
             f"nothing is known of {asked}: nothing ran yet",
             where=state.where,
             fix="apply first; the history begins with that.",
         )
-    first = known_from == _time(history[0].run.started_at)
+    silent = (step for record in history[cut:] for step in state.steps(record.run.id) if step.formers is None)
+    first = _known_from(state, history)
+    known_from = max([first, *(_time(step.at) for step in silent)])
+    if known_from == _time(history[0].run.started_at):
+        why = f"run {history[0].run.id} is the first of this state; what the remote had before was recorded nowhere."
+    else:
+        why = "what was before earlier changes was not written down, by an earlier version of reconciler."
     return Problem(
         "history-too-short",
         f"nothing is known of {asked}: the history reaches back to {moment_text(known_from)}",
-        why=f"run {history[0].run.id} is the first of this state; what the remote had before was recorded nowhere."
-        if first
-        else "what was before earlier changes was not written down, by an earlier version of reconciler.",
+        why=why,
         fix="ask of a later moment, or look for a backup of the state from that time.",
         where=state.where,
     )
@@ -180,20 +173,19 @@ def _too_short(state: StateReader, history: Sequence[RunRecord], known_from: int
 # -- walking back ----------------------------------------------------------------------------------
 
 
-def _walk(state: StateReader, found: dict[Address, Former], record: RunRecord, step: Step) -> None:
+def _walk(state: StateReader, found: dict[Address, Former], record: RunRecord, formers: Sequence[Former]) -> None:
     """Add what a later change found: where an earlier one was met already, that one's before stays."""
-    for former in step.formers or ():
+    for former in formers:
         earlier = found.get(former.address)
         if earlier is not None and earlier.left != former.access:
             raise StateError(_torn(state, former.address, f"what run {record.run.id} found is not what was left"))
         found[former.address] = former if earlier is None else replace(earlier, left=former.left)
 
 
-def _check_present(state: StateReader, found: Mapping[Address, Former]) -> None:
+def _check_present(state: StateReader, found: Mapping[Address, Former], now: Mapping[str, bytes]) -> None:
     """Make sure that what is recorded now is what the last change left. Raises StateError."""
     others = [address for address in found if address.kind is not Kind.ITEM]
-    present = {row.address: access_digest(row.resource) for row in state.rows(others)} if others else {}
-    now = state.fingerprints() if len(others) < len(found) else {}
+    present = {row.address: access_digest(row.resource) for row in state.rows(others)}
     for address, former in found.items():
         if address.kind is Kind.ITEM:
             left = now[address][DIGEST_SIZE:] if address in now else ABSENT

@@ -102,6 +102,10 @@ class SqlWriter:
         self._released = True
         self._store.stop_writing()
 
+    def resume(self, run: str | None) -> None:
+        """Go on as if that run had begun here, None outside a run: for who does again what was written elsewhere."""
+        self._run = run
+
     def begin_run(self, run: RunInfo, target: Target, new_lineage: Callable[[], str]) -> StateBase:
         """Record that a run begins; return the state it starts from."""
         if self._released or self._run is not None:

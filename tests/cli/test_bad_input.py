@@ -260,8 +260,8 @@ PROJECTS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a state store that does not exist": (
-        PROJECT.replace("target: emulator", "target: emulator, state: 'postgresql://h/d'"),
-        ['reconciler.yaml:7:36: error[state-store]: there is no state store for "postgresql://" yet'],
+        PROJECT.replace("target: emulator", "target: emulator, state: 'mysql://h/d'"),
+        ['reconciler.yaml:7:36: error[state-store]: there is no state store for "mysql://"'],
     ),
     "a state outside": (
         PROJECT.replace("target: emulator", "target: emulator, state: ../other.db"),

@@ -48,6 +48,8 @@ MOMENTS = ("before", "amid", "after")
 
 NOBODY = 65534
 
+_handled: list[int] = []
+
 _slept = 0.0
 _monotonic = time.monotonic
 _sleep = time.sleep
@@ -76,11 +78,34 @@ def strike(fault: str, place: str, what: str) -> None:
     elif fault == "EIO":
         fail(what)
     else:
-        for number in (signal.SIGINT, signal.SIGTERM) if fault == "twice" else (signal.Signals[fault],):
+        numbers = (signal.SIGINT, signal.SIGTERM) if fault == "twice" else (signal.Signals[fault],)
+        for number in numbers:
             os.kill(os.getpid(), number)
         # It is the main thread that gets it, before whatever it does next: this one is not to be quicker.
-        if threading.current_thread() is not threading.main_thread():
-            _sleep(0.05)
+        until = _monotonic() + 10
+        while threading.current_thread() is not threading.main_thread() and _monotonic() < until:
+            if len(_handled) >= len(numbers):
+                break
+            _sleep(0.001)
+
+
+def watch_signals() -> None:
+    """Write down each signal that was handled."""
+    install = signal.signal
+
+    def watched(number: int, handler: Any) -> Any:
+        if not callable(handler):
+            return install(number, handler)
+
+        def handle(number: int, frame: Any) -> None:
+            try:
+                handler(number, frame)
+            finally:
+                _handled.append(number)
+
+        return install(number, handle)
+
+    signal.signal = watched
 
 
 def fill(place: Path) -> None:
@@ -123,6 +148,7 @@ def strike_at(number: int, moment: str, passed: list[str] | None, fault: str, pl
             strike(fault, place, what)
 
     if passed is not None:
+        watch_signals()
         watch_databases(pass_by)
         watch_files(pass_by)
 
@@ -162,18 +188,30 @@ def name_of(data: bytes) -> str:
 def watch_databases(pass_by: Callable[[str], None]) -> None:
     """Call `pass_by` before each statement that writes, and before each commit."""
     connect = sqlite3.connect
+    known: dict[type[sqlite3.Connection], type[sqlite3.Connection]] = {}
 
-    class Watched(sqlite3.Connection):
-        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+    def watched(*given: Any, factory: type[sqlite3.Connection] = sqlite3.Connection, **named: Any) -> Any:
+        if factory not in known:
+            known[factory] = watching(factory, pass_by)
+        return connect(*given, factory=known[factory], **named)
+
+    sqlite3.connect = watched
+
+
+def watching(base: type[sqlite3.Connection], pass_by: Callable[[str], None]) -> type[sqlite3.Connection]:
+    """Return a class of connections that call `pass_by` before they write."""
+
+    class Watched(base):  # type: ignore[misc, valid-type]
+        def execute(self, sql: str, *given: Any) -> Any:
             if not sql.lstrip().upper().startswith(READING):
                 pass_by(f"statement {sql.split()[0]}")
             return super().execute(sql, *given)
 
-        def executemany(self, sql: str, *given: Any) -> sqlite3.Cursor:
+        def executemany(self, sql: str, *given: Any) -> Any:
             pass_by(f"statements {sql.split()[0]}")
             return super().executemany(sql, *given)
 
-        def executescript(self, sql: str) -> sqlite3.Cursor:
+        def executescript(self, sql: str) -> Any:
             pass_by("script")
             return super().executescript(sql)
 
@@ -185,7 +223,7 @@ def watch_databases(pass_by: Callable[[str], None]) -> None:
             pass_by("commit")
             return super().__exit__(*error)
 
-    sqlite3.connect = lambda *given, **named: connect(*given, factory=Watched, **named)  # type: ignore[assignment]
+    return Watched
 
 
 def watch_files(pass_by: Callable[[str], None]) -> None:
@@ -253,12 +291,11 @@ if __name__ == "__main__":
     # Before anything is imported that takes these functions for its own.
     time.sleep = sleep_at_once
     time.monotonic = lambda: _monotonic() + _slept
-    import tenacity  # noqa: F401
-
     import reconciler
 
-    for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
-        if not module.name.startswith("reconciler.emulator"):
-            importlib.import_module(module.name)
+    ours = [module.name for module in pkgutil.walk_packages(reconciler.__path__, "reconciler.")]
+    for name in ("filelock", "pydantic", "tenacity", *ours):
+        if not name.startswith("reconciler.emulator"):
+            importlib.import_module(name)
 
     serve()

@@ -22,10 +22,14 @@ from types import FrameType
 from filelock import FileLock
 
 from tests.builders import REPOSITORY
-from tests.servers.kinds import KINDS, STARTED_WITHIN
+from tests.servers.kinds import KINDS, STARTED_WITHIN, Running
 
 NOBODYS = 0
 """Instead of a process id: the server is ended by `end` alone."""
+
+
+# Those that this process started; dropping one whose process runs on would be warned of.
+_keepers: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ def begin(name: str, folder: Path, owner: int) -> Server:
             keeper = subprocess.Popen(
                 command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        _keepers.append(keeper)
         until = time.monotonic() + 2 * STARTED_WITHIN
         while (running := find(name, folder)) is None:
             if keeper.poll() is not None or time.monotonic() > until:
@@ -82,30 +87,31 @@ def keep(name: str, folder: Path, owner: int) -> None:
     # Not below `folder`: pytest's are closed to other users, and a socket's path must be short.
     place = Path(tempfile.mkdtemp(prefix="reconciler-server-"))
     said = folder / f"{name}.json"
-    process = None
+    server = None
     try:
         server = KINDS[name].start(place, sys.stderr.buffer)
-        process = server.process
         part = said.with_suffix(".part")
         part.write_text(json.dumps({"keeper": os.getpid(), "url": server.url, "settings": server.settings}))
         part.replace(said)
-        while process.poll() is None and (owner == NOBODYS or _alive(owner)):
+        while server.process.poll() is None and (owner == NOBODYS or _alive(owner)):
             time.sleep(0.5)
     finally:
-        if process is not None:
-            _stop(process)
+        if server is not None:
+            _stop(server)
         with suppress(FileNotFoundError):
             said.unlink()
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)  # PostgreSQL's "fast": it does not wait for its clients
+def _stop(server: Running) -> None:
+    server.process.send_signal(server.ending)
     try:
-        process.wait(timeout=10)
+        server.process.wait(timeout=10)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        server.process.kill()
+        server.process.wait()
+    for path in server.litter:
+        path.unlink(missing_ok=True)
 
 
 def _told(_number: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -40,11 +41,16 @@ STARTED_WITHIN = 60.0  # seconds; it takes three on an idle machine
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that was started; `url` names the place in it to store things under, `settings` are environment."""
+    """A server that was started; `url` names the place in it to store things under, `settings` are environment.
+
+    `ending` is the signal that ends it at once; `litter` is what it leaves outside its folder then.
+    """
 
     process: subprocess.Popen[bytes]
     url: str
     settings: dict[str, str]
+    ending: signal.Signals = signal.SIGKILL
+    litter: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +71,22 @@ def _free_port() -> int:
 
 def _wait(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
     until = time.monotonic() + STARTED_WITHIN
-    while not ready():
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}")
-        if time.monotonic() > until:
-            process.kill()
-            raise RuntimeError(f"the server was not ready after {STARTED_WITHIN:.0f} s")
-        time.sleep(0.1)
+    try:
+        while not ready():
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended with {process.returncode}")
+            if time.monotonic() > until:
+                raise RuntimeError(f"the server was not ready after {STARTED_WITHIN:.0f} s")
+            time.sleep(0.1)
+    except BaseException:
+        process.kill()
+        raise
 
 
-def _run(command: list[str | Path], log: IO[bytes], user: str | None = None) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", user=user, group=user)
+def _run(command: list[str | Path], folder: Path, log: IO[bytes], user: str | None = None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, user=user, group=user
+    )
 
 
 # PostgreSQL, of the Debian package
@@ -110,16 +121,18 @@ def start_postgres(folder: Path, log: IO[bytes]) -> Running:
     data = folder / "data"
     options = ["--username=tests", f"--pwfile={password}", "--auth-local=trust", "--auth-host=scram-sha-256"]
     initdb = [programs / "initdb", "--pgdata", data, *options, "--encoding=UTF8", "--locale=C", "--no-sync"]
-    made = _run(initdb, log, user)
+    made = _run(initdb, folder, log, user)
     if made.wait(timeout=STARTED_WITHIN):
         raise RuntimeError("initdb failed")
     port = _free_port()
     settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "port": port, "fsync": "off"}
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    process = _run([programs / "postgres", "-D", data, *arguments], log, user)
+    process = _run([programs / "postgres", "-D", data, *arguments], folder, log, user)
     ask = [programs / "pg_isready", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
     _wait(process, lambda: subprocess.run(ask, check=False).returncode == 0)
-    return Running(process, f"postgresql://tests@127.0.0.1:{port}/postgres", {"PGPASSWORD": PASSWORD})
+    url = f"postgresql://tests@127.0.0.1:{port}/postgres"
+    # SIGINT is its "fast" shutdown: it does not wait for clients.
+    return Running(process, url, {"PGPASSWORD": PASSWORD}, ending=signal.SIGINT)
 
 
 # SeaweedFS, of the Python registry
@@ -137,12 +150,14 @@ def start_seaweedfs(folder: Path, log: IO[bytes]) -> Running:
         *("-filer", "-s3", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *("-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0"),
         *(f"-s3.config={config}", f"-s3.port={port}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-        # Otherwise sockets are left behind in /tmp, whatever TMPDIR says.
         *(f"-s3.localSocket={folder}/s3.sock", f"-filer.localSocket={folder}/filer.sock"),
+        *(f"-{part}.port={_free_port()}" for part in ("master", "volume", "filer")),
     ]
-    for part in ("master", "volume", "filer"):
-        options += [f"-{part}.port={_free_port()}", f"-{part}.port.grpc={_free_port()}"]
-    process = _run([WEED, "server", *options, f"-s3.port.grpc={_free_port()}"], log)
+    calls = {part: _free_port() for part in ("master", "volume", "filer", "s3")}
+    options += [f"-{part}.port.grpc={number}" for part, number in calls.items()]
+    # These have no option, and are in /tmp whatever TMPDIR says.
+    sockets = tuple(Path(f"/tmp/seaweedfs-{part}-grpc-{number}.sock") for part, number in calls.items())
+    process = _run([WEED, "server", *options], folder, log)
     settings = {
         "AWS_ACCESS_KEY_ID": "tests",
         "AWS_SECRET_ACCESS_KEY": PASSWORD,
@@ -151,7 +166,7 @@ def start_seaweedfs(folder: Path, log: IO[bytes]) -> Running:
         "AWS_ALLOW_HTTP": "true",
     }
     _wait(process, lambda: _makes_bucket(settings))
-    return Running(process, f"s3://{BUCKET}", settings)
+    return Running(process, f"s3://{BUCKET}", settings, litter=sockets)
 
 
 def _makes_bucket(settings: dict[str, str]) -> bool:
@@ -183,7 +198,7 @@ def start_azurite(folder: Path, log: IO[bytes]) -> Running:
     """Start a server that keeps everything in memory, and make a container."""
     port = _free_port()
     options = ["--blobPort", str(port), "--inMemoryPersistence", "--disableTelemetry", "--silent"]
-    process = _run([AZURITE, *options, "--location", folder], log)
+    process = _run([AZURITE, *options], folder, log)
     endpoint = f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
     settings = {
         "AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT,

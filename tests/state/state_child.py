@@ -26,7 +26,7 @@ from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_
 
 from reconciler.model.states import StateBase
 from reconciler.problems import StateError
-from reconciler.state import sqlite_lock, sql_writer
+from reconciler.state import sql_writer, sqlite_lock
 from reconciler.state.holder import this_process
 from reconciler.state.journal import Effect, Outcome
 from reconciler.state.rows import VERIFIED, RecordedRow, Verification
@@ -87,11 +87,6 @@ def kill_at(boundary: int) -> None:
         left -= 1
         return 0
 
-    class Mortal(sqlite3.Connection):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            self.set_progress_handler(met, 500)  # also amid the work of one statement
-
     def around(call):
         def mortal(*arguments, **options):
             met()
@@ -103,10 +98,17 @@ def kill_at(boundary: int) -> None:
         return mortal
 
     os_replace, path_replace = os.replace, Path.replace
-    for name in ("execute", "executemany", "executescript"):
-        setattr(Mortal, name, around(getattr(sqlite3.Connection, name)))
+    statements = {
+        name: around(getattr(sqlite3.Connection, name)) for name in ("execute", "executemany", "executescript")
+    }
     connect = sqlite3.connect
-    sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Mortal, **options)
+
+    def mortal_connect(*arguments, factory=sqlite3.Connection, **options):
+        connection = connect(*arguments, factory=type("Mortal", (factory,), statements), **options)
+        connection.set_progress_handler(met, 500)  # also amid the work of one statement
+        return connection
+
+    sqlite3.connect = mortal_connect
     for name in ("replace", "unlink"):
         setattr(Path, name, around(getattr(Path, name)))
     os.fsync, os.replace = around(os.fsync), around(os.replace)

@@ -127,7 +127,7 @@ def test_doubts() -> None:
         "providers": {"p": {"id": "2", "cascadesTo": ["fine", "a/b"]}},
         "environments": {
             "local": {
-                "state": "postgresql://host/db",
+                "state": "mysql://host/db",
                 "sources": {"c": {"id": "3"}},
                 "providers": {"z": {}, "p": {"cascadesTo": ["x/y"]}},
             }

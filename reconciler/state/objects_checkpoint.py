@@ -1,0 +1,147 @@
+"""[io] Checkpoints: whole copies of a state in an object store, so that nobody needs the log from its beginning.
+
+A checkpoint is a folder of pieces, each an object that fits into memory. `head` names the last one and the one before;
+it is replaced under the condition that nobody else did so, after the pieces are there, and before anything that is
+older is deleted. So a run that dies, or lost the lock, at any moment in between leaves a state that reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from reconciler.state import objects_faults as faults
+from reconciler.state import sqlite_faults
+from reconciler.state.objects_bucket import Bucket
+from reconciler.state.objects_record import name_of, number_of
+from reconciler.state.objects_replica import Position, Replica, move_to, position_in
+from reconciler.state.objects_seal import seal, unseal
+from reconciler.state.sqlite_schema import FORMAT_VERSION
+
+HEAD = "head"
+FOLDER = "checkpoints"
+FORMAT = 1
+PIECE = 16 << 20  # bytes of a state file in one object, before compression
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A copy of the state after the record `number`, whose digest (hex) is `digest`: `pieces` objects in `folder`."""
+
+    number: int
+    digest: str
+    folder: str
+    pieces: int
+
+    def names(self) -> list[str]:
+        """Return the names of its objects."""
+        return [f"{self.folder}/{number:06}" for number in range(self.pieces)]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last checkpoint, and the one before that slow readers may still be reading; `version` is the object's."""
+
+    last: Checkpoint
+    before: Checkpoint | None
+    version: str
+
+
+class Checkpoints:
+    """The checkpoints of one state. All methods raise StateError."""
+
+    def __init__(self, bucket: Bucket, where: Callable[[], str]) -> None:
+        self._bucket = bucket
+        self._where = where
+
+    def head(self) -> Head | None:
+        """Return which checkpoints there are, None when none was made yet."""
+        found = self._bucket.get(HEAD)
+        if found is None:
+            return None
+        try:
+            doc = orjson.loads(unseal(HEAD, found.data))
+            if doc["format"] > FORMAT or doc["tables"] > FORMAT_VERSION:
+                raise faults.newer(self._where(), max(doc["format"], doc["tables"]), FORMAT_VERSION)
+            before = doc["before"]
+            return Head(Checkpoint(**doc["last"]), Checkpoint(**before) if before else None, found.version)
+        except (KeyError, TypeError, ValueError) as error:
+            raise faults.corrupt(self._where(), HEAD, _why(error)) from error
+
+    def load(self, checkpoint: Checkpoint, replica: Replica) -> bool:
+        """Make a copy of the state what the checkpoint holds; return False if somebody deleted that meanwhile."""
+        fresh = replica.real.with_name(replica.real.name + ".got")
+        names = checkpoint.names()
+        with sqlite_faults.reported(str(fresh), self._where, writing=True):
+            with fresh.open("wb") as file:
+                for name, found in zip(names, self._bucket.get_all(names), strict=True):
+                    if found is None:
+                        return False
+                    try:
+                        file.write(unseal(name, found.data))
+                    except ValueError as error:
+                        raise faults.corrupt(self._where(), name, _why(error)) from error
+            replica.put_in_place(fresh)
+        position = replica.position()
+        if (position.number, position.digest) != (checkpoint.number, checkpoint.digest):
+            replica.drop()
+            raise faults.corrupt(self._where(), checkpoint.folder, "it is of another state, or of another moment")
+        _nothing_since(replica)
+        return True
+
+    def make(self, replica: Replica, head: Head | None) -> None:
+        """Keep what the copy of the state holds now, then delete what nobody needs any more."""
+        path = replica.real.with_name(replica.real.name + ".checkpoint")
+        position = replica.position()
+        with sqlite_faults.reported(str(path), self._where, writing=True):
+            replica.copy_to(path)
+            try:
+                made = self._store(path, position)
+            finally:
+                path.unlink(missing_ok=True)
+        doc: dict[str, Any] = {
+            "format": FORMAT,
+            "tables": FORMAT_VERSION,
+            "last": asdict(made),
+            "before": asdict(head.last) if head else None,
+        }
+        data = seal(HEAD, orjson.dumps(doc))
+        version = self._bucket.create(HEAD, data) if head is None else self._bucket.swap(HEAD, data, head.version)
+        if version is None:
+            return  # another one did the same, or has the lock now; what we stored is swept by the next
+        _nothing_since(replica)
+        self._sweep(Head(made, head.last if head else None, version))
+
+    def _store(self, path: Path, position: Position) -> Checkpoint:
+        # No two attempts share names: one that was cut short leaves pieces of another moment.
+        folder = f"{FOLDER}/{position.number:020}-{os.urandom(6).hex()}"
+        pieces = 0
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                name = f"{folder}/{pieces:06}"
+                self._bucket.put(name, seal(name, piece))
+                pieces += 1
+        return Checkpoint(position.number, position.digest, folder, pieces)
+
+    def _sweep(self, head: Head) -> None:
+        kept = {checkpoint.folder for checkpoint in (head.last, head.before) if checkpoint}
+        pieces = [name for name, _ in self._bucket.list_after(FOLDER)]
+        self._bucket.delete([name for name in pieces if name.rpartition("/")[0] not in kept])
+        if head.before is None:
+            return
+        numbers = [number_of(name) for name, _ in self._bucket.list_after("log")]
+        self._bucket.delete([name_of(n) for n in numbers if n is not None and n <= head.before.number])
+
+
+def _nothing_since(replica: Replica) -> None:
+    with replica.together() as connection:
+        move_to(connection, replace(position_in(connection), records=0, bytes=0))
+
+
+def _why(error: Exception) -> str:
+    return str(error) if type(error) is ValueError else "it does not read"
