@@ -61,7 +61,7 @@ servers: .servers/seaweedfs/.ready .servers/node/.ready
 
 # The lock holds hashes for every supported Python and platform.
 lock:
-	uv pip compile pyproject.toml --extra parquet --group dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
 	uv pip compile tests/realclients/requirements.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade -o tests/realclients/requirements.lock

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.options import format_option, project_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from reconciler.cli.session import Session
     from reconciler.state.rows import Verification
-    from reconciler.verifying.events import Event, Metadata, Report
+    from reconciler.verifying.events import Event, Report
     from reconciler.verifying.scope import Scope
 
-FORMAT_VERSION = "1.0"
 LOCK_SECONDS = 30.0
-# So many problems of one code are told as text; JSON tells all.
-SHOWN = 20
+TELL_EVERY = 10.0  # seconds, where there is no terminal
+INTERRUPTED = 130
 
 
 @click.command("verify")
@@ -41,13 +40,14 @@ def command(
     """Ask the remote whether it took what was accepted.
 
     Waits until the index and the security cache show what the state records, and says what did not
-    arrive and why. What the remote rejected is sent again by the next apply. Exits with 1 unless
-    everything is verified.
+    arrive and why. What was learned is recorded, also by one that is interrupted; what the remote
+    rejected is sent again by the next apply. Exits with 0 when everything is verified, with 1 when
+    not, with 4 when the remote cannot be read.
     """
     from reconciler.cli.output import show_problems
     from reconciler.cli.session import check_target, open_session
     from reconciler.problems import ReconcilerError
-    from reconciler.verifying.findings import Status
+    from reconciler.verifying.events import Stopped
     from reconciler.verifying.scope import read_scope
 
     with open_session(directory, environment, use_cache=False) as session:
@@ -57,7 +57,6 @@ def command(
             _show_nothing(session, output)
             return 0
         report = _look(session, scope, timeout)
-        good = report.count(Status.VERIFIED) == report.total
         _show(report, session, output)
         try:
             _record(session, scope, report, _resent(report) if resend else ())
@@ -65,7 +64,13 @@ def command(
             # What was found is told already; that it was not written down comes beside it.
             show_problems([session.placed(problem) for problem in error.problems], None)
             return error.exit_code
-    return 0 if good else 1
+        if report.failure is not None:
+            show_problems([session.placed(problem) for problem in report.failure.problems], None)
+            return report.failure.exit_code
+    if report.stopped is Stopped.INTERRUPTED:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    return 0 if report.good else 1
 
 
 # -- looking ---------------------------------------------------------------------------------------
@@ -110,22 +115,43 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
     return replace(report, notes=(*report.notes, note)) if note else report
 
 
-def _follow(events: Iterator[Event]) -> Report:
-    """Return the report that ends the events, showing the way there on a terminal."""
+def _follow(events: Generator[Event, None, None]) -> Report:
+    """Return the report that ends the events, showing the way there; whoever interrupts it gets what is known."""
     import os
     import sys
 
     from reconciler.verifying.events import Report
 
-    if sys.stderr.isatty() and not os.environ.get("CI"):
-        return _follow_with_bar(events)
+    watched = _with_bar if sys.stderr.isatty() and not os.environ.get("CI") else _with_lines
+    try:
+        return watched(events)
+    except KeyboardInterrupt as stop:
+        # It came between two events: those who make them have not heard of it.
+        event = events.throw(stop)
+        assert isinstance(event, Report)
+        return event
+
+
+def _with_lines(events: Generator[Event, None, None]) -> Report:
+    """Say on stderr what is waited for, when it begins and every ten seconds, so that a log shows that it lives."""
+    import time
+
+    from reconciler.rendering.values import count
+    from reconciler.verifying.events import Report, Waiting
+
+    told = None
     for event in events:
         if isinstance(event, Report):
             return event
+        if isinstance(event, Waiting) and (told is None or time.monotonic() - told >= TELL_EVERY):
+            told = time.monotonic()
+            click.echo(
+                f"verify: waiting for {count(event.pending, 'resource')}, up to {event.left:,.0f} s more", err=True
+            )
     raise AssertionError("a verification ended without a report. This is a bug in reconciler.")
 
 
-def _follow_with_bar(events: Iterator[Event]) -> Report:
+def _with_bar(events: Generator[Event, None, None]) -> Report:
     import sys
 
     from rich.console import Console  # 60 ms to import, and only a terminal needs it
@@ -145,7 +171,8 @@ def _follow_with_bar(events: Iterator[Event]) -> Report:
                 case Looked():
                     progress.update(task, completed=event.settled, description="verifying")
                 case Waiting():
-                    progress.update(task, description=f"waiting for {count(event.pending, 'resource')}")
+                    waited = f"waiting for {count(event.pending, 'resource')}, up to {event.left:,.0f} s more"
+                    progress.update(task, description=waited)
                 case Report():
                     return event
     raise AssertionError("a verification ended without a report. This is a bug in reconciler.")
@@ -155,24 +182,13 @@ def _follow_with_bar(events: Iterator[Event]) -> Report:
 
 
 def _show_nothing(session: Session, output: str) -> None:
+    from collections import Counter
+
     from reconciler.cli.output import write
-    from reconciler.verifying.findings import Status
+    from reconciler.verifying.events import Report
 
     if output == "json":
-        nothing = dict.fromkeys((status.value for status in Status), 0)
-        _write_json(
-            session,
-            {
-                "total": 0,
-                "summary": nothing,
-                "kinds": {},
-                "providers": [],
-                "problems": [],
-                "notes": [],
-                "metadata": None,
-                "seconds": 0.0,
-            },
-        )
+        _show(Report(Counter(), Counter(), (), (), (), 0.0), session, output)
         return
     known = session.store.base().serial
     write(
@@ -183,158 +199,21 @@ def _show_nothing(session: Session, output: str) -> None:
 
 
 def _show(report: Report, session: Session, output: str) -> None:
-    from reconciler.cli.output import write
-
-    if output == "json":
-        _write_json(session, _document(report, session))
-    else:
-        write(_text(report, session))
-
-
-def _write_json(session: Session, document: dict[str, Any]) -> None:
-    import orjson
-
-    from reconciler.cli.output import write
-
-    head = {"format_version": FORMAT_VERSION, "environment": session.project.environment.name}
-    write(orjson.dumps(head | document, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
-def _document(report: Report, session: Session) -> dict[str, Any]:
-    from reconciler.rendering.jsondoc import problem_document
-    from reconciler.verifying.compare import moment
-    from reconciler.verifying.findings import Status, problem_of
-
-    return {
-        "total": report.total,
-        "summary": {status.value: report.count(status) for status in Status},
-        "kinds": {
-            kind.value: {"checked": checked, "verified": report.verified[kind]}
-            for kind, checked in sorted(report.checked.items())
-        },
-        "providers": [
-            {
-                "provider": entry.provider,
-                "checked": entry.checked,
-                "effective": entry.effective,
-                "waiting": entry.waiting,
-                "wrong": entry.wrong,
-                "pushed_at": entry.pushed and moment(entry.pushed),
-                "refreshed_at": entry.refreshed and moment(entry.refreshed),
-                "refresh_every": _schedule(session, entry.provider),
-            }
-            for entry in report.providers
-        ],
-        "problems": [
-            {
-                "address": finding.address,
-                "status": finding.status.value,
-                "deleted": finding.deletion,
-                **problem_document(session.placed(problem_of(finding))),
-            }
-            for finding in report.problems
-        ],
-        "notes": list(report.notes),
-        "metadata": _metadata_document(report.metadata),
-        "seconds": round(report.seconds, 3),
-    }
-
-
-def _metadata_document(metadata: Metadata | None) -> dict[str, Any] | None:
-    if metadata is None:
-        return None
-    return {
-        "vanishing": [
-            {"source": entry.source, "key": entry.key, "items": entry.items, "example": entry.example}
-            for entry in metadata.vanishing
-        ],
-        "visible": metadata.visible,
-        "invisible": metadata.invisible,
-    }
-
-
-def _metadata_notes(metadata: Metadata | None) -> Iterator[str]:
-    from reconciler.rendering.values import count
-
-    if metadata is None:
-        return
-    for entry in metadata.vanishing:
-        yield (
-            f'metadata "{entry.key}" of {count(entry.items, "item")} of source "{entry.source}" vanishes: '
-            f"no field and no mapping takes it (such as that of {entry.example})"
-        )
-    if metadata.invisible:
-        yield f"{count(metadata.invisible, 'metadata value')} not compared, for want of a field that shows just that"
-
-
-def _schedule(session: Session, provider: str) -> int | None:
-    """Return the seconds between two refreshes of a provider, None when the project does not say."""
-    known = session.project.provider(provider)
-    return known.refresh_every if known else None
-
-
-def _provider_lines(report: Report, session: Session) -> Iterator[str]:
-    """Yield, for each provider, what its security cache has taken, and what waits for the next refresh."""
-    from reconciler.calls.effective import effective_words
-    from reconciler.rendering.values import count
-    from reconciler.verifying.compare import moment
-
-    for entry in report.providers:
-        start = f"provider {entry.provider}: "
-        if entry.effective == entry.checked:
-            yield f"{start}its security cache has taken {count(entry.checked, 'identity change')}"
-            continue
-        parts = [
-            f"{start}its security cache has taken {entry.effective:,} of {count(entry.checked, 'identity change')}"
-        ]
-        if entry.waiting:
-            takes = "was accepted and takes" if entry.waiting == 1 else "were accepted and take"
-            words = effective_words(_schedule(session, entry.provider))
-            when = f"last one {moment(entry.refreshed)}" if entry.refreshed else "there was none"
-            pushed = f", pushed {moment(entry.pushed)}" if entry.pushed else ""
-            parts.append(f"{entry.waiting:,} {takes} effect {words} ({when}{pushed})")
-        if entry.wrong:
-            parts.append(f"{entry.wrong:,} {'is' if entry.wrong == 1 else 'are'} not as pushed")
-        yield "; ".join(parts)
-
-
-def _text(report: Report, session: Session) -> str:
     import sys
-    from collections import Counter
 
     from reconciler.cli.options import wants_color
-    from reconciler.model.address import Kind
-    from reconciler.rendering.problems import problem_lines
-    from reconciler.rendering.values import kind_count, visible
-    from reconciler.verifying.findings import Status, problem_of
+    from reconciler.cli.output import write
+    from reconciler.rendering.verifyview import verify_document, verify_text
 
-    lines = [
-        f"{kind_count(kind, report.checked[kind])}: {report.verified[kind]:,} verified"
-        for kind in (Kind.ITEM, Kind.GROUP, Kind.VIRTUAL_GROUP, Kind.USER, Kind.ALIAS)
-        if report.checked[kind]
-    ]
-    lines += map(visible, _provider_lines(report, session))
-    told: Counter[str] = Counter()
-    for finding in report.problems:
-        problem = session.placed(problem_of(finding))
-        told[problem.code] += 1
-        if told[problem.code] <= SHOWN:
-            lines += ["", *problem_lines(problem, color=wants_color(sys.stdout))]
-    hidden = {code: number - SHOWN for code, number in sorted(told.items()) if number > SHOWN}
-    lines += [""] * bool(hidden)
-    lines += [f"... and {number:,} more [{code}]; --format json shows all" for code, number in hidden.items()]
-    notes = [*report.notes, *_metadata_notes(report.metadata)]
-    lines += [f"note: {visible(note)}" for note in notes]
-    rare = [(report.count(status), status.value) for status in (Status.WAITING, Status.UNRESOLVED)]
-    lines += [""] * bool(report.problems or notes)
-    lines.append(
-        f"Verified: {report.count(Status.VERIFIED):,} of {report.total:,} resources; "
-        f"{report.count(Status.MISSING):,} missing, {report.count(Status.REJECTED):,} rejected, "
-        f"{report.count(Status.DIFFERENT):,} different"
-        + "".join(f", {number:,} {word}" for number, word in rare if number)
-        + "."
-    )
-    return "\n".join(lines) + "\n"
+    schedules = {provider.name: provider.refresh_every for provider in session.project.providers}
+    if output == "json":
+        import orjson
+
+        name = session.project.environment.name
+        document = verify_document(report, environment=name, placed=session.placed, schedules=schedules)
+        write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+        return
+    write(verify_text(report, placed=session.placed, schedules=schedules, color=wants_color(sys.stdout)))
 
 
 # -- recording -------------------------------------------------------------------------------------
@@ -359,7 +238,7 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
     from reconciler.verifying.scope import COMMAND, DONE
 
     learned = {entry.address: entry for entry in (*report.verifications, *resent)}
-    if not learned and not (scope.deletions and not report.problems):
+    if not learned and not (scope.deletions and report.good):
         return
     assert scope.target is not None
     lock = lock_info(iso())
@@ -375,7 +254,7 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
     with session.store.lock(lock, timeout=LOCK_SECONDS) as writer:
         # "done" also says that all deletions before it are confirmed: not those of a run that came between.
         newest = session.store.runs(1)
-        whole = not report.problems and bool(newest) and newest[0].run.id == scope.newest_run
+        whole = report.good and bool(newest) and newest[0].run.id == scope.newest_run
         # The remote that the rows speak of is the one that the last run spoke to.
         writer.begin_run(run, session.store.target() or scope.target, lambda: str(uuid.uuid4()))
         writer.record_verified(learned.values())

@@ -195,6 +195,10 @@ class VerifyReport(_Model):
     environment: str
     total: int = Field(ge=0)
     """How many resources were looked at."""
+    unlooked: int = Field(ge=0)
+    """How many nobody came to look at, since it was stopped."""
+    stopped: Literal["deadline", "interrupted", "remote"] | None
+    """Why it ended before everything was final; null where everything is."""
     summary: StatusesDocument
     kinds: dict[_Kind, CheckedDocument]
     providers: list[ProviderSeenDocument]

@@ -37,6 +37,7 @@ from reconciler.state.objects_url import parse
 from reconciler.state.objects_writer import ObjectWriter
 from reconciler.state.rows import RecordedRow
 from reconciler.state.store import LockInfo, Waiting, Writer
+from reconciler.state.whole import Part
 
 
 class ObjectStore:
@@ -164,6 +165,14 @@ class ObjectStore:
     def steps(self, run: str) -> Iterator[Step]:
         """Yield each change of a run that may have changed access, oldest first."""
         return self._fresh().steps(run)
+
+    def dump(self) -> Iterator[Part]:
+        """Yield all that is kept, to be restored elsewhere."""
+        return self._fresh().dump()
+
+    def moved_to(self) -> str:
+        """Return where the state was moved to, empty if it was not."""
+        return self._fresh().moved_to()
 
     def check(self) -> tuple[Problem, ...]:
         """Return what is wrong: with the state, and with the objects that it can be read from."""

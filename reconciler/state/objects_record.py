@@ -19,6 +19,7 @@ from reconciler.state.journal import Effect, Intent, JournalEntry, Outcome, RunI
 from reconciler.state.packing import covers_doc, covers_from_doc, target_doc, target_from_doc
 from reconciler.state.rows import RecordedRow, Verification
 from reconciler.state.store import Writer
+from reconciler.state.whole import Part, parts_doc, parts_from_doc
 
 FORMAT = 1
 FENCE = "fence"
@@ -155,6 +156,16 @@ def replace(base: StateBase, rows: Iterable[RecordedRow], unsettled: Iterable[Jo
     }
 
 
+def restore(parts: Iterable[Part]) -> Doc:
+    """Return what `Writer.restore` was given."""
+    return parts_doc(parts)
+
+
+def moved(to: str) -> Doc:
+    """Return what `Writer.record_moved` was given."""
+    return {"to": to}
+
+
 def end_run(*, at: str, result: str, detail: str) -> Doc:
     """Return what `Writer.end_run` was given."""
     return {"at": at, "result": result, "detail": detail}
@@ -210,6 +221,8 @@ _REPLAYS: MappingProxyType[str, Callable[[Writer, Doc], object]] = MappingProxyT
         "forget": lambda writer, doc: writer.forget(doc["addresses"], at=doc["at"]),
         "move": lambda writer, doc: writer.move(doc["old"], doc["new"], at=doc["at"]),
         "replace": _replay_replace,
+        "restore": lambda writer, doc: writer.restore(parts_from_doc(doc)),
+        "record_moved": lambda writer, doc: writer.record_moved(doc["to"]),
         "end_run": lambda writer, doc: writer.end_run(at=doc["at"], result=doc["result"], detail=doc["detail"]),
     }
 )

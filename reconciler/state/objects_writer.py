@@ -26,6 +26,7 @@ from reconciler.state.sql_read import base
 from reconciler.state.sql_writer import SqlWriter
 from reconciler.state.sqlite_schema import FORMAT_VERSION
 from reconciler.state.store import LockInfo
+from reconciler.state.whole import Part
 
 Result = TypeVar("Result")
 
@@ -151,6 +152,16 @@ class ObjectWriter:
             lambda _: records.replace(base, whole, doubts),
             lambda: self._local.replace(base, whole, doubts),
         )
+
+    def restore(self, parts: Iterable[Part]) -> None:
+        """Record all that another store held, where nothing was ever recorded."""
+        whole = tuple(parts)
+        self._write("restore", lambda _: records.restore(whole), lambda: self._local.restore(whole))
+        self._keep_if(lambda _: True)
+
+    def record_moved(self, to: str) -> None:
+        """Record where the state was moved to, empty to go on here."""
+        self._write("record_moved", lambda _: records.moved(to), lambda: self._local.record_moved(to))
 
     def end_run(self, *, at: str, result: str, detail: str = "") -> None:
         """Record that the run ended, and tidy up."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+MOVED_TO = "moved_to"
+"""The key under which it stands where a state was moved to."""
+
 
 class Rows(Protocol):
     """What a statement found."""

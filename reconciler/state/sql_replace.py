@@ -25,18 +25,23 @@ def replace_all(sql: Sql, rows: Iterable[RecordedRow], unsettled: Iterable[Journ
     """Put these rows and doubts where others were."""
     sql.execute("DELETE FROM resources")
     sql.execute("DELETE FROM shared_docs")
+    insert_rows(sql, rows)
+    sql.execute("UPDATE journal SET in_doubt = 0")
+    first = next_seq(sql, "journal")
+    sql.executemany(_DOUBT, ((seq, *_doubt(entry, sql.readable)) for seq, entry in enumerate(unsettled, first)))
+    write_meta(sql, "churn", 0)
+
+
+def insert_rows(sql: Sql, rows: Iterable[RecordedRow]) -> None:
+    """Put rows where none are."""
     shared: dict[bytes, bytes] = {}
     sql.executemany(_ROW, _cells(rows, shared))
     sql.executemany(
         "INSERT INTO shared_docs (digest, doc) VALUES (?, ?)",
         sorted((key, doc.decode()) for doc, key in shared.items()),
     )
-    sql.execute("UPDATE journal SET in_doubt = 0")
-    first = next_seq(sql, "journal")
-    sql.executemany(_DOUBT, ((seq, *_doubt(entry, sql.readable)) for seq, entry in enumerate(unsettled, first)))
     (rows_now,) = sql.execute("SELECT count(*) FROM resources").fetchone()
     write_meta(sql, "rows_when_tidied", rows_now)
-    write_meta(sql, "churn", 0)
 
 
 def _cells(rows: Iterable[RecordedRow], shared: dict[bytes, bytes]) -> Iterator[tuple[object, ...]]:

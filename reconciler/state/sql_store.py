@@ -14,9 +14,11 @@ from reconciler.state import sql_read as read
 from reconciler.state.checking import trouble_in
 from reconciler.state.journal import JournalEntry, RunRecord, Step, Usage
 from reconciler.state.rows import RecordedRow
-from reconciler.state.sql import Sql
+from reconciler.state.sql import MOVED_TO, Sql, read_meta
 from reconciler.state.sql_chain import lost_runs
+from reconciler.state.sql_whole import dump
 from reconciler.state.store import EMPTY_BASE
+from reconciler.state.whole import Part
 
 
 class SqlReader:
@@ -153,6 +155,18 @@ class SqlReader:
                 return
             yield step
             seq = step.seq
+
+    def dump(self) -> Iterator[Part]:
+        """Yield all that is kept, to be restored elsewhere."""
+        with self._read() as sql:
+            if sql is not None:
+                with self.sense():
+                    yield from dump(sql)
+
+    def moved_to(self) -> str:
+        """Return where the state was moved to, empty if it was not."""
+        with self._read() as sql:
+            return str(read_meta(sql, MOVED_TO).get(MOVED_TO, "")) if sql else ""
 
     def check(self) -> tuple[Problem, ...]:
         """Return what is wrong: what the database says, and what `checking.trouble_in` finds."""

@@ -17,6 +17,7 @@ from reconciler.model.address import Address, Kind
 from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED, digest
 from reconciler.model.former import ABSENT, Former, former_of
 from reconciler.model.states import Resource, StateBase, Target
+from reconciler.problems import StateError
 from reconciler.state import sql_read as read
 from reconciler.state.journal import (
     DELETE,
@@ -34,10 +35,12 @@ from reconciler.state.journal import (
 )
 from reconciler.state.packing import pack_covers, pack_formers, target_doc
 from reconciler.state.rows import RecordedRow, Verification
-from reconciler.state.sql import Sql, next_seq, read_meta, write_meta
+from reconciler.state.sql import MOVED_TO, Sql, next_seq, read_meta, write_meta
 from reconciler.state.sql_chain import chain_runs
 from reconciler.state.sql_replace import replace_all
-from reconciler.state.store import LockInfo
+from reconciler.state.sql_whole import restore
+from reconciler.state.store import EMPTY_BASE, LockInfo
+from reconciler.state.whole import Part, moved_problem
 
 _UPSERT = """
 INSERT INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run)
@@ -77,6 +80,8 @@ _TIDY_SHARE = 10  # tidy when at least one row in so many was replaced since the
 class Transactions(Protocol):
     """What the writer asks of the store whose lock is held."""
 
+    @property
+    def where(self) -> str: ...
     def base(self) -> StateBase: ...
     def writing(self, *, create: bool = False) -> AbstractContextManager[Sql]: ...
     def sense(self) -> AbstractContextManager[None]: ...
@@ -111,6 +116,8 @@ class SqlWriter:
         if self._released or self._run is not None:
             raise RuntimeError("a run began twice or without its lock. This is a bug in reconciler.")
         with self._store.writing(create=True) as sql:
+            if moved := read_meta(sql, MOVED_TO).get(MOVED_TO):
+                raise StateError(moved_problem(self._store.where, str(moved)))
             base = read.base(sql)
             with self._store.sense():
                 chain_runs(sql)
@@ -206,6 +213,22 @@ class SqlWriter:
             replace_all(sql, whole, unsettled)
             write_meta(sql, "lineage", base.lineage)
             write_meta(sql, "serial", base.serial)
+
+    def restore(self, parts: Iterable[Part]) -> None:
+        """Record all that another store held, where nothing was ever recorded."""
+        if self._released or self._run is not None:
+            raise RuntimeError("a state restored in a run or without its lock. This is a bug in reconciler.")
+        with self._store.writing(create=True) as sql:
+            if read.base(sql) != EMPTY_BASE or read.runs(sql, 1):
+                raise RuntimeError("a state restored over another. This is a bug in reconciler.")
+            restore(sql, parts)
+
+    def record_moved(self, to: str) -> None:
+        """Record where the state was moved to, empty to go on here."""
+        if self._released or self._run is not None:
+            raise RuntimeError("a state moved in a run or without its lock. This is a bug in reconciler.")
+        with self._store.writing() as sql:
+            write_meta(sql, MOVED_TO, to)
 
     def record_verified(self, verifications: Iterable[Verification]) -> int:
         """Record what `verify` learned; return how many rows it was still true of."""

@@ -25,6 +25,7 @@ from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem
 from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord, Step, Usage
 from reconciler.state.rows import RecordedRow, Verification
+from reconciler.state.whole import Part
 
 EMPTY_BASE = StateBase(lineage="", serial=0)
 
@@ -129,6 +130,18 @@ class StateReader(Protocol):
         Oldest first; cheap where there are few, however long the journal is.
         """
 
+    def dump(self) -> Iterator[Part]:
+        """Yield all that is kept, history included, for `Writer.restore` of another store; nothing of an absent state.
+
+        It is one state only inside `reading()`. Memory is bounded by a page and by the history of runs.
+        """
+
+    def moved_to(self) -> str:
+        """Return where this state was moved to, as `state` of the settings names it; empty if it was not.
+
+        No run begins in a state that was moved (`state-migrated`).
+        """
+
     def check(self) -> tuple[Problem, ...]:
         """Return all that is wrong with what is kept: `checking.trouble_in`, and what only this store can tell.
 
@@ -208,6 +221,15 @@ class Writer(Protocol):
 
         History and journal stay. The replacement is an entry of the journal (`journal.REPLACED`), dated as the run.
         """
+
+    def restore(self, parts: Iterable[Part]) -> None:
+        """Record all that `StateReader.dump` of another store gave, in a state in which no run ever began.
+
+        Needs no run; history is what the parts say. Where a run began before it is a bug of the caller.
+        """
+
+    def record_moved(self, to: str) -> None:
+        """Record where the state was moved to (`StateReader.moved_to`), empty to go on here. Needs no run."""
 
     def end_run(self, *, at: str, result: str, detail: str = "") -> None:
         """Record that the run ended, and tidy up. `result` is a word: done, stopped, interrupted, failed."""

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from reconciler.model.address import Kind
+from reconciler.problems import RemoteError
 from reconciler.state.rows import Verification
 from reconciler.verifying.findings import Finding, Status
 
@@ -37,10 +39,11 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """So many resources have not arrived; they are looked at again after a while."""
+    """So many resources have not arrived; they are looked at again after some seconds, of those that are `left`."""
 
     pending: int
     seconds: float
+    left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,22 @@ class ProviderSeen:
     refreshed: int | None
 
 
+class Stopped(StrEnum):
+    """Why a verification ended before everything was final: the time was over, it was told to, or the remote failed."""
+
+    DEADLINE = "deadline"
+    INTERRUPTED = "interrupted"
+    REMOTE = "remote"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What was found. `problems` are the findings that are not good, sorted by address.
 
     `checked` and `verified` count resources by kind. `verifications` are what the state does not
     know yet. `notes` say what kept us from knowing more. `metadata` is None where nobody asked for it. `providers`
-    are those of which identities were looked at, by their names in the project.
+    are those of which identities were looked at, by their names in the project. `unlooked` is how many resources
+    nobody came to look at, as it was `stopped`; `failure` is what the remote failed with then.
     """
 
     checked: Counter[Kind]
@@ -100,6 +112,9 @@ class Report:
     seconds: float
     metadata: Metadata | None = None
     providers: tuple[ProviderSeen, ...] = ()
+    stopped: Stopped | None = None
+    unlooked: int = 0
+    failure: RemoteError | None = None
 
     def count(self, status: Status) -> int:
         """Return how many resources have this status."""
@@ -111,6 +126,11 @@ class Report:
     def total(self) -> int:
         """How many resources were looked at."""
         return sum(self.checked.values())
+
+    @property
+    def good(self) -> bool:
+        """Whether everything was looked at and is as it should be."""
+        return not self.problems and not self.unlooked
 
 
 Event = Started | Looked | Waiting | Report

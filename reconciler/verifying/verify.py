@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -36,6 +36,7 @@ from reconciler.verifying.events import (
     ProviderSeen,
     Report,
     Started,
+    Stopped,
     Vanishing,
     Waiting,
 )
@@ -69,27 +70,41 @@ def verify(
     clock: Clock,
     timeout: float,
     fields: Fields | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Verify what is in scope, waiting up to `timeout` seconds; the last event is the report.
 
     With the organization's `fields`, metadata is compared and what vanishes is told.
 
-    Raises RemoteError when the remote cannot be read.
+    What was learned is not lost: once anything is found, the report ends it also when the remote fails, and when
+    somebody stops it (KeyboardInterrupt, from within or thrown in). Raises RemoteError when the remote cannot be
+    read at all.
     """
-    yield Started(scope.total)
     began = clock.seconds()
     work = _Work(scope, rows, look, context, clock, fields)
     wait = FIRST_WAIT
-    while True:
-        yield from work.round()
-        left = timeout - (clock.seconds() - began)
-        if not work.pending or left <= 0:
-            break
-        pause = min(wait, left)
-        yield Waiting(len(work.pending), pause)
-        clock.sleep(pause)
-        wait = min(wait * 2, LONGEST_WAIT)
-    yield work.report(clock.seconds() - began)
+    stopped: Stopped | None = None
+    failure: RemoteError | None = None
+    try:
+        yield Started(scope.total)
+        while True:
+            yield from work.round()
+            left = timeout - (clock.seconds() - began)
+            if not work.pending:
+                break
+            if left <= 0:
+                stopped = Stopped.DEADLINE
+                break
+            pause = min(wait, left)
+            yield Waiting(len(work.pending), pause, left)
+            clock.sleep(pause)
+            wait = min(wait * 2, LONGEST_WAIT)
+    except KeyboardInterrupt:
+        stopped = Stopped.INTERRUPTED
+    except RemoteError as error:
+        if not (work.settled or work.open or work.before):
+            raise
+        stopped, failure = Stopped.REMOTE, error
+    yield work.report(clock.seconds() - began, stopped, failure)
 
 
 @dataclass(slots=True)
@@ -105,6 +120,7 @@ class _Work:
     verified: Counter[Kind] = field(default_factory=Counter)
     problems: list[Finding] = field(default_factory=list)
     open: list[Finding] = field(default_factory=list)
+    before: list[Finding] = field(default_factory=list)  # what was open after the last look at everything
     known: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     verifications: list[Verification] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
@@ -124,7 +140,7 @@ class _Work:
 
     def round(self) -> Iterator[Looked]:
         """Look once at what is pending and keep what is final."""
-        self.open.clear()
+        self.before, self.open = self.open, []
         relations = self._identities()
         doubtful: list[Finding] = []
         for page in _pages(self.rows(sorted(self.pending - self.scope.deletions.keys()))):
@@ -141,6 +157,7 @@ class _Work:
         self._read_logs(doubtful)
         # What is in no finding was deleted or forgotten while we looked.
         self.pending = {finding.address for finding in self.open}
+        self.before = []
         yield Looked(self.settled)
 
     def _take(self, findings: Iterable[Finding], doubtful: list[Finding]) -> None:
@@ -161,6 +178,7 @@ class _Work:
             self.open.append(finding)
             return
         self.settled += 1
+        self.pending.discard(finding.address)
         if finding.status is Status.VERIFIED:
             self.verified[finding.address.kind] += 1
             if finding.address.kind is not Kind.ITEM:
@@ -333,9 +351,13 @@ class _Work:
     def _key(self, finding: Finding) -> Key:
         return self.context.source(finding.address.scope).id, finding.address.name
 
-    def report(self, seconds: float) -> Report:
+    def report(self, seconds: float, stopped: Stopped | None, failure: RemoteError | None) -> Report:
         """Return what was found, now that nobody waits any longer."""
         left, self.open = self.open, []
+        looked = {finding.address for finding in left}
+        # Of what this look did not come to, the one before it tells.
+        left += [entry for entry in self.before if entry.address in self.pending - looked]
+        unlooked = len(self.pending - {finding.address for finding in left})
         waiting = self._waiting(left)
         for finding in (with_identities(entry, waiting) for entry in left):
             absent = finding.status is Status.MISSING and finding.address.kind is Kind.ITEM
@@ -354,8 +376,11 @@ class _Work:
             verifications=tuple(self.verifications),
             notes=tuple(self.notes),
             seconds=seconds,
-            metadata=self._metadata(self.fields) if self.fields is not None else None,
+            metadata=self._metadata(self.fields) if self.fields is not None and not unlooked else None,
             providers=tuple(self._providers()),
+            stopped=stopped,
+            unlooked=unlooked,
+            failure=failure,
         )
 
 

@@ -691,7 +691,10 @@ class StoreContract:
 
     @given(data=st.data())
     @settings(
-        max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+        max_examples=15,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+        database=None,
     )
     def test_rows_follow_the_definition(self, data: st.DataObject, open_fresh_store: Callable[[], OpenStore]) -> None:
         """Whatever is settled in whatever order, the rows are those of `advance`, and what was before is known."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from obstore.store import MemoryStore
+from shared_contract import Place, SharedContract
 from store_contract import OpenStore, StoreContract
 
 from reconciler.state import objects
@@ -48,6 +49,16 @@ class ObjectContract(StoreContract):
         return open_fresh_store()
 
 
+class ServerContract(ObjectContract, SharedContract):
+    """Each process has a copy of its own, as on a machine of its own."""
+
+    @pytest.fixture
+    def shared(self, url: str, tmp_path: Path) -> Iterator[Place]:
+        place = Place(f"{url}/shared", tmp_path)
+        yield place
+        place.close()
+
+
 class TestInMemory(ObjectContract):
     @pytest.fixture
     def url(self, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -60,13 +71,13 @@ class TestInMemory(ObjectContract):
         return "s3://bucket/state"
 
 
-class TestOnS3(ObjectContract):
+class TestOnS3(ServerContract):
     @pytest.fixture
     def url(self, s3_url: str) -> str:
         return s3_url
 
 
-class TestOnAzure(ObjectContract):
+class TestOnAzure(ServerContract):
     @pytest.fixture
     def url(self, azure_url: str) -> str:
         return azure_url
