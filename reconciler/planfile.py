@@ -323,7 +323,6 @@ def _expiring(entry: dict[str, Any]) -> Expiring:
 def _doubt(entry: dict[str, Any]) -> Doubt:
     doubt = Doubt(
         run=_text(entry["run"]),
-        command=_text(entry["command"]),
         call=_number(entry["call"]),
         at=_text(entry["sent_at"]),
         answered=_flag(entry["answered"]),

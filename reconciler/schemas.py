@@ -81,7 +81,9 @@ _HELP = {
     "EnvironmentSpec.organization": "The organization's id.",
     "EnvironmentSpec.providers": "What is different about providers here.",
     "EnvironmentSpec.sources": "What is different about sources here.",
-    "EnvironmentSpec.state": "The state file; default: .reconciler/NAME.state.db.",
+    "EnvironmentSpec.state": "Where the state is: a file below the project's folder, by default "
+    ".reconciler/NAME.state.db, or the URL of a store that a team shares: postgresql://, s3://, gs:// or az://, "
+    "without a password.",
     "GroupSpec.members": "Users, groups and virtual groups; an empty list is a group without members.",
     "GroupSpec.name": "What identities call it.",
     "GuardrailsSpec.maxChanges": "How many resources one plan may change.",
@@ -266,6 +268,8 @@ SCHEMAS: dict[str, Callable[[], _Node]] = {
     "apply": partial(_published_report, "apply"),
     "verify": partial(_published_report, "verify"),
     "drift": partial(_published_report, "drift"),
+    "history": partial(_published_report, "history"),
+    "history-verify": partial(_published_report, "history-verify"),
 }
 
 

@@ -1,4 +1,4 @@
-"""[io] The API key and the key that signs plans: found where they are kept, and never shown.
+"""[io] The API key, the key that signs plans and the key that encrypts states: found where they are kept, never shown.
 
 The API key comes from the environment, a file or a command, never from a manifest, and it is asked for
 only when a command is about to speak to a remote.
@@ -6,6 +6,8 @@ only when a command is about to speak to a remote.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import os
 import re
@@ -17,6 +19,8 @@ from reconciler.problems import Problem, UsageError
 
 COMMAND_SECONDS = 60
 PLAN_KEY_VARIABLE = "RECONCILER_PLAN_KEY"
+STATE_KEY_VARIABLE = "RECONCILER_STATE_KEY"
+STATE_KEY_SIZE = 32  # bytes
 
 # What a header takes: visible ASCII (push-api.md 1.2).
 _KEY = re.compile(r"[\x21-\x7e]+\Z")
@@ -75,6 +79,39 @@ def find_plan_key() -> PlanKey | None:
             )
         )
     return PlanKey(Secret(value.strip()))
+
+
+def find_state_key(variable: str = STATE_KEY_VARIABLE) -> Secret | None:
+    """Return the key that the recorded state is encrypted with, as 64 hex digits; None where none is set.
+
+    Raises UsageError for what is no key: a secret that did not arrive must not look like one that was never wanted.
+    """
+    value = os.environ.get(variable)
+    if value is None:
+        return None
+    key = _key_of(value.strip())
+    if key is None:
+        raise UsageError(
+            Problem(
+                "state-key-unusable",
+                f"the environment variable {variable} is set, and holds no key",
+                why="a key of a state is 32 bytes, written as 64 hex digits or in base64.",
+                fix="put such a key there, or unset the variable. To make one:\n"
+                '    python -c "import secrets; print(secrets.token_hex(32))"',
+            )
+        )
+    return Secret(key.hex())
+
+
+def _key_of(text: str) -> bytes | None:
+    """Return the key that a text means."""
+    if re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        return bytes.fromhex(text)
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == STATE_KEY_SIZE else None
 
 
 def find_api_key(where: ApiKey, folder: Path) -> Secret:

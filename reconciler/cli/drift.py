@@ -113,7 +113,7 @@ def _find(session: Session, question: Question) -> tuple[DriftReport, Target]:
     try:
         report = _look(session, question, target)
     except RemoteError as error:
-        raise _explained(error) from None
+        raise explained(error) from None
     if session.store.base().serial != serial:
         note = "the state changed while this was looking; what is foreign may be what that run made"
         report = replace(report, notes=(*report.notes, note))
@@ -257,7 +257,7 @@ def _follow(events: Iterator[Started | Looked | DriftReport]) -> DriftReport:
     raise AssertionError("a comparison ended without a report. This is a bug in reconciler.")
 
 
-def _explained(error: RemoteError) -> RemoteError:
+def explained(error: RemoteError) -> RemoteError:
     """Return the error of a read, which says of one that is forbidden which privileges it takes."""
     from dataclasses import replace
 

@@ -190,7 +190,8 @@ def organization_for_verify(session: Session, reader: Reader, sources: Iterable[
     """Return the organization's fields, or None and a note why metadata is not compared."""
     wanted = set(sources)
     if session.project.fields == "ignore" or not wanted:
-        return None, ""
+        digested = any(source.digest_field for source in session.project.sources if source.name in wanted)
+        return None, "digests were not compared, since reconciler.yaml says `fields: ignore`" if digested else ""
     try:
         return read_organization(session, reader, wanted), ""
     except RemoteError as error:

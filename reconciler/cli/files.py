@@ -23,15 +23,20 @@ def read_plan_file(path: Path) -> bytes:
 def write_whole(path: Path, data: bytes | Iterable[bytes], what: str, *, option: str = "--out") -> None:
     """Write a file whole or not at all, readable by its owner alone: plans and states name people.
 
-    What is large comes in pieces. `option` is the one that named the file.
+    What is large comes in pieces. `option` is the one that named the file. A pipe or a device is written to as it is.
 
     Raises UsageError when it cannot be written.
     """
+    pieces = (data,) if isinstance(data, bytes) else data
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as file:
+                file.writelines(pieces)
+            return
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.writelines((data,) if isinstance(data, bytes) else data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)

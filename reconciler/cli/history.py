@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,9 +11,12 @@ import click
 from reconciler.cli.options import format_option, project_options
 
 if TYPE_CHECKING:
+    from reconciler.model.states import StateBase
     from reconciler.state.journal import RunRecord
 
 _WIDTH = 10
+_FORMAT = "1.0"  # of the JSON; described in `rendering.report_schema`
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @click.group("history", invoke_without_command=True, short_help="List the runs, newest first; `verify` checks them.")
@@ -42,10 +47,8 @@ def group(
         base, runs = session.store.base(), session.store.runs(limit)
         where = session.store.where
     if output == "json":
-        import orjson
-
-        document = {"lineage": base.lineage, "serial": base.serial, "runs": [_document(record) for record in runs]}
-        write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+        head = {"format_version": _FORMAT, "lineage": base.lineage, "serial": base.serial}
+        _write_json({**head, "runs": [_document(record) for record in runs]})
         return 0
     write("\n".join(_text(record, newest=place == 0) for place, record in enumerate(runs)))
     if not runs:
@@ -54,25 +57,37 @@ def group(
 
 
 @group.command("verify", short_help="Check that no record of a run was changed or removed.")
+@click.option(
+    "--contains",
+    "noted",
+    multiple=True,
+    metavar="DIGEST",
+    help="Refuse a history without the record of this digest, which was noted down before (repeatable).",
+)
+@format_option("text", "json")
 @project_options
-def verify_command(directory: str | None, environment: str | None) -> int:
+def verify_command(noted: tuple[str, ...], directory: str | None, environment: str | None, output: str) -> int:
     """Check that no record of a run was changed or removed: each must fit its digest, which covers the one before.
 
-    Needs nothing but the state. Whoever can write the state file can make all digests anew; note down the last one
-    elsewhere to notice that, too.
+    Needs nothing but the state. Whoever can write the state file can make all digests anew, or put back a file of
+    earlier; note down the last digest elsewhere, and give it with --contains, to notice that, too.
 
     Example:
 
     \b
         reconciler state history verify -e prod
+        reconciler state history verify --format json
     """
     from reconciler.cli.session import open_session
     from reconciler.problems import Problem, StateError
     from reconciler.state.chain import first_misfit, misfit_told
 
+    _check_digests(noted)
     with open_session(directory, environment, use_cache=False) as session, session.store.reading():
-        runs = session.store.runs()
+        base, runs = session.store.base(), session.store.runs()
         misfit = first_misfit(runs)
+        if output == "json":
+            _write_json(_verdict(base, runs, misfit, noted))
         if misfit is not None:
             raise StateError(
                 Problem(
@@ -84,8 +99,11 @@ def verify_command(directory: str | None, environment: str | None) -> int:
                     where=session.store.where,
                 )
             )
+        _refuse_without(noted, runs, session.store.where)
         where = session.store.where
     chained = [record for record in runs if record.digest]
+    if output == "json":
+        return 0
     if chained:
         last = chained[0]
         click.echo(
@@ -96,6 +114,78 @@ def verify_command(directory: str | None, environment: str | None) -> int:
     else:
         click.echo(f"nothing ran yet on {where}")
     return 0
+
+
+def _check_digests(noted: Sequence[str]) -> None:
+    from reconciler.problems import Problem, UsageError
+
+    for word in noted:
+        if not _DIGEST.fullmatch(word):
+            raise UsageError(
+                Problem(
+                    "not-a-digest",
+                    f'--contains is "{word}", which is no digest of a record',
+                    why="a note that did not arrive must not look like one that was kept.",
+                    fix="give the 64 hex digits that `state history` shows of a run.",
+                )
+            )
+
+
+def _refuse_without(noted: Sequence[str], runs: Sequence[RunRecord], where: str) -> None:
+    """Refuse a history that lacks a record of what was noted down of it. Raises StateError."""
+    from reconciler.problems import Problem, StateError
+
+    missing = _missing(noted, runs)
+    if missing:
+        raise StateError(
+            *(
+                Problem(
+                    "history-lacks-digest",
+                    f"no run has the digest {digest}",
+                    why="when it was noted down there was one: the state is older than the note, another one, or its "
+                    "history was made anew.",
+                    fix="look for the state that had it, in a backup or where else it is kept; apply nothing before.",
+                    where=where,
+                )
+                for digest in missing
+            )
+        )
+
+
+def _missing(noted: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
+    known = {record.digest for record in runs}
+    return [digest for digest in noted if digest not in known]
+
+
+def _verdict(
+    base: StateBase, runs: Sequence[RunRecord], misfit: RunRecord | None, noted: Sequence[str]
+) -> dict[str, Any]:
+    """Return what `history verify` found, as JSON values."""
+    chained = [record for record in runs if record.digest]
+    missing = _missing(noted, runs)
+    return {
+        "format_version": _FORMAT,
+        "whole": misfit is None and not missing,
+        "lineage": base.lineage,
+        "serial": base.serial,
+        "runs": len(runs),
+        "chained": len(chained),
+        "last": _named(chained[0]) if chained else None,
+        "misfit": {**_named(misfit), "number": len(runs) - runs.index(misfit)} if misfit else None,
+        "missing": missing,
+    }
+
+
+def _named(record: RunRecord) -> dict[str, Any]:
+    return {"id": record.run.id, "started_at": record.run.started_at, "digest": record.digest}
+
+
+def _write_json(document: dict[str, Any]) -> None:
+    import orjson
+
+    from reconciler.cli.output import write
+
+    write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def _document(record: RunRecord) -> dict[str, Any]:

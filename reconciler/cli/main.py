@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,22 @@ def main(args: list[str] | None = None) -> None:
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
+        return _run_and_report(args)
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell, and flushing would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if os.environ.get("RECONCILER_DEBUG"):
+            raise
+        with suppress(OSError):  # it may be stderr itself that cannot be written
+            _report(ReconcilerError(_refusal(error)))
+        return 1
+
+
+def _run_and_report(args: list[str] | None) -> int:
+    """Run the command line, report what is wrong and return the exit code. Raises OSError."""
+    try:
         result: Any = cli.main(args=args, prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:
         if _wants_json(args, *COMMANDS):
@@ -99,10 +116,8 @@ def run(args: list[str] | None = None) -> int:
             _report_json([Problem("wrong-usage", error.format_message(), fix="look at --help.")])
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has left; there is nobody to tell, and flushing would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except OSError:
+        raise
     except Exception as error:
         if os.environ.get("RECONCILER_DEBUG"):
             raise
@@ -111,6 +126,24 @@ def run(args: list[str] | None = None) -> int:
         click.echo("  fix: run again with RECONCILER_DEBUG=1 and report what it prints.", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _refusal(error: OSError) -> Problem:
+    """Return what an error of the system amounts to that nobody expected at its place."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return Problem(
+            "cannot-write",
+            f"the output cannot be written: {reason}",
+            why="what was done before it is recorded; only the output is not whole.",
+            fix="see where stdout and stderr go, and whether that disk is full.",
+        )
+    return Problem(
+        "system-refuses",
+        f'"{error.filename}" cannot be used: {reason}',
+        why="what was done before it is recorded; nothing more was done after it.",
+        fix="see whether its disk is full or damaged, and whether you may read and write there.",
+    )
 
 
 def _wants_json(args: list[str] | None, *commands: str) -> bool:

@@ -28,7 +28,6 @@ def with_doubts(plan: Plan, store: StateReader) -> Plan:
         doubts.append(
             Doubt(
                 run=entry.run,
-                command=record.run.command if record else "",
                 call=entry.intent.call,
                 at=entry.intent.at,
                 answered=entry.outcome is not None,

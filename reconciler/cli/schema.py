@@ -10,7 +10,7 @@ import click
 from reconciler.problems import Problem, UsageError
 
 # Named here so that `--help` needs no pydantic; a test holds them against `schemas.SCHEMAS`.
-NAMES = ("manifest", "project", "plan", "state", "validate", "apply", "verify", "drift")
+NAMES = ("manifest", "project", "plan", "state", "validate", "apply", "verify", "drift", "history", "history-verify")
 
 
 @click.command("schema")
@@ -20,7 +20,7 @@ def command(name: str | None, folder: Path | None) -> int:
     """Print a JSON Schema (draft 2020-12), by default the one of manifests.
 
     NAME is manifest or project, for what you write; plan or state, for what is saved; validate, apply,
-    verify or drift, for what these commands report with --format json.
+    verify, drift, history or history-verify, for what these commands report with --format json.
 
     With the first two an editor completes keys and marks mistakes while one types. The first line of a manifest
     names it:

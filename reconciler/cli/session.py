@@ -18,6 +18,7 @@ from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.model.states import Target
 from reconciler.problems import ManifestError, Problem, ReconcilerError, StateError
+from reconciler.settings import find_state_key
 from reconciler.state.opening import open_store
 from reconciler.state.store import Store
 
@@ -117,7 +118,9 @@ def open_session(
         if use_cache:
             _ignore_in_git(work)
         project = open_project(folder, file, environment, cache)
-        store = open_store(project.environment.state, folder.root, work)
+        key = find_state_key()
+        chosen = project.environment
+        store = open_store(chosen.state, folder.root, work, key, must_encrypt=chosen.encrypt_state)
     except BaseException as error:
         cache.close()
         if isinstance(error, ManifestError):
@@ -138,7 +141,14 @@ def bodies_store(session: Session) -> BodyStore:
 
 
 def check_target(session: Session, recorded: Target | None) -> None:
-    """Refuse a project that now means another organization, source or provider than the state speaks of."""
+    """Refuse a project that now means another organization, source or provider than the state speaks of.
+
+    A state that was moved to another store speaks of nothing any more.
+    """
+    if to := session.store.moved_to():
+        from reconciler.state.whole import moved_problem
+
+        raise StateError(moved_problem(session.store.where, to))
     if recorded is None:
         return
     target = session.target

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli import history, stateedit, statepush
+from reconciler.cli import history, stateedit, stateencrypt, statemigrate, statepush
 from reconciler.cli.addresses import unknown_address
 from reconciler.cli.options import format_option, project_options
 
@@ -133,6 +133,7 @@ def check_command(directory: str | None, environment: str | None, output: str) -
 
     with open_session(directory, environment, use_cache=False) as session, session.store.reading():
         problems = session.store.check()
+        clear = stateencrypt.is_clear_despite_key(session.store)
         where = session.store.where
         told = "" if problems else f"resources: {len(session.store.fingerprints())}, runs: {len(session.store.runs())}"
     if output == "json":
@@ -143,6 +144,8 @@ def check_command(directory: str | None, environment: str | None, output: str) -
         show_problems(problems)
     else:
         write(f"nothing is wrong with {where}: {told}\n")
+    if output == "text" and clear:
+        click.echo("it is not encrypted, although there is a key: `reconciler state encrypt` does that", err=True)
     return 1 if problems else 0
 
 
@@ -152,6 +155,10 @@ for added in (
     stateedit.mv_command,
     stateedit.unlock_command,
     statepush.push_command,
+    statemigrate.migrate_command,
+    statemigrate.reopen_command,
+    stateencrypt.encrypt_command,
+    stateencrypt.decrypt_command,
 ):
     command.add_command(added)
 

@@ -44,9 +44,10 @@ def command(
     rejected is sent again by the next apply. Exits with 0 when everything is verified, with 1 when
     not, with 4 when the remote cannot be read.
     """
+    from reconciler.cli.drift import explained
     from reconciler.cli.output import show_problems
     from reconciler.cli.session import check_target, open_session
-    from reconciler.problems import ReconcilerError
+    from reconciler.problems import ReconcilerError, RemoteError
     from reconciler.verifying.events import Stopped
     from reconciler.verifying.scope import read_scope
 
@@ -56,16 +57,21 @@ def command(
         if not scope.total:
             _show_nothing(session, output)
             return 0
-        report = _look(session, scope, timeout)
+        try:
+            report = _look(session, scope, timeout)
+        except RemoteError as error:
+            raise explained(error) from None
         _show(report, session, output)
         try:
-            _record(session, scope, report, _resent(report) if resend else ())
+            # What a look that was cut short calls missing may only be late.
+            waited = report.stopped in (None, Stopped.DEADLINE)
+            _record(session, scope, report, _resent(report) if resend and waited else ())
         except ReconcilerError as error:
             # What was found is told already; that it was not written down comes beside it.
             show_problems([session.placed(problem) for problem in error.problems], None)
             return error.exit_code
         if report.failure is not None:
-            show_problems([session.placed(problem) for problem in report.failure.problems], None)
+            show_problems([session.placed(problem) for problem in explained(report.failure).problems], None)
             return report.failure.exit_code
     if report.stopped is Stopped.INTERRUPTED:
         click.echo("interrupted", err=True)

@@ -114,7 +114,8 @@ class Environment:
     `target` is `emulator`, a base URL, or empty for the public hosts of `region`. `upload_hosts` are those that content
     may be uploaded to, empty for what the published documents show. `ca_file` is a
     path relative to the project's folder, and so is `state` unless it is the URL of a store; `retry_for` is seconds.
-    With `signed_plans`, nothing but a saved plan whose signature is right is applied there.
+    With `signed_plans`, nothing but a saved plan whose signature is right is applied there; with `encrypt_state` no
+    state is written that is not encrypted.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Environment:
     upload_hosts: tuple[str, ...] = ()
     retry_for: float | None = None
     signed_plans: bool = False
+    encrypt_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ def _environment(name: str, spec: EnvironmentSpec) -> Environment:
         upload_hosts=tuple(spec.upload_hosts or ()),
         retry_for=spec.retry_for,
         signed_plans=spec.signed_plans == "required",
+        encrypt_state=spec.encrypt_state,
     )
 
 
@@ -260,7 +261,7 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
         if problem := check_pattern(pattern):
             found.append(Finding(("manifests", number), problem))
     found += _bad_ways(name, spec)
-    if spec.state is not None and (problem := _bad_state(spec.state)):
+    if spec.state is not None and (problem := bad_state(spec.state)):
         found.append(Finding(("environments", name, "state"), problem))
     for provider, declared in sections.providers.items():
         found += _bad_cascades(("providers", provider, "cascadesTo"), declared.cascades_to)
@@ -283,7 +284,8 @@ def _bad_digest_field(name: str) -> Problem:
     )
 
 
-def _bad_state(state: str) -> Problem | None:
+def bad_state(state: str) -> Problem | None:
+    """Return why `state` of an environment cannot say this."""
     return bad_store(state) if is_store(state) else _outside(state, ".reconciler/prod.state.db")
 
 

@@ -494,6 +494,11 @@ class EnvironmentSpec(Spec):
         description="`required`: nothing is applied but saved plans that were signed with the key in "
         "RECONCILER_PLAN_KEY.",
     )
+    encrypt_state: bool = Field(
+        default=False,
+        alias="encryptState",
+        description="Whether no state is written that is not encrypted with the key in RECONCILER_STATE_KEY.",
+    )
     quotas: QuotasSpec | None = None
     api_key: ApiKeySpec | None = Field(default=None, alias="apiKey")
     state: Text | None = None

@@ -70,7 +70,6 @@ class Doubt:
     """
 
     run: str
-    command: str
     call: int
     at: str
     answered: bool

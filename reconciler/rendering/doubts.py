@@ -14,7 +14,7 @@ def doubt_lines(doubts: tuple[Doubt, ...], *, entries: int | None) -> Iterator[s
     for doubt in doubts:
         shown = doubt.addresses if entries is None else doubt.addresses[:entries]
         yield (
-            f"run {doubt.run} ({doubt.command}), call {doubt.call} sent at {doubt.at}: {_cause(doubt)}; the remote may "
+            f"run {doubt.run}, call {doubt.call} sent at {doubt.at}: {_cause(doubt)}; the remote may "
             f"hold either version of {count(len(doubt.addresses), 'resource')}. This plan {_remedy(doubt)}"
             f"{':' if shown else '.'}"
         )
@@ -43,7 +43,6 @@ def doubt_document(doubt: Doubt) -> dict[str, Any]:
     """Return one of them as JSON values."""
     return {
         "run": doubt.run,
-        "command": doubt.command,
         "call": doubt.call,
         "sent_at": doubt.at,
         "answered": doubt.answered,

@@ -293,7 +293,7 @@ class DoubtDocument(_Model):
     """A call of an earlier run whose outcome is unknown: the remote may hold either version of these resources."""
 
     run: str
-    command: str
+    """`state history` tells more of it."""
     call: int = Field(ge=0)
     sent_at: str
     answered: bool

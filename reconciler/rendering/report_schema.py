@@ -1,4 +1,4 @@
-"""The JSON Schemas of what `validate`, `apply`, `verify` and `drift` report, made from models of it.
+"""The JSON Schemas of what `validate`, `apply`, `verify`, `drift` and `state history` report, made from models of it.
 
 Only for publishing and for tests, as `rendering.plan_schema`.
 """
@@ -326,7 +326,91 @@ class DriftReportDocument(_Model):
     """How many resources this run marked, so that the next plan sends them again."""
 
 
-Report = Literal["validate", "apply", "verify", "drift"]
+# -- state history ------------------------------------------------------------------------------------
+
+
+class RunCallsDocument(_Model):
+    """How the calls of a run ended; unknown are also those that were never answered."""
+
+    accepted: int = Field(ge=0)
+    refused: int = Field(ge=0)
+    unknown: int = Field(ge=0)
+
+
+class RunDocument(_Model):
+    """A run that changed the state, or meant to; what is not known of it is empty."""
+
+    id: str
+    command: str
+    started_at: str
+    ended_at: str
+    """Empty while it is under way, and when it died."""
+    result: str
+    """`done`, `stopped`, `interrupted`, `failed`, or empty like `ended_at`."""
+    detail: str
+    user: str
+    host: str
+    environment: str
+    commit: str
+    """The git commit of the manifests."""
+    plan_digest: str
+    tool_version: str
+    organization: str
+    calls: RunCallsDocument
+    lineage: str
+    """The lineage that it found; so with `serial_before`."""
+    serial_before: int = Field(ge=0)
+    serial_after: int = Field(ge=0)
+    digest: str
+    """Chains it to the run before, in hex; empty while it is under way, or died and no other began since."""
+
+
+class HistoryReport(_Model):
+    """What `reconciler state history` lists."""
+
+    format_version: str = Field(pattern=_VERSION)
+    """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
+    lineage: str
+    serial: int = Field(ge=0)
+    runs: list[RunDocument]
+    """Newest first."""
+
+
+class NamedRunDocument(_Model):
+    """Which run is meant, and its digest as it is recorded."""
+
+    id: str
+    started_at: str
+    digest: str
+
+
+class MisfitDocument(NamedRunDocument):
+    """The oldest record that does not fit its digest."""
+
+    number: int = Field(ge=1)
+    """Its place from the first run on."""
+
+
+class HistoryVerifyReport(_Model):
+    """What `reconciler state history verify` found."""
+
+    format_version: str = Field(pattern=_VERSION)
+    """`major.minor`. Ignore keys you do not know; refuse a major you do not know."""
+    whole: bool
+    """Whether every record fits, and none that was asked for is missing; otherwise the command exits with 1."""
+    lineage: str
+    serial: int = Field(ge=0)
+    runs: int = Field(ge=0)
+    chained: int = Field(ge=0)
+    """How many of the runs have a digest."""
+    last: NamedRunDocument | None
+    """The newest that has a digest, to be noted down elsewhere."""
+    misfit: MisfitDocument | None
+    missing: list[str]
+    """Digests that were asked for, and that no run has."""
+
+
+Report = Literal["validate", "apply", "verify", "drift", "history", "history-verify"]
 
 
 def report_schema(name: Report) -> dict[str, Any]:
@@ -336,5 +420,7 @@ def report_schema(name: Report) -> dict[str, Any]:
         "apply": ApplyReport,
         "verify": VerifyReport,
         "drift": DriftReportDocument,
+        "history": HistoryReport,
+        "history-verify": HistoryVerifyReport,
     }
     return models[name].model_json_schema()

@@ -78,6 +78,7 @@ class Lease:
 
     def __init__(self, store: LeaseStore, where: Callable[[], str], info: LockInfo, times: Times) -> None:
         self.generation = 0
+        self.id = info.id
         self.abandoned_by: LockInfo | None = None
         self._store = store
         self._where = where

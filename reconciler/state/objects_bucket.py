@@ -41,15 +41,18 @@ AT_ONCE = 8  # requests under way at the same time
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|ContainerBeingDeleted|bucket does not exist", re.IGNORECASE)
+_OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
+# Asked of the machine when the environment gives none.
 _NO_CREDENTIALS = re.compile(
-    r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google|InstanceCredential|Credential", re.IGNORECASE
+    r"latest/api/token|latest/meta-data|computeMetadata|metadata/identity|169\.254\.|token request|Credential",
+    re.IGNORECASE,
 )
 _NETWORK = (
     (re.compile(r"timed out|timeout", re.IGNORECASE), "it did not answer in time"),
     (re.compile(r"dns error|failed to lookup", re.IGNORECASE), "its name cannot be resolved"),
     (re.compile(r"certificate|tls|ssl", re.IGNORECASE), "no secure connection to it can be made"),
     (
-        re.compile(r"URL scheme is not allowed", re.IGNORECASE),
+        re.compile(r"builder error", re.IGNORECASE),
         "its address is plain http, which is only allowed on this machine",
     ),
     (
@@ -66,7 +69,7 @@ class Network:
     connect: float = 5.0
     silence: float = 20.0
     transfer: float = 300.0
-    attempts: float = 40.0
+    attempts: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Bucket:
     def put(self, name: str, data: bytes) -> None:
         """Write an object, whatever is there."""
         with self._reported():
-            obstore.put(self._store, name, data)
+            obstore.put(self._store, name, data, use_multipart=False)
 
     def create(self, name: str, data: bytes) -> str | None:
         """Write an object where none is; return its version, None when another one is there."""
@@ -193,14 +196,16 @@ class Bucket:
         answer = f"it answers {status}" + (f" {code[1]}" if code else "") if status else ""
         if _NO_BUCKET.search(text):
             return faults.no_bucket(where)
+        if _NO_CREDENTIALS.search(text):
+            return faults.access_denied(where, "no credentials were found, or they cannot be used")
         if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in ("401", "403"):
             return faults.access_denied(where, answer or "credentials are missing or not valid")
         if isinstance(error, (NotImplementedError, NotSupportedError)) or status == "501":
             return faults.unfit(where, "it does not know how to write under a condition")
+        if status in ("301", "307") or (code and code[1] in _OTHER_REGION):
+            return faults.unreachable(where, f"{answer}, which says that it is in another region than was named")
         if status:
             return faults.unreachable(where, answer)
-        if _NO_CREDENTIALS.search(text):
-            return faults.access_denied(where, "no credentials were found")
         detail = next((words for pattern, words in _NETWORK if pattern.search(text)), "a request to it failed")
         return faults.unreachable(where, detail)
 

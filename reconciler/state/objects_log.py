@@ -187,7 +187,15 @@ class Log:
             writer.resume(record.run or None)
         try:
             return records.replay(writer, record)
-        except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError, sqlite3.Error) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            sqlite3.IntegrityError,
+        ) as error:
             detail = f"its {record.call} does not fit what came before it"
             raise faults.corrupt(self._where(), name, detail) from error
 

@@ -79,9 +79,14 @@ def decode(content: bytes) -> Record:
     if doc.pop("format") > FORMAT:
         raise NewerFormatError(orjson.loads(content)["format"])
     try:
-        return Record(**doc)
+        record = Record(**doc)
     except TypeError as error:
         raise ValueError("it is no record") from error
+    numbers = (record.number, record.generation, record.count, record.tables)
+    texts = (record.previous, record.lock, record.run, record.call)
+    if not all(isinstance(value, int) for value in numbers) or not all(isinstance(value, str) for value in texts):
+        raise ValueError("it is no record")
+    return record
 
 
 # --- what a call was given ------------------------------------------------------------------------

@@ -6,6 +6,8 @@ waits for another, paused one: whoever comes second takes the next file beside i
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
@@ -151,12 +153,16 @@ def move_to(connection: Sql, position: Position) -> None:
 
 
 class Slot:
-    """The right to use one file, from `take` to `give_back`; it ends with the process."""
+    """The right to use one file, from `take` to `give_back`; it ends with the process.
 
-    def __init__(self, path: Path) -> None:
+    With `folder`, which goes with it, the file is for this process alone.
+    """
+
+    def __init__(self, path: Path, folder: tempfile.TemporaryDirectory[str] | None = None) -> None:
         from filelock import FileLock
 
         self.path = path
+        self._folder = folder
         self._lock = FileLock(path.with_name(path.name + ".lock"), thread_local=False)
 
     def take(self) -> bool:
@@ -171,14 +177,26 @@ class Slot:
     def give_back(self) -> None:
         """Let the next one have it."""
         self._lock.release()
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def take_slot(path: Path, where: Callable[[], str]) -> Slot:
-    """Return the right to use `path` or, while others have that, a file beside it. Raises StateError."""
+    """Return the right to use `path` or, while others have that, a file beside it.
+
+    Where nothing may be written it is one in the system's folder for such files. Raises StateError.
+    """
     with faults.reported(str(path), where, writing=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for number in range(MOST_AT_ONCE):
-            slot = Slot(path if number == 0 else path.with_name(f"{path.name}.{number}"))
-            if slot.take():
-                return slot
-    raise faults.unreadable(where(), str(path), f"{MOST_AT_ONCE} others use copies of it")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for number in range(MOST_AT_ONCE):
+                slot = Slot(path if number == 0 else path.with_name(f"{path.name}.{number}"))
+                if slot.take():
+                    return slot
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                raise
+        folder = tempfile.TemporaryDirectory(prefix="reconciler-")
+        slot = Slot(Path(folder.name) / path.name, folder)
+        slot.take()
+        return slot

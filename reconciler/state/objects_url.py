@@ -51,8 +51,8 @@ def parse(url: str) -> Place:
         parts = urlsplit(url)
         has_secret = parts.username is not None or parts.password is not None
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as error:
-        raise bad_url(_scheme_of(url), "cannot be read", _EXAMPLE) from error
+    except ValueError:
+        raise bad_url(_scheme_of(url), "cannot be read", _EXAMPLE) from None
     if parts.scheme not in SCHEMES:
         raise bad_url(_scheme_of(url), "names no kind of object store", _EXAMPLE)
     if has_secret:

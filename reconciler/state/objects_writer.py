@@ -53,6 +53,7 @@ class ObjectWriter:
         self._count = 0
         self._number = 0  # of the last record that we know of
         self._unsure = False  # whether the log may hold more of ours than the copy
+        self._later = 0  # up to this record no checkpoint is tried again
         self._lost: StateError | None = None
         self._released = False
 
@@ -251,7 +252,8 @@ class ObjectWriter:
     def _look(self) -> None:
         """Bring the copy up to date with what of ours arrived; others' records say that the lock is lost."""
         caught = self._log.catch_up()
-        if caught.anew or any(record.lock != self._info.id for record, _ in caught.records):
+        ours = (self._info.id, self._lease.generation)
+        if caught.anew or any((record.lock, record.generation) != ours for record, _ in caught.records):
             raise self._gone()
         for record, _ in caught.records:
             self._number = record.number
@@ -266,12 +268,14 @@ class ObjectWriter:
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _keep_if(self, due: Callable[[Position], bool], *, first: bool = False) -> None:
-        # What was recorded is in the log already. A checkpoint that fails is made by a later run.
-        with suppress(StateError):
-            position = self._replica.position()
-            if due(position):
-                self._log.checkpoints.make(self._replica, self._log.checkpoints.head())
-            elif first and position.number == position.records:
-                head = self._log.checkpoints.head()
-                if head is None:
-                    self._log.checkpoints.make(self._replica, head)
+        """Make a checkpoint if one is due, or if it is the first. What was recorded is in the log already."""
+        position = self._replica.position()
+        alone = first and position.number == position.records
+        if position.number < self._later or not (alone or due(position)):
+            return
+        try:
+            head = self._log.checkpoints.head()
+            if head is None or due(position):
+                self._log.checkpoints.make(self._replica, head)
+        except StateError:
+            self._later = position.number + DUE_AMID  # a later run makes it, if this one does not live to

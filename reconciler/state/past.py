@@ -92,6 +92,7 @@ def past_of(state: StateReader, moment: int, now: Mapping[str, bytes]) -> Past:
     if not history or moment < _known_from(state, history):
         raise StateError(_too_short(state, history, cut, moment))
     found: dict[Address, Former] = {}
+    left: dict[Address, bytes] = {}
     misdated = {record.run.id for record in history[cut + 1 :] if record.ended_at and _time(record.ended_at) <= moment}
     amid = False
     for place, record in enumerate(history[cut:]):
@@ -104,8 +105,8 @@ def past_of(state: StateReader, moment: int, now: Mapping[str, bytes]) -> Past:
                 misdated.add(record.run.id)
             if step.formers is None:
                 raise StateError(_too_short(state, history, cut, moment))
-            _walk(state, found, record, step.formers)
-    _check_present(state, found, now)
+            _walk(state, found, left, record, step.formers)
+    _check_present(state, left, now)
     begun = cut < len(history) and (amid or _time(history[cut].run.started_at) <= moment)
     upto = history[: cut + begun]
     return Past(
@@ -173,25 +174,30 @@ def _too_short(state: StateReader, history: Sequence[RunRecord], cut: int, momen
 # -- walking back ----------------------------------------------------------------------------------
 
 
-def _walk(state: StateReader, found: dict[Address, Former], record: RunRecord, formers: Sequence[Former]) -> None:
-    """Add what a later change found: where an earlier one was met already, that one's before stays."""
+def _walk(
+    state: StateReader,
+    found: dict[Address, Former],
+    left: dict[Address, bytes],
+    record: RunRecord,
+    formers: Sequence[Former],
+) -> None:
+    """Add what a later change found, where no earlier one was met, and the access digest of what it left."""
     for former in formers:
-        earlier = found.get(former.address)
-        if earlier is not None and earlier.left != former.access:
+        if found.setdefault(former.address, former) is not former and left[former.address] != former.access:
             raise StateError(_torn(state, former.address, f"what run {record.run.id} found is not what was left"))
-        found[former.address] = former if earlier is None else replace(earlier, left=former.left)
+        left[former.address] = former.left
 
 
-def _check_present(state: StateReader, found: Mapping[Address, Former], now: Mapping[str, bytes]) -> None:
+def _check_present(state: StateReader, left: Mapping[Address, bytes], now: Mapping[str, bytes]) -> None:
     """Make sure that what is recorded now is what the last change left. Raises StateError."""
-    others = [address for address in found if address.kind is not Kind.ITEM]
+    others = [address for address in left if address.kind is not Kind.ITEM]
     present = {row.address: access_digest(row.resource) for row in state.rows(others)}
-    for address, former in found.items():
+    for address, last in left.items():
         if address.kind is Kind.ITEM:
-            left = now[address][DIGEST_SIZE:] if address in now else ABSENT
+            recorded = now[address][DIGEST_SIZE:] if address in now else ABSENT
         else:
-            left = present.get(address, ABSENT)
-        if left != former.left:
+            recorded = present.get(address, ABSENT)
+        if recorded != last:
             raise StateError(_torn(state, address, "what is recorded is not what the last change left"))
 
 
@@ -222,8 +228,11 @@ def _applied(state: StateReader, upto: Sequence[RunRecord], moment: int) -> RunR
 
 def _doubts(state: StateReader, history: Sequence[RunRecord], cut: int, moment: int) -> Iterator[JournalEntry]:
     """Yield the calls whose outcome nobody knew at the moment, narrowed to the addresses that were in doubt."""
-    end = _first_entry(state, history[cut + 1 :])
-    sent = {entry.seq: entry for entry in state.unsure() if entry.seq < end and _time(_recorded_at(entry)) <= moment}
+    unsure = list(state.unsure())
+    # What a later replacement brought along is dated earlier than it.
+    replaced = (entry.seq for entry in unsure if entry.intent.kind == REPLACED and _time(entry.settled_at) > moment)
+    end = min([_first_entry(state, history[cut + 1 :]), *replaced])
+    sent = {entry.seq: entry for entry in unsure if entry.seq < end and _time(entry.intent.at) <= moment}
     for entry in state.journal(history[cut].run.id) if cut < len(history) else ():
         if entry.intent.kind not in WITHOUT_CALL and _time(entry.intent.at) <= moment < _time(entry.settled_at):
             sent[entry.seq] = replace(entry, outcome=None, settled_at="", detail="")
@@ -262,10 +271,6 @@ def _settle(
         if not any(left.values()):
             return entry.seq
     return end
-
-
-def _recorded_at(entry: JournalEntry) -> str:
-    return entry.settled_at if entry.intent.kind == REPLACED else entry.intent.at
 
 
 def _first_entry(state: StateReader, later: Sequence[RunRecord]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -63,7 +64,7 @@ class PostgresStore(SqlReader):
             if self._moments:
                 yield
                 return
-            with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"):
+            with self._transaction():
                 self._moments = 1
                 try:
                     yield
@@ -107,12 +108,11 @@ class PostgresStore(SqlReader):
         if lease is None or self._moments:
             raise RuntimeError("a write inside reading() or without the lock. This is a bug in reconciler.")
         lease.check()
-        with self._guard, self._transaction("BEGIN") as link:
+        with self._guard, self._transaction(lease) as link:
             if not self._exists(link):
                 if not create:
                     raise faults.replaced(self.where)
                 schema.create(link)
-            self._look_at_fence(link, lease)
             yield link
             with self.sense():
                 serial = read.base(link).serial
@@ -122,71 +122,79 @@ class PostgresStore(SqlReader):
         """Forbid writes again, when the lock is given back."""
         self._lease = None
 
-    def _look_at_fence(self, link: Link, lease: Lease) -> None:
-        # Shared: whoever takes the lock changes the row, and so waits until this transaction is over.
-        (generation,) = link.execute("SELECT generation FROM fence FOR SHARE").fetchone()
-        if generation != lease.generation:
-            raise StateError(lost_problem(self.where, None))
-
     # --- sessions -------------------------------------------------------------------------------
 
     @contextmanager
     def _read(self) -> Iterator[Sql | None]:
         with self._guard:
-            if self._moments:
+            if self._moments or (self._link is not None and self._link.in_transaction):
                 with faults.reported(lambda: self.where), self.sense():
                     yield self._link if self._link is not None and self._exists(self._link) else None
             else:
-                with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as link, self.sense():
+                with self._transaction() as link, self.sense():
                     yield link if self._exists(link) else None
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Link]:
+    def _transaction(self, lease: Lease | None = None) -> Iterator[Link]:
+        """Run one transaction: to read, or to write under a lease."""
+        mark = uuid.uuid4().hex
         with faults.reported(lambda: self.where):
-            link = self._begun(begin)
+            link = self._begun(None if lease is None else self._times.lease)
             try:
+                if lease is not None:
+                    self._pass_fence(link, lease, mark)
                 yield link
-                self._commit(link, writes=begin == "BEGIN")
+                self._commit(link, lease, mark)
             except BaseException:
                 with suppress(psycopg.Error):
                     link.execute("ROLLBACK")
                 self._known = False  # what was made in it is gone
                 raise
 
-    def _begun(self, begin: str) -> Link:
+    def _begun(self, idle_seconds: float | None) -> Link:
         """Return a session with an open transaction: the one there is, or a new one when that one is over."""
         if self._link is not None:
             with suppress(psycopg.OperationalError, psycopg.InterfaceError):
-                self._link.execute(begin)
+                self._link.begin(idle_seconds=idle_seconds)
                 return self._link
             self.close()
-        self._link = Link(self._place, idle_seconds=self._times.lease)
-        self._link.execute(begin)
+        self._link = Link(self._place)
+        self._link.begin(idle_seconds=idle_seconds)
         return self._link
 
-    def _commit(self, link: Link, *, writes: bool) -> None:
-        if not writes:
-            link.execute("COMMIT")
-            return
-        (transaction,) = link.execute("SELECT txid_current()").fetchone()
+    def _pass_fence(self, link: Link, lease: Lease, mark: str) -> None:
+        # Whoever takes the lock changes the row, too, and so waits until this transaction is over.
+        query = "UPDATE fence SET written = ? WHERE generation = ? AND holder = ?"
+        if link.execute(query, (mark, lease.generation, lease.id)).rowcount != 1:
+            raise StateError(lost_problem(self.where, None))
+
+    def _commit(self, link: Link, lease: Lease | None, mark: str) -> None:
         try:
             link.execute("COMMIT")
         except (psycopg.OperationalError, psycopg.InterfaceError):
-            if not self._arrived(transaction):
+            if lease is None or not self._arrived(lease, mark):
                 raise
 
-    def _arrived(self, transaction: int) -> bool:
-        """Return whether a transaction was committed although the answer never came."""
+    def _arrived(self, lease: Lease, mark: str) -> bool:
+        """Return whether a transaction was committed although the answer never came.
+
+        It left its mark at the fence or it did not happen: numbers of transactions are given again after a crash. While
+        it is still under way the row is locked.
+        """
         deadline = time.monotonic() + COMMIT_SECONDS
-        while True:
-            status = "in progress"
+        while time.monotonic() < deadline:
             with suppress(psycopg.Error):
                 self.close()
-                self._link = Link(self._place, idle_seconds=self._times.lease)
-                (status,) = self._link.execute("SELECT txid_status(?)", (transaction,)).fetchone()
-            if status != "in progress" or time.monotonic() > deadline:
-                return bool(status == "committed")
+                self._link = Link(self._place, silent_seconds=COMMIT_SECONDS)
+                self._link.begin(idle_seconds=COMMIT_SECONDS)
+                query = "SELECT generation, holder, written FROM fence FOR UPDATE"
+                generation, holder, written = self._link.execute(query).fetchone()
+                self._link.execute("ROLLBACK")
+                if (generation, holder) != (lease.generation, lease.id):
+                    raise StateError(lost_problem(self.where, None))
+                return bool(written == mark)
             time.sleep(0.5)
+        return False
 
     def _exists(self, link: Link) -> bool:
         if not self._known:

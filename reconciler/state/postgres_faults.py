@@ -18,6 +18,7 @@ _NOTHING_LOST = "what was recorded before is kept; the state says exactly what w
 _ACCESS = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification, errors.InsufficientPrivilege)
 _READ_ONLY = (errors.ReadOnlySqlTransaction,)
 _FULL = (errors.DiskFull, errors.ConfigurationLimitExceeded)
+_ENDED = (errors.IdleInTransactionSessionTimeout, errors.InFailedSqlTransaction)
 _BUSY = (
     errors.LockNotAvailable,
     errors.QueryCanceled,
@@ -110,7 +111,7 @@ def from_postgres(error: psycopg.Error, where: str) -> StateError:
         return _problem("disk-full", f"the server has no space left: {said}", "free some space there.", where)
     if isinstance(error, _BUSY):
         return _problem("state-busy", f"PostgreSQL is busy: {said}", "try again a little later.", where)
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, *_ENDED)):
         return _problem(
             "state-unreachable",
             f"PostgreSQL cannot be reached: {said}",

@@ -7,6 +7,7 @@ holder whose connection dropped opens another, and goes on if the row is still i
 
 from __future__ import annotations
 
+import uuid
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -20,6 +21,7 @@ from reconciler.state.postgres_link import Link, Place
 from reconciler.state.postgres_schema import LOCK_TABLES
 from reconciler.state.store import LockInfo
 
+SILENT_SECONDS = 15.0  # these statements take no time
 WAIT_SECONDS = 2  # how long to wait for a transaction of the old holder that is still under way
 
 _LOOK = """
@@ -31,10 +33,10 @@ FROM lease
 """
 _FIRST = """
 INSERT INTO lease (generation, holder, place, signed, version, backend)
-VALUES (?, ?, ?, clock_timestamp(), 1, pg_backend_pid()) ON CONFLICT DO NOTHING RETURNING version
+VALUES (?, ?, ?, clock_timestamp(), ?, pg_backend_pid()) ON CONFLICT DO NOTHING RETURNING version
 """
 _NEXT = """
-UPDATE lease SET generation = ?, holder = ?, place = ?, signed = clock_timestamp(), version = version + 1,
+UPDATE lease SET generation = ?, holder = ?, place = ?, signed = clock_timestamp(), version = ?,
     backend = pg_backend_pid()
 WHERE version = ? RETURNING version
 """
@@ -59,13 +61,13 @@ class PostgresLease:
                 raise faults.unsuitable(self._place.shown, encoding)
             if self._is_prepared(link):
                 return
-            link.execute("BEGIN")
+            link.begin(idle_seconds=self._times.missed)
             try:
                 # Sixteen that come first at once must not all make the same tables.
                 link.execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 1))", (self._place.schema,))
                 (there,) = link.execute("SELECT to_regnamespace(?) IS NOT NULL", (self._place.schema,)).fetchone()
                 if not there:
-                    link.execute(f"CREATE SCHEMA {self._place.schema}")
+                    link.execute(f'CREATE SCHEMA "{self._place.schema}"')
                 for statement in LOCK_TABLES:
                     link.execute(statement)
                 link.execute("COMMIT")
@@ -79,27 +81,33 @@ class PostgresLease:
             link = self._session()
             if not self._is_prepared(link):
                 return None
-            row = link.execute(_LOOK, (self._key,)).fetchone()
+            link.begin(idle_seconds=None)
+            try:
+                row = link.execute(_LOOK, (self._key,)).fetchone()
+            finally:
+                self._undo(link)
             if row is None:
                 return None
             generation, holder, place, age, version, stands = row
             info = LockInfo(**orjson.loads(holder)) if holder else None
-            return Found(generation, info, place, max(age, 0.0), str(version), ended=not stands)
+            return Found(generation, info, place, max(age, 0.0), version, ended=not stands)
 
     def put(self, holder: LockInfo | None, place: str, generation: int, instead_of: Found | None) -> str | None:
         """Record the lease if it still is the version that was found; return the new version."""
         text = orjson.dumps(asdict(holder)).decode() if holder else None
+        version = uuid.uuid4().hex
         with faults.reported(lambda: self._place.shown):
             link = self._session()
-            link.execute("BEGIN")
+            link.begin(idle_seconds=self._times.missed)
             try:
                 link.execute(f"SET LOCAL lock_timeout TO '{WAIT_SECONDS}s'")
                 if instead_of is None:
-                    row = link.execute(_FIRST, (generation, text, place)).fetchone()
+                    row = link.execute(_FIRST, (generation, text, place, version)).fetchone()
                 else:
-                    row = link.execute(_NEXT, (generation, text, place, int(instead_of.version))).fetchone()
+                    row = link.execute(_NEXT, (generation, text, place, version, instead_of.version)).fetchone()
                 if row is not None and holder is not None:
-                    link.execute("UPDATE fence SET generation = ? WHERE generation < ?", (generation, generation))
+                    taken = (generation, holder.id, generation)
+                    link.execute("UPDATE fence SET generation = ?, holder = ? WHERE generation < ?", taken)
                 link.execute("COMMIT")
             except errors.LockNotAvailable:
                 self._undo(link)
@@ -110,7 +118,7 @@ class PostgresLease:
             if row is None:
                 return None
             self._show(link, stands=holder is not None)
-            return str(row[0])
+            return version
 
     def close(self) -> None:
         """End the session, and with it the advisory lock."""
@@ -124,7 +132,7 @@ class PostgresLease:
                 self._link.execute("SELECT 1")
                 return self._link
         self.close()
-        self._link = Link(self._place, idle_seconds=self._times.missed)
+        self._link = Link(self._place, silent_seconds=SILENT_SECONDS)
         (self._key,) = self._link.execute("SELECT hashtextextended(?, 0)", (self._place.schema,)).fetchone()
         return self._link
 
@@ -137,6 +145,8 @@ class PostgresLease:
 
     def _show(self, link: Link, *, stands: bool) -> None:
         """Have the advisory lock of this session say whether its holder still stands."""
+        if link.pooled:
+            return  # it would be a lock of whoever else the pool gives that session to
         if not stands:
             link.execute("SELECT pg_advisory_unlock_all()")
             self._holds = False

@@ -12,8 +12,9 @@ from reconciler.state.sql_read import UNSURE
 
 FORMAT_VERSION = 3
 
-# `fence` holds the generation of the last taking of the lock. It stands alone, so that a sign of life in `lease` does
-# not wait for a long transaction that has looked at the fence.
+# `fence` says who took the lock last, and which of its writes was the last one. It stands alone, so that a sign of life
+# in `lease` does not wait for a long transaction that has passed the fence. Versions, holders and writes are named by
+# random texts: a standby that took over without the last transactions counts the same numbers again.
 LOCK_TABLES = (
     """
     CREATE TABLE IF NOT EXISTS lease (
@@ -22,12 +23,19 @@ LOCK_TABLES = (
         holder text,
         place text NOT NULL,
         signed timestamptz NOT NULL,
-        version bigint NOT NULL,
+        version text NOT NULL,
         backend integer NOT NULL
     )
     """,
-    "CREATE TABLE IF NOT EXISTS fence (one boolean PRIMARY KEY DEFAULT true CHECK (one), generation bigint NOT NULL)",
-    "INSERT INTO fence (generation) VALUES (0) ON CONFLICT DO NOTHING",
+    """
+    CREATE TABLE IF NOT EXISTS fence (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        generation bigint NOT NULL,
+        holder text NOT NULL,
+        written text NOT NULL
+    )
+    """,
+    "INSERT INTO fence (generation, holder, written) VALUES (0, '', '') ON CONFLICT DO NOTHING",
 )
 
 TABLES = (

@@ -227,7 +227,7 @@ class SqlWriter:
         """Record where the state was moved to, empty to go on here."""
         if self._released or self._run is not None:
             raise RuntimeError("a state moved in a run or without its lock. This is a bug in reconciler.")
-        with self._store.writing() as sql:
+        with self._store.writing(create=True) as sql:
             write_meta(sql, MOVED_TO, to)
 
     def record_verified(self, verifications: Iterable[Verification]) -> int:

@@ -10,21 +10,25 @@ SQLite holds on it in the same process.
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from reconciler.problems import StateError
 from reconciler.state import sql_read as read
 from reconciler.state import sqlite_faults as faults
 from reconciler.state import sqlite_schema as schema
+from reconciler.state.key import Key
 from reconciler.state.sql import Sql
 from reconciler.state.sql_store import SqlReader
 from reconciler.state.store import LockInfo, Waiting, Writer
+
+if TYPE_CHECKING:
+    from reconciler.state.sqlite_lock import Hold
 
 
 class SqliteStore(SqlReader):
@@ -32,10 +36,15 @@ class SqliteStore(SqlReader):
 
     `path` may be a symbolic link to a file: everything, the lock too, lives where it points, so that
     two names of one state share one lock. Messages show the path as it was given.
+
+    With a `key` a new state is encrypted, and an encrypted one can be read; a plain one stays so until it is converted
+    (`sqlite_convert`). `must_encrypt` refuses to write a plain one.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], key: Key | None = None, *, must_encrypt: bool = False) -> None:
         self.path = os.fspath(path)
+        self.key = key
+        self._must_encrypt = must_encrypt
         self.real = Path(os.path.realpath(self.path))
         self._guard = threading.RLock()
         self._connection: schema.Connection | None = None
@@ -82,26 +91,43 @@ class SqliteStore(SqlReader):
             finally:
                 self._moments, self._absent = 0, False
                 if self._connection is not None and self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                    try:
+                        self._connection.execute("ROLLBACK")
+                    except faults.errors():  # what was read is read; the next read begins with a connection of its own
+                        self.close()
 
     @contextmanager
     def lock(self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None) -> Iterator[Writer]:
         """Take the single writer's lock for the extent of a `with` block."""
         from reconciler.state.sql_writer import SqlWriter
+
+        self.base()  # so that a refusal names the serial, and what is no state is refused at once
+        with self.held(info, timeout=timeout, waiting=waiting) as hold:
+            self._refuse_clear()
+            writer = SqlWriter(self, hold.abandoned_by)
+            try:
+                yield writer
+            finally:
+                writer.release()
+
+    @contextmanager
+    def held(self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None) -> Iterator[Hold]:
+        """Keep others from writing, for the extent of a `with` block; what there is was not looked at."""
         from reconciler.state.sqlite_lock import Hold
 
         hold = Hold(self.real, info)
         with faults.reported(self.path, lambda: self.where, writing=True):
-            self._refuse_odd_files()
             self.real.parent.mkdir(parents=True, exist_ok=True)
-            self.base()  # so that a refusal names the serial, and what is no state is refused at once
             hold.take(where=lambda: self.where, timeout=timeout, waiting=waiting)
-        writer = SqlWriter(self, hold.abandoned_by)
         try:
-            yield writer
+            yield hold
         finally:
-            writer.release()
             hold.give_back()
+
+    def is_encrypted(self) -> bool | None:
+        """Return whether the state is encrypted, None when there is none."""
+        with self._read() as connection:
+            return None if connection is None else connection.key is not None
 
     def unlock(self, lock_id: str) -> LockInfo:
         """Clear the note of a holder that is gone; return who it was."""
@@ -128,16 +154,26 @@ class SqliteStore(SqlReader):
                     serial = read.base(connection).serial
                 connection.execute("COMMIT")
             except BaseException:
-                with suppress(sqlite3.Error):  # SQLite may have rolled back already, as on a full disk
+                with suppress(*faults.errors()):  # SQLite may have rolled back already, as on a full disk
                     connection.execute("ROLLBACK")
                 raise
             self._serial = serial
 
     def stop_writing(self) -> None:
         """Forbid writes again, when the lock is given back."""
-        with self._guard, suppress(sqlite3.Error):
+        with self._guard, suppress(*faults.errors()):
             if self._connection is not None:
                 self._connection.execute("PRAGMA query_only = ON")
+
+    def _refuse_clear(self) -> None:
+        """Refuse to write a plain state where it must be encrypted."""
+        if not self._must_encrypt:
+            return
+        encrypted = self.is_encrypted()
+        if encrypted is None and self.key is None:
+            raise faults.key_needed(self.where, self.path)
+        if encrypted is False:
+            raise faults.not_encrypted(self.where, self.path)
 
     def _corrupt(self, detail: str) -> StateError:
         return faults.corrupt(self.where, self.path, detail)
@@ -153,7 +189,7 @@ class SqliteStore(SqlReader):
         if not create and (connection is None or connection is not before):
             raise faults.replaced(self.where, self.path)
         if connection is None:
-            schema.create(self.real)
+            schema.create(self.real, self.key)
             connection = self._current()
         assert connection is not None
         if create:
@@ -178,7 +214,7 @@ class SqliteStore(SqlReader):
         if identity is None:
             return None
         if self._connection is None:
-            self._connection = schema.connect(self.real, self.path)
+            self._connection = schema.connect(self.real, self.path, self.key)
             self._identity = identity
         return self._connection
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from reconciler.problems import Problem, StateError
+
+KEY_VARIABLE = "RECONCILER_STATE_KEY"
 
 _RESTORE = "restore it from a backup; to begin anew, move it away (then everything is sent again)."
 _NOTHING_LOST = "what was recorded before is kept; the state file says exactly what was accepted."
@@ -70,6 +73,70 @@ def corrupt(where: str, path: str, detail: str) -> StateError:
             why="it can no longer say what was accepted.",
             fix=f"copy it away before anything else; then {_RESTORE}",
             where=where,
+        )
+    )
+
+
+def encrypted(path: str) -> StateError:
+    """No key for what is not plain."""
+    return StateError(
+        Problem(
+            code="state-encrypted",
+            what=f'"{path}" is encrypted, and there is no key to read it with',
+            why="it may also be no state, or one whose beginning is damaged; without the key nobody can tell.",
+            fix=f"put the key into {KEY_VARIABLE}.",
+            where=path,
+        )
+    )
+
+
+def key_wrong(path: str) -> StateError:
+    """A key that does not open it."""
+    return StateError(
+        Problem(
+            code="state-key-wrong",
+            what=f'the key in {KEY_VARIABLE} does not open "{path}"',
+            why="it was encrypted with another key, or its beginning is damaged; nobody can tell which.",
+            fix=f"give the key that it was last encrypted with; if that is this one, {_RESTORE}",
+            where=path,
+        )
+    )
+
+
+def key_needed(where: str, path: str) -> StateError:
+    """A state that must be encrypted would be plain."""
+    return StateError(
+        Problem(
+            code="state-key-needed",
+            what=f'{KEY_VARIABLE} is not set, and the environment says `encryptState: true`; "{path}" is not there yet',
+            why="the state would be made without encryption.",
+            fix=f"put the key into {KEY_VARIABLE}.",
+            where=where,
+        )
+    )
+
+
+def not_encrypted(where: str, path: str) -> StateError:
+    """A state that must be encrypted is plain."""
+    return StateError(
+        Problem(
+            code="state-not-encrypted",
+            what=f'"{path}" is not encrypted, and the environment says `encryptState: true`',
+            why="what is recorded would be written down in clear.",
+            fix=f"put a key into {KEY_VARIABLE}, then encrypt it:\n    reconciler state encrypt",
+            where=where,
+        )
+    )
+
+
+def no_cipher(path: str) -> StateError:
+    """The library that encrypts is not there."""
+    return StateError(
+        Problem(
+            code="encryption-package",
+            what="an encrypted state needs the package sqlcipher3, and it is not installed",
+            fix="install it:\n    pip install 'reconciler[encryption]'",
+            where=path,
         )
     )
 
@@ -153,15 +220,26 @@ def reported(path: str, where: Callable[[], str], *, writing: bool) -> Iterator[
     """Turn errors of SQLite and of the system inside the block into StateError."""
     try:
         yield
-    except sqlite3.ProgrammingError:
-        raise  # a closed connection or a wrong parameter: a bug of ours, to be seen as one
-    except sqlite3.Error as error:
+    except errors() as error:
+        if type(error).__name__ == "ProgrammingError":
+            raise  # a closed connection or a wrong parameter: a bug of ours, to be seen as one
         raise from_sqlite(error, where(), path, writing=writing) from error
     except OSError as error:
         raise from_os(error, where(), path, writing=writing) from error
 
 
-def from_sqlite(error: sqlite3.Error, where: str, path: str, *, writing: bool) -> StateError:
+def errors() -> tuple[type[Exception], ...]:
+    """Return what SQLite raises in this process: SQLCipher has classes of its own, and is there once it is needed."""
+    cipher = sys.modules.get("sqlcipher3.dbapi2")
+    return (sqlite3.Error,) if cipher is None else (sqlite3.Error, cipher.Error)
+
+
+def is_no_database(error: Exception) -> bool:
+    """Return whether SQLite, or SQLCipher with the key it has, took the file for none of its own."""
+    return isinstance(error, errors()) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
+
+
+def from_sqlite(error: Exception, where: str, path: str, *, writing: bool) -> StateError:
     """Return the problem that an error of SQLite amounts to."""
     extended = getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR
     match extended & 0xFF:

@@ -9,14 +9,21 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from weakref import WeakSet
 
 from reconciler.state import sqlite_faults as faults
+from reconciler.state.key import Key
 from reconciler.state.packing import READABLE
 from reconciler.state.sql_read import UNSURE
+
+if TYPE_CHECKING:
+    from reconciler.state.sqlite_cipher import CipherConnection
 
 APPLICATION_ID = 0x52434E4C  # "RCNL"
 FORMAT_VERSION = 3
 BUSY_SECONDS = 30.0
+PAGE = 8192  # bytes
 
 # `fingerprint` is the digest of `doc`, then of the shared document (zero bytes: none): 64 bytes. It
 # comes before the documents so that reading all fingerprints skips what overflows a page.
@@ -94,9 +101,13 @@ CREATE TABLE IF NOT EXISTS chain (
 
 
 class Connection(sqlite3.Connection):
-    """A connection to a local state; fulfils `state.sql.Sql`."""
+    """A connection to a local state; fulfils `state.sql.Sql`.
+
+    One to an encrypted state is a `sqlite_cipher.CipherConnection`, which has the same methods, and a `key`.
+    """
 
     readable = READABLE
+    key: Key | None = None
 
     @property
     def format_version(self) -> int:
@@ -105,8 +116,12 @@ class Connection(sqlite3.Connection):
         return int(version)
 
 
-def create(path: Path) -> None:
-    """Make an empty state at `path`, where none is; only the holder of the lock may.
+# Encrypted files that are open in this process.
+_OPEN: WeakSet[CipherConnection] = WeakSet()
+
+
+def create(path: Path, key: Key | None = None) -> None:
+    """Make an empty state at `path`, where none is, encrypted if there is a key; only the holder of the lock may.
 
     Made beside and renamed: killed at any moment, there is either no state or a whole one. Hence a
     file without content is never ours, and can be refused instead of being taken for an empty state.
@@ -114,9 +129,9 @@ def create(path: Path) -> None:
     fresh = path.with_name(path.name + ".new")
     for leftover in (fresh, fresh.with_name(fresh.name + "-journal")):
         leftover.unlink(missing_ok=True)
-    connection = sqlite3.connect(fresh, isolation_level=None)
+    connection = sqlite3.connect(fresh, isolation_level=None) if key is None else _encrypted(fresh, key, "rwc")
     try:
-        connection.execute("PRAGMA page_size = 8192")
+        connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.executescript(
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};"
@@ -125,19 +140,46 @@ def create(path: Path) -> None:
     finally:
         connection.close()
     fresh.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def connect(path: Path, shown: str) -> Connection:
+def connect(path: Path, shown: str, key: Key | None = None) -> Connection:
     """Open the state at `path`, which must exist, for reading; refuse what is no state of ours.
 
     Opened in a way that could write, although `query_only` forbids it: if a run was killed while it
     committed, the first to open the file must undo the half-written transaction. Where the file is
     write-protected, SQLite opens it for reading by itself.
     """
-    if path.stat().st_size == 0:
+    found = path.stat()
+    if found.st_size == 0:
         raise faults.not_a_database(shown, "is empty (0 bytes), which a state never is")
-    connection = sqlite3.connect(
+    identity = (found.st_dev, found.st_ino)
+    # Whether a file is encrypted, only SQLite may find out. But it is another library than SQLCipher: where that one
+    # has the file open, closing it here would take its locks along.
+    if all(connection.identity != identity for connection in list(_OPEN)):
+        try:
+            return _prepared(_plain(path), shown)
+        except sqlite3.DatabaseError as error:
+            if not faults.is_no_database(error):
+                raise
+    if found.st_size % PAGE:
+        raise faults.not_a_database(shown, "is not a state file: it is no SQLite database")
+    if key is None:
+        raise faults.encrypted(shown)
+    connection = _encrypted(path, key, "rw")
+    try:
+        prepared = _prepared(connection, shown)
+    except Exception as error:
+        if faults.is_no_database(error):
+            raise faults.key_wrong(shown) from None
+        raise
+    connection.identity = identity
+    _OPEN.add(connection)
+    return prepared
+
+
+def _plain(path: Path) -> Connection:
+    return sqlite3.connect(
         path.as_uri() + "?mode=rw",
         uri=True,
         isolation_level=None,
@@ -145,6 +187,18 @@ def connect(path: Path, shown: str) -> Connection:
         check_same_thread=False,
         factory=Connection,
     )
+
+
+def _encrypted(path: Path, key: Key, mode: str) -> CipherConnection:
+    try:
+        from reconciler.state.sqlite_cipher import open_file
+    except ImportError:
+        raise faults.no_cipher(str(path)) from None
+    return open_file(path, key, mode=mode, timeout=BUSY_SECONDS)
+
+
+def _prepared(opened: Connection | CipherConnection, shown: str) -> Connection:
+    connection = cast("Connection", opened)
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")  # the file comes from elsewhere: run nothing in it
@@ -200,6 +254,15 @@ def _keep_copy(connection: Connection, version: int) -> None:
     fresh = kept.with_name(kept.name + ".new")
     fresh.unlink(missing_ok=True)
     # By SQLite alone: opening the file in any other way would, once closed, take this process's locks on it along.
+    if connection.key is None:
+        _copy_plain(path, fresh)
+    else:
+        _copy_encrypted(path, fresh, connection.key)
+    fresh.replace(kept)
+    sync_folder(path.parent)
+
+
+def _copy_plain(path: Path, fresh: Path) -> None:
     source = sqlite3.connect(path.as_uri() + "?mode=ro", uri=True)
     target = sqlite3.connect(fresh)
     try:
@@ -208,8 +271,15 @@ def _keep_copy(connection: Connection, version: int) -> None:
     finally:
         source.close()
         target.close()
-    fresh.replace(kept)
-    _sync_folder(path.parent)
+
+
+def _copy_encrypted(path: Path, fresh: Path, key: Key) -> None:
+    source = _encrypted(path, key, "ro")
+    try:
+        source.execute("PRAGMA synchronous = EXTRA")  # of what is written, too
+        source.execute("VACUUM INTO ?", (str(fresh),))
+    finally:
+        source.close()
 
 
 def _recognise(connection: Connection, shown: str) -> None:
@@ -223,7 +293,8 @@ def _recognise(connection: Connection, shown: str) -> None:
         raise faults.corrupt(shown, shown, f"format version {version} never existed")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder last."""
     if os.name != "posix":
         return  # other systems cannot open a folder
     descriptor = os.open(folder, os.O_RDONLY)

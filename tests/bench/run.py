@@ -11,17 +11,23 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.model.address import Address
+from reconciler.model.states import Resource, Target
+from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
+from reconciler.state.sqlite import SqliteStore
+from reconciler.state.store import LockInfo
 from tests.bench import access
 from tests.bench.corpus import write_project
 
@@ -227,22 +233,62 @@ def received(url: str) -> int:
     return total
 
 
-def growth(folder: Path, rounds: int) -> None:
-    """No-op plans at 1,000, 10,000 and 100,000 items: ten times the items, at most eleven times the time."""
-    print("\nno-op plan by number of items, cold (--no-cache) and warm")
-    before = None
-    for files in (1, 10, 100):
+# Ten times the items may take so many times the time, and each item so many bytes of memory.
+GROWTH, BYTES_AN_ITEM = 11.0, 2000
+# What a single change costs beside reading, which grows with the manifests, may not grow with the state.
+APPENDING = 2.0
+
+
+def growth(folder: Path, rounds: int, sizes: Sequence[int]) -> list[str]:
+    """No-op plans at ten times the items each time, and the cost of one change; returns what grew too much.
+
+    Only ratios are judged, and memory: whatever the machine, a plan of ten times the items takes at most eleven times
+    the time, and what is written for one accepted call does not depend on how much is recorded.
+    """
+    print("\nno-op plan by number of items, cold (--no-cache) and warm; one recorded change")
+    failures: list[str] = []
+    before: tuple[float, float, float] | None = None
+    for files in sizes:
         project = write_project(folder / f"{files}k", files=files, per_file=1000, groups=100, aliases=100)
         run([*RECONCILER, "-C", str(project), "apply", "--auto-approve", "--detail", "none"])
         plan(project)
         results = in_turns(rounds, {"cold": lambda p=project: plan(p, "--no-cache"), "warm": lambda p=project: plan(p)})
-        cold, warm = median(results["cold"]), median(results["warm"])
-        ratio = f"{cold / before:5.2f} x the one before" if before else ""
+        cold, warm, memory = median(results["cold"]), median(results["warm"]), peak(results["cold"])
+        append = appending(project)
+        ratio = f"{cold / before[0]:5.2f} x the one before" if before else ""
         print(
-            f"  {files * 1000:7,} items   cold {cold:6.2f} s   warm {warm:5.2f} s"
-            f"   {peak(results['cold']):4.0f} MB   {ratio}"
+            f"  {files * 1000:7,} items   cold {cold:6.2f} s   warm {warm:5.2f} s   {memory:4.0f} MB"
+            f"   a change {append * 1e6:5.0f} us   {ratio}"
         )
-        before = cold
+        if before:
+            more = (memory - before[1]) * 2**20 / (files * 900)
+            if cold / before[0] > GROWTH:
+                failures.append(f"{files * 1000:,} items: {cold / before[0]:.1f} times the time of a tenth of them")
+            if more > BYTES_AN_ITEM:
+                failures.append(f"{files * 1000:,} items: {more:,.0f} bytes of memory for each further one")
+            if append / before[2] > APPENDING:
+                failures.append(f"{files * 1000:,} items: one change costs {append / before[2]:.1f} times as much")
+        before = cold, memory, append
+    return failures
+
+
+def appending(project: Path) -> float:
+    """Return the seconds that the writing of one accepted call takes, a median, without waiting for a disk."""
+    [state] = (project / ".reconciler").glob("*.state.db")
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        copy = shutil.copy(state, name)
+        with closing(sqlite3.connect(copy)) as connection:
+            (address, doc) = connection.execute("SELECT address, doc FROM resources LIMIT 1").fetchone()
+        took = []
+        with SqliteStore(Path(copy)) as store, store.lock(LockInfo("bench", "bench", "t", "h", "u", 1)) as writer:
+            writer.begin_run(RunInfo("bench", "bench", "t"), store.target() or Target("x"), lambda: "none")
+            for number in range(200):
+                effect = Effect((Resource(Address(address), doc.encode()),))
+                began = time.perf_counter()
+                intent = Intent(number, "item-put", "digest", 10**16 + number, "t", effect.covers)
+                writer.settle(writer.intent(intent), Outcome.ACCEPTED, at="t", effect=effect)
+                took.append(time.perf_counter() - began)
+        return statistics.median(took)
 
 
 def start_up(rounds: int) -> None:
@@ -261,6 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a tenth of the large project")
+    parser.add_argument("--gate", action="store_true", help="end with 1 where anything grows too much")
     parser.add_argument("--only", choices=["start", "large", "ten", "job", "growth", "access"])
     options = parser.parse_args()
     scale = 10 if options.small else 1
@@ -275,7 +322,10 @@ def main() -> None:
         if options.only in (None, "job"):
             whole_job(folder, items=10_000 // scale, large=100 // scale, groups=5_000 // scale)
         if options.only in (None, "growth"):
-            growth(folder, max(2, options.rounds // 2))
+            sizes = (1, 10) if options.small else (1, 10, 100)
+            failures = growth(folder, max(2, options.rounds // 2), sizes)
+            if failures and options.gate:
+                raise SystemExit("\n".join(["grew too much:", *failures]))
     if options.only in (None, "access"):
         access.report([0.01, 0.1] if options.small else [0.01, 0.1, 1])
 

@@ -245,6 +245,14 @@ def test_without_a_field_that_shows_it_nothing_is_exact(project: Folder, remote:
     assert f'search results do not show the field "{FIELD}" as it was pushed' in project.ok("drift").out
 
 
+def test_whoever_ignores_fields_is_told_that_digests_are_not_compared(project: Folder, remote: Remote) -> None:
+    rewrite(project, remote, WITH_DIGEST.replace("fields: create", "fields: ignore"))
+    project.ok("apply", "--auto-approve")
+    note = "digests were not compared, since reconciler.yaml says `fields: ignore`"
+    assert note in project.ok("verify").out
+    assert note in drift(project, 0)["notes"]
+
+
 def test_apply_creates_the_field_as_a_text(project: Folder, remote: Remote, hand: Hand) -> None:
     checked = project.ok("plan", "--check-fields")
     assert f'apply will create the field "{FIELD}" of type STRING' in checked.out + checked.err

@@ -6,9 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from reconciler.rendering.report_schema import report_schema
 from tests.builders import Folder
+
+VERIFIED = jsonschema.Draft202012Validator(report_schema("history-verify"))
 
 MANIFEST = """\
 defaults: {source: blog, provider: corp}
@@ -60,6 +64,46 @@ def test_nothing_ran_yet(folder: Folder) -> None:
     assert folder.ok("state", "history", "--format", "json").json["runs"] == []
     assert "nothing ran yet" in folder.ok("state", "history", "verify").out
     assert not (folder.root / ".reconciler").exists()
+
+
+def test_reports_fit_their_schemas(applied: Folder) -> None:
+    history = applied.ok("state", "history", "--format", "json").json
+    jsonschema.Draft202012Validator(report_schema("history")).validate(history)
+    assert history["format_version"] == "1.0"
+    last = {key: history["runs"][0][key] for key in ("id", "started_at", "digest")}
+    verified = applied.ok("state", "history", "verify", "--contains", last["digest"], "--format", "json").json
+    assert verified == {
+        "format_version": "1.0",
+        "whole": True,
+        "lineage": history["lineage"],
+        "serial": history["serial"],
+        "runs": 3,
+        "chained": 3,
+        "last": last,
+        "misfit": None,
+        "missing": [],
+    }
+    VERIFIED.validate(verified)
+
+
+def test_what_is_wrong_is_told_as_json_too(applied: Folder) -> None:
+    missing = "0" * 64
+    lacking = applied.ok("state", "history", "verify", "--contains", missing, "--format", "json", code=1)
+    assert (lacking.json["whole"], lacking.json["missing"], lacking.json["misfit"]) == (False, [missing], None)
+    assert "error[history-lacks-digest]" in lacking.err
+    second = applied.ok("state", "history", "--format", "json").json["runs"][1]
+    tamper(applied, "UPDATE runs SET user = 'somebody' WHERE seq = 2")
+    broken = applied.ok("state", "history", "verify", "--format", "json", code=1)
+    assert (broken.json["whole"], broken.json["misfit"]["id"]) == (False, second["id"])
+    assert (broken.json["misfit"]["number"], "error[history-broken]" in broken.err) == (2, True)
+    for ran in (lacking, broken):
+        VERIFIED.validate(ran.json)
+
+
+def test_a_history_without_runs_is_whole(folder: Folder) -> None:
+    found = folder.ok("state", "history", "verify", "--format", "json").json
+    assert (found["whole"], found["runs"], found["last"]) == (True, 0, None)
+    VERIFIED.validate(found)
 
 
 def test_a_whole_history_is_verified_without_the_remote(applied: Folder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -119,6 +120,8 @@ def test_nothing_to_verify_asks_nobody(folder: Folder, remote: Remote) -> None:
         "format_version": "1.0",
         "environment": "local",
         "total": 0,
+        "unlooked": 0,
+        "stopped": None,
         "summary": {"verified": 0, "rejected": 0, "missing": 0, "different": 0, "waiting": 0, "unresolved": 0},
         "kinds": {},
         "providers": [],
@@ -148,6 +151,8 @@ def test_json(folder: Folder) -> None:
         "format_version": "1.0",
         "environment": "local",
         "total": 10,
+        "unlooked": 0,
+        "stopped": None,
         "summary": {"verified": 10, "rejected": 0, "missing": 0, "different": 0, "waiting": 0, "unresolved": 0},
         "kinds": {
             "alias": {"checked": 1, "verified": 1},
@@ -285,7 +290,7 @@ def test_a_rejected_item_is_pending_again(folder: Folder) -> None:
         folder.ok("apply", "--auto-approve")
         ran = folder.ok("verify", code=1)
         assert ran.out == (
-            "1 item: 0 verified\n"
+            "1 item: 0 verified, 1 rejected\n"
             "\n"
             "item/handbook/https://example.com/a?b=\"c\"&d='e': error[rejected]: "
             "REJECTED in VALIDATION: no identity 'x' was pushed\n"
@@ -351,11 +356,53 @@ def test_many_problems_are_told_in_part(folder: Folder) -> None:
     with closing(sqlite3.connect(data(folder))) as connection, connection:
         connection.execute("DELETE FROM items WHERE uri >= 'https://example.com/100'")
     lines = folder.ok("verify", "--timeout", "0", code=1).out.splitlines()
-    assert (lines[0], sum("error[not-indexed]" in line for line in lines)) == ("130 items: 100 verified", 20)
-    assert lines[-3:] == [
-        "... and 10 more [not-indexed]; --format json shows all",
+    assert lines[:9] == [
+        "130 items: 100 verified, 30 missing",
         "",
+        "error[not-indexed]: 30 resources: the index does not hold the item",
+        *(f"    item/blog/https://example.com/{number}" for number in range(100, 105)),
+        "    ... and 25 more; --format json shows all",
+    ]
+    assert sum(line.startswith(("  why: ", "  fix: ")) for line in lines) == 2
+    assert lines[-2:] == [
+        "The time was over after 0 s: 30 resources may still change.",
         "Verified: 100 of 130 resources; 30 missing, 0 rejected, 0 different.",
+    ]
+
+
+def test_many_causes_of_one_kind_are_told_in_part(folder: Folder) -> None:
+    items = [{"uri": f"https://example.com/{number:03}", "title": "T"} for number in range(30)]
+    folder.write("items.yaml", as_yaml({"defaults": {"source": "blog"}, "items": items}))
+    folder.ok("apply", "--auto-approve")
+    folder.ok("verify")
+    with closing(sqlite3.connect(data(folder))) as connection, connection:
+        connection.execute("UPDATE items SET pushed = 1000000000 + row")
+    lines = folder.ok("verify", "--all", "--timeout", "0", code=1).out.splitlines()
+    assert sum("error[outdated]" in line for line in lines) == 10
+    assert "... and 20 more [outdated]; --format json shows all" in lines
+    assert sum(line.startswith("  why: ") for line in lines) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_interrupted_keeps_what_it_learned(folder: Folder, number: int) -> None:
+    first, second = ({"uri": f"https://example.com/{name}", "title": "T"} for name in ("first", "second"))
+    with start_remote(delay=100) as remote:
+        folder.at(remote).write("items.yaml", as_yaml({"defaults": {"source": "blog"}, "items": [first]}))
+        folder.ok("apply", "--auto-approve")
+        remote.flush()
+        folder.write("items.yaml", as_yaml({"defaults": {"source": "blog"}, "items": [first, second]}))
+        folder.ok("apply", "--auto-approve")
+        process = folder.start("verify", "--timeout", "60")
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("verify: waiting for 1 resource, up to ")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert "Interrupted after 0 s: 1 resource may still change.\n" in out.replace("after 1 s", "after 0 s")
+    assert out.endswith("Verified: 1 of 2 resources; 1 missing, 0 rejected, 0 different.\n")
+    assert [(row.address.name[-6:], row.verified) for row in state(folder).rows()] == [
+        ("/first", "verified"),
+        ("second", None),
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from reconciler.calls.compile import Batching
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.planning import plan_or_report
 from reconciler.cli.session import open_session
@@ -174,9 +175,9 @@ def project(url: str = "emulator", text: str = PROJECT) -> Iterator[Folder]:
         yield Folder(Path(path), text.replace("target: emulator", f"target: {url}"))
 
 
-def planned_of(folder: Folder) -> Planned:
+def planned_of(folder: Folder, batching: Batching = "auto") -> Planned:
     with open_session(str(folder.root), None, use_cache=False) as session:
-        return plan_or_report(session, WISH, keep_bodies=True)
+        return plan_or_report(session, WISH, keep_bodies=True, batching=batching)
 
 
 def desired_of(folder: Folder) -> dict[str, Any]:

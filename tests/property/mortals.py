@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,24 @@ from tests.builders import Folder, child_environment
 
 CHILD = Path(__file__).with_name("killed_child.py")
 KILLED = -9
+
+
+class Fifo:
+    """A pipe in the place of a file: what may write no file any more can still say so."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        self._heard: list[str] = []
+        self._thread = threading.Thread(target=lambda: self._heard.append(path.read_text()), daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """Return all that was said once whoever said it is gone."""
+        self._thread.join(20)
+        self._path.unlink()
+        return self._heard[0]
 
 
 class Mortals:
@@ -44,17 +64,22 @@ class Mortals:
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         said = said or folder.root / ".said"
+        heard = Fifo(said) if fault == "limit" else None
         line = ["-C", str(folder.root), *arguments]
         request: dict[str, Any] = {"arguments": line, "write": write, "moment": moment, "seed": seed, "said": str(said)}
         request |= {"everywhere": everywhere, "fault": fault, "place": str(folder.root)}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code: int = json.loads(self._process.stdout.readline())["code"]
-        return code, said.read_text()
+        return code, heard.text() if heard else said.read_text()
 
     def boundaries(self, folder: Folder, *arguments: str) -> list[str]:
         """Run a command to its end, and return what it was about to do at each place where it can be killed."""
         self.run(folder, *arguments, everywhere=True)
+        return self.passed(folder)
+
+    def passed(self, folder: Folder) -> list[str]:
+        """Return what the last run that was watched everywhere, and not killed, was about to do."""
         return (folder.root / ".said.passed").read_text().splitlines()
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,7 +34,7 @@ from reconciler.planfile import dump_plan, load_plan
 from reconciler.pushapi.client import PushClient
 from reconciler.state.journal import Outcome, RunInfo
 from reconciler.state.store import LockInfo
-from tests.builders import EMAIL, KEY, Folder, Remote, child_environment, command_line, contents_of, fingerprints
+from tests.builders import EMAIL, KEY, Folder, Remote, child_environment, contents_of, fingerprints
 
 QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -283,22 +284,60 @@ NEXT = Estate(
 )
 
 
-def test_the_machine_means_nothing(tmp_path: Path) -> None:
-    """P8, over processes: hash seed, locale, working directory, order of creation, splits."""
+# As a machine of so many processors, that lists folders in an order of its own and shares out every file.
+MACHINE = """\
+import os, random, sys
+draw = random.Random(int(sys.argv.pop(1)))
+workers = int(sys.argv.pop(1))
+os.cpu_count = lambda: workers
+def shuffled(real):
+    def listed(*given):
+        names = list(real(*given))
+        draw.shuffle(names)
+        return names
+    return listed
+os.listdir = shuffled(os.listdir)
+import reconciler.manifest.manyfiles
+reconciler.manifest.manyfiles.PARALLEL_BYTES = 0
+from reconciler.cli.main import main
+main()
+"""
+LOCALES = ("C", "C.UTF-8", "tr_TR.UTF-8", "de_DE.ISO-8859-1", "ja_JP.eucJP", "POSIX")
+
+
+def test_the_machine_means_nothing(tmp_path: Path, remote: Remote) -> None:
+    """P8, over 20 processes: hash seed, locale, time zone, folders, order of creation and of listing, processors."""
     rng = random.Random(8)
-    folder = Folder(tmp_path / "project")
     seen = set()
-    for seed, locale, cwd in (("0", "C", "/"), ("1", "C.UTF-8", str(tmp_path)), ("4242", "tr_TR.UTF-8", "/tmp")):
-        scattered(folder, FULL, rng)
-        for form in ("json", "text", "markdown"):
-            environment = child_environment(
-                PYTHONHASHSEED=seed, LC_ALL=locale, COLUMNS=seed, TZ=rng.choice(["UTC", "JST-9"])
-            )
-            line = command_line("-C", str(folder.root), "plan", "--format", form)
-            done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, check=False)
-            assert (done.returncode, done.stderr) == (0, b"")
-            seen.add((form, done.stdout))
-    assert len(seen) == 3
+    with project(remote.url) as folder:
+        apply(write(folder, FULL))
+        state = (folder.root / ".reconciler" / "local.state.db").read_bytes()
+    for number in range(20):
+        folder = Folder(tmp_path / f"{number}" / rng.choice(["project", "Ünïcode", "a b"]))
+        scattered(folder, NEXT, rng)
+        folder.write(".reconciler/local.state.db", state)
+        plan = tmp_path / f"{number}.json"
+        environment = child_environment(
+            PYTHONHASHSEED=str(rng.randrange(2**32)),
+            LC_ALL=rng.choice(LOCALES),
+            LANGUAGE=rng.choice(LOCALES),
+            TZ=rng.choice(["UTC", "JST-9", "XXX+11:30"]),
+            COLUMNS=str(rng.choice([20, 80, 500])),
+            HOME=rng.choice(["/", "/nowhere"]),
+        )
+        machine = [sys.executable, "-W", "error", "-c", MACHINE, str(number), str(1 + number % 3)]
+        form = ("json", "text", "markdown", "html")[number % 4]
+        options = ["--format", form, "--out", str(plan), *rng.choice([(), ("--no-cache",)])]
+        done = subprocess.run(
+            [*machine, "-C", str(folder.root), "plan", *options],
+            cwd=rng.choice(["/", str(tmp_path), str(folder.root)]),
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        seen |= {(form, done.stdout), ("saved", plan.read_bytes())}
+    assert len(seen) == 5
 
 
 # -- death -----------------------------------------------------------------------------------------
@@ -311,6 +350,8 @@ def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate
         apply(write(folder, before), batching=batching)
         write(folder, after)
         earlier = {entry.run for entry in journal(folder)}
+        total = remote.total
+        whole = planned_of(folder, batching).compiled.calls
         planned = None
         try:
             planned = apply(folder, fate, batching)
@@ -326,6 +367,7 @@ def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate
                 for address, _ in entry.intent.covers
             }
             in_doubt = {address for entry in session.store.unsettled() for address, _ in entry.intent.covers}
+            in_flight = {entry.intent.call for entry in session.store.unsettled() if entry.run not in earlier}
         resumed = apply(folder, batching=batching)
         again = {address for call in resumed.compiled.calls for address in (entry.address for entry in call.covers)}
         if fate.dead:
@@ -333,6 +375,8 @@ def killed_and_resumed(remote: Remote, before: Estate, after: Estate, fate: Fate
         else:
             assert planned is not None and not again
         assert in_doubt <= again, "what is in doubt is"
+        allowed = sum(call.requests * (2 if call.number in in_flight else 1) for call in whole)
+        assert len(in_flight) <= 1 and remote.total - total <= allowed, "once each, and what was in flight once more"
         assert_settled(folder, remote)
         return fate.dead
 

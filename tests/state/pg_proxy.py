@@ -16,6 +16,8 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.cut: str | None = None
         self.cuts = 0
+        self.open = threading.Event()  # while it is clear, nothing that the server says gets through
+        self.open.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -49,6 +51,7 @@ class Proxy:
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(1 << 16):
+                self.open.wait()
                 client.sendall(data)
         with suppress(OSError):
             client.shutdown(socket.SHUT_WR)

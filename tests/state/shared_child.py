@@ -99,7 +99,11 @@ def watch_statements(met) -> None:
     """Call `met` before each statement that is sent to PostgreSQL, and after each commit."""
     from reconciler.state.postgres_link import Link
 
-    execute, executemany = Link.execute, Link.executemany
+    begin, execute, executemany = Link.begin, Link.execute, Link.executemany
+
+    def begun(self, **given):
+        met()
+        begin(self, **given)
 
     def watched(self, query, *given):
         met()
@@ -112,7 +116,7 @@ def watch_statements(met) -> None:
         met()
         return executemany(self, query, rows)
 
-    Link.execute, Link.executemany = watched, many
+    Link.begin, Link.execute, Link.executemany = begun, watched, many
 
 
 if __name__ == "__main__":

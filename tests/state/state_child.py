@@ -3,7 +3,10 @@
 state_child.py hold PATH                    take the lock, say so, keep it until stdin ends
 state_child.py refusal PATH WHAT            give up privileges, meet WHAT, read and write
 state_child.py boundaries FOLDER            one run per boundary, killed there, until a run meets no more
+state_child.py convert FOLDER FROM TO       the same of a conversion of FOLDER/seed.db between keys, `-` for none
 state_child.py moments FOLDER COUNT SEED    so many runs, each killed after a random time
+
+With a key in STATE_CHILD_KEY the states are encrypted.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+from sqlcipher3 import dbapi2
 from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_for, lock_info, put, run_info, running
 
 from reconciler.model.states import StateBase
@@ -30,7 +34,9 @@ from reconciler.state import sql_writer, sqlite_lock
 from reconciler.state.holder import this_process
 from reconciler.state.journal import Effect, Outcome
 from reconciler.state.rows import VERIFIED, RecordedRow, Verification
+from reconciler.settings import Secret
 from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite_convert import convert
 from reconciler.state.store import Writer
 
 assert FileLock and sqlite_lock and sql_writer  # imported before privileges go
@@ -59,10 +65,16 @@ STEPS: tuple[Callable[[Writer, list[int]], object], ...] = (
 """One run, a whole transaction a step: the state after a crash is that after some number of steps."""
 
 
+def opened(path: Path) -> SqliteStore:
+    """Return the store of a state, with the key if there is one."""
+    key = os.environ.get("STATE_CHILD_KEY")
+    return SqliteStore(path, Secret(key) if key else None)
+
+
 def work(path: Path) -> None:
     """Take all steps, noting each as soon as it is said to be done."""
     notes = os.open(path.with_suffix(".done"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with SqliteStore(path) as store, store.lock(this_process(lock_id=path.stem, command="work", since=NOW)) as writer:
+    with opened(path) as store, store.lock(this_process(lock_id=path.stem, command="work", since=NOW)) as writer:
         tickets: list[int] = []
         for step in STEPS:
             step(writer, tickets)
@@ -98,17 +110,21 @@ def kill_at(boundary: int) -> None:
         return mortal
 
     os_replace, path_replace = os.replace, Path.replace
-    statements = {
-        name: around(getattr(sqlite3.Connection, name)) for name in ("execute", "executemany", "executescript")
-    }
-    connect = sqlite3.connect
 
-    def mortal_connect(*arguments, factory=sqlite3.Connection, **options):
-        connection = connect(*arguments, factory=type("Mortal", (factory,), statements), **options)
-        connection.set_progress_handler(met, 500)  # also amid the work of one statement
-        return connection
+    def mortal_connect(module):
+        names = ("execute", "executemany", "executescript")
+        statements = {name: around(getattr(module.Connection, name)) for name in names}
+        connect = module.connect
 
-    sqlite3.connect = mortal_connect
+        def connecting(*arguments, factory=module.Connection, **options):
+            connection = connect(*arguments, factory=type("Mortal", (factory,), statements), **options)
+            connection.set_progress_handler(met, 500)  # also amid the work of one statement
+            return connection
+
+        return connecting
+
+    for module in (sqlite3, dbapi2):
+        module.connect = mortal_connect(module)
     for name in ("replace", "unlink"):
         setattr(Path, name, around(getattr(Path, name)))
     os.fsync, os.replace = around(os.fsync), around(os.replace)
@@ -121,6 +137,24 @@ def boundaries(folder: Path) -> None:
         if child == 0:
             kill_at(boundary)
             work(path)
+            os._exit(0)
+        if ended_by_itself(child):
+            return
+
+
+def conversions(folder: Path, before: str, after: str) -> None:
+    names = [path.name for path in folder.glob("seed.db*")]
+    keys = [None if key == "-" else Secret(key) for key in (before, after)]
+    for boundary in range(5000):
+        place = folder / str(boundary)
+        place.mkdir()
+        for name in names:
+            shutil.copy(folder / name, place / name)
+        child = os.fork()
+        if child == 0:
+            kill_at(boundary)
+            with SqliteStore(place / "seed.db", keys[0]) as store:
+                convert(store, this_process(lock_id="convert", command="convert", since=NOW), keys[1])
             os._exit(0)
         if ended_by_itself(child):
             return
@@ -152,14 +186,14 @@ def ended_by_itself(child: int) -> bool:
 
 
 def hold(path: Path) -> None:
-    with SqliteStore(path) as store, store.lock(this_process(lock_id="held", command="hold it", since=NOW)):
+    with opened(path) as store, store.lock(this_process(lock_id="held", command="hold it", since=NOW)):
         say(pid=os.getpid())
         sys.stdin.read()
 
 
 def contend(path: Path, name: str, count: int) -> None:
     for number in range(count):
-        with SqliteStore(path) as store, store.lock(lock_info(name), timeout=60) as writer:
+        with opened(path) as store, store.lock(lock_info(name), timeout=60) as writer:
             before = store.base().serial
             writer.begin_run(run_info(f"{name}-{number}"), TARGET, lambda: LINEAGE)
             assert accept(writer, put(f"{name}-{number}")) == before + 1, "somebody wrote in between"
@@ -213,13 +247,13 @@ def result_of(act: Callable[[], object]) -> str:
 
 
 def read(path: Path) -> None:
-    with SqliteStore(path) as store:
+    with opened(path) as store:
         store.base()
         store.fingerprints()
 
 
 def write(path: Path) -> None:
-    with SqliteStore(path) as store, running(store, "run-2") as writer:
+    with opened(path) as store, running(store, "run-2") as writer:
         accept(writer, put(*map(str, range(5000))))
 
 
@@ -233,6 +267,8 @@ if __name__ == "__main__":
         say(result=result_of(lambda: work(Path(place))))
     elif command == "contend":
         contend(Path(place), rest[0], int(rest[1]))
+    elif command == "convert":
+        conversions(Path(place), *rest)
     elif command == "boundaries":
         boundaries(Path(place))
     else:

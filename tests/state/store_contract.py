@@ -7,7 +7,7 @@ returns a new `Store` object on the same, at first absent, state each time it is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -38,6 +38,7 @@ from reconciler.state.journal import (
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
 from reconciler.state.snapshot import decode, encode, take
 from reconciler.state.store import LockInfo, Store, Writer
+from reconciler.state.whole import Part, parts_doc, parts_from_doc
 
 OpenStore = Callable[[], Store]
 
@@ -83,6 +84,37 @@ def accept(writer: Writer, effect: Effect, call: int = 1, ordering_id: int = 7) 
 
 def put(*names: str, title: str = "t") -> Effect:
     return Effect(tuple(resource(name, title) for name in names))
+
+
+def eventful(store: Store) -> None:
+    """Record something of each kind: what was accepted, rejected, moved, forgotten, refused or left in doubt."""
+    with running(store) as writer:
+        accept(writer, put("a", "b", "c"))
+        accept(writer, Effect((resource("b", allowed="user/x"), resource("e", allowed=None)), (address("c"),)), 2, 8)
+        writer.settle(writer.intent(intent_for(put("f"), 3, 50)), Outcome.REFUSED, at=LATER, detail="too big")
+        writer.record_verified([Verification(address("a"), 7, REJECTED, "no body")])
+    with running(store, "run-2") as writer:
+        writer.move(address("b"), address("z"), at=LATER)
+        writer.forget([address("e")], at=LATER)
+        writer.record_state_only(put("a", title="new"), at=LATER)
+        writer.record_activities([("handbook", "sources/handbook")])
+        writer.settle(writer.intent(intent_for(put("d"), 1, 90)), Outcome.UNKNOWN, at=LATER, detail="lost")
+    with store.lock(lock_info()) as writer:
+        writer.begin_run(run_info("run-3"), TARGET, lambda: LINEAGE)
+        accept(writer, Effect((resource("z", allowed="user/y"),)), 1, 91)
+        writer.intent(intent_for(put("d"), 2, 92))
+
+
+def told(store: Store) -> dict[str, object]:
+    """Return all that a store says of its state."""
+    runs = store.runs()
+    return {
+        "base": (store.base(), store.target(), store.activities(), store.highest_ordering_id()),
+        "rows": (store.fingerprints(), list(store.rows()), store.rejected(), store.unsettled()),
+        "usage": (store.usage_since(""), store.usage_since(LATER)),
+        "history": (runs, store.runs_with_formers(), [list(store.formers(entry.run.id).items()) for entry in runs]),
+        "journal": (list(store.journal()), list(store.unsure()), [list(store.steps(entry.run.id)) for entry in runs]),
+    }
 
 
 def changed(key: Address, before: dict[Address, RecordedRow], after: dict[Address, RecordedRow]) -> Former | None:
@@ -593,6 +625,73 @@ class StoreContract:
         assert (open_store().unsettled(), open_store().base()) == ((), StateBase("another lineage", 41))
         assert (open_store().runs()[0].base, open_store().check()) == (base, ())
         assert open_store().runs_with_formers() == ("run-3", "run-2", "run-1")
+
+    # --- moving to another store -----------------------------------------------------------------
+
+    def test_a_state_moves_whole_with_its_history(
+        self, open_store: OpenStore, open_fresh_store: Callable[[], OpenStore]
+    ) -> None:
+        eventful(open_store())
+        source, other = open_store(), open_fresh_store()
+        with other().lock(lock_info()) as writer, source.reading():
+            writer.restore(source.dump())
+        arrived = other()
+        assert told(arrived) == told(source)
+        assert arrived.check() == ()
+        parts = list(source.dump())
+        assert list(arrived.dump()) == parts
+        assert list(parts_from_doc(orjson.loads(orjson.dumps(parts_doc(parts))))) == parts
+
+        with running(other(), "run-9") as writer:
+            accept(writer, put("d"), 1, 100)
+        later = other()
+        assert (later.base(), later.unsettled()) == (StateBase(LINEAGE, source.base().serial + 1), ())
+        assert (later.runs()[2:], later.check()) == (source.runs()[1:], ())  # run-3 was chained as run-9 began
+        assert first_misfit(later.runs()) is None
+        assert list(source.dump()) == parts
+
+    def test_an_absent_state_has_nothing_to_move(self, open_store: OpenStore) -> None:
+        assert list(open_store().dump()) == []
+
+    def test_a_state_is_restored_into_an_empty_one_or_not_at_all(
+        self, open_store: OpenStore, open_fresh_store: Callable[[], OpenStore]
+    ) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"))
+        parts = list(open_store().dump())
+
+        def broken() -> Iterator[Part]:
+            yield from parts[:-1]
+            raise LookupError
+
+        other = open_fresh_store()
+        with other().lock(lock_info()) as writer:
+            with pytest.raises(LookupError):
+                writer.restore(broken())
+            assert (other().base(), list(other().rows()), other().runs()) == (StateBase("", 0), [], ())
+            writer.restore(parts)
+            with pytest.raises(RuntimeError):
+                writer.restore(parts)
+        assert list(other().dump()) == parts
+
+    def test_no_run_begins_in_a_state_that_was_moved(self, open_store: OpenStore) -> None:
+        with running(open_store()) as writer:
+            accept(writer, put("a"))
+        before = list(open_store().dump())
+        with open_store().lock(lock_info()) as writer:
+            writer.record_moved("postgresql://db.example.com/search")
+        store = open_store()
+        assert store.moved_to() == "postgresql://db.example.com/search"
+        with store.lock(lock_info()) as writer, pytest.raises(StateError) as caught:
+            writer.begin_run(run_info("run-2"), TARGET, lambda: LINEAGE)
+        (problem,) = caught.value.problems
+        assert problem.code == "state-migrated"
+        assert "postgresql://db.example.com/search" in problem.what
+        assert (list(open_store().dump()), open_store().check()) == (before, ())
+        with open_store().lock(lock_info()) as writer:
+            writer.record_moved("")
+        with running(open_store(), "run-2"):
+            assert open_store().moved_to() == ""
 
     # --- the lock --------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from store_contract import (
 )
 
 from reconciler.problems import StateError
+from reconciler.state import postgres_link
 from reconciler.state.journal import Outcome
 from reconciler.state.lease import Times
 from reconciler.state.postgres import PostgresStore
@@ -193,6 +194,83 @@ def test_a_commit_whose_answer_is_lost_is_asked_about(
     assert list(opened(url).fingerprints()) == [address("a")]
 
 
+def test_a_server_that_stays_silent_is_given_up(
+    postgres_url: str, proxied: Callable[[str], tuple[Proxy, str]], admin: psycopg.Connection
+) -> None:
+    """As a paused process does: its system confirms what it receives, so that no timeout of the network notices."""
+    proxy, through = proxied(in_schema(postgres_url))
+    link = Link(place_of(through), silent_seconds=0.5)
+    proxy.open.clear()
+    with pytest.raises(psycopg.OperationalError, match="silent"):
+        link.execute("SELECT 1")
+    proxy.open.set()
+    assert link.broken
+    assert not link.in_transaction
+
+
+def test_a_table_that_somebody_locked_keeps_nobody_for_ever(
+    opened: Opened, url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_link, "LOCK_SECONDS", 1)
+    store = opened(url)
+    with running(store) as writer:
+        accept(writer, put("a"))
+        with psycopg.connect(postgres_url) as other:
+            other.execute(f"LOCK TABLE {schema_of(url)}.resources")
+            with pytest.raises(StateError) as error:
+                accept(writer, put("b"), 2)
+            assert refused(error) == "state-busy"
+        accept(writer, put("c"), 3)
+    assert list(store.fingerprints()) == [address("a"), address("c")]
+    assert [entry.intent.ordering_id for entry in store.unsettled()] == [2]
+
+
+def test_a_session_is_left_as_it_was_found(postgres_url: str) -> None:
+    """Behind a connection pool the next transaction of a session may be another client's, of another state."""
+    with psycopg.connect(postgres_url) as other:
+        before = other.execute(
+            "SELECT name, setting FROM pg_settings WHERE source <> 'client' ORDER BY name"
+        ).fetchall()
+    link = Link(place_of(in_schema(postgres_url)))
+    for idle_seconds in (None, 9):
+        link.begin(idle_seconds=idle_seconds)
+        assert link.execute("SHOW search_path").fetchone() != ('"$user", public',)
+        link.execute("COMMIT")
+    query = "SELECT name, setting FROM pg_settings WHERE source <> 'client' ORDER BY name"
+    assert [tuple(row) for row in link.execute(query).fetchall()] == before
+    assert not link.pooled
+    link.close()
+
+
+# --- moments and transactions ---------------------------------------------------------------------
+
+
+def test_who_reads_may_take_longer_than_a_lease(url: str) -> None:
+    store = PostgresStore(url, times=Times(lease=1, renew=0.2, missed=0.8))
+    with running(store) as writer:
+        accept(writer, put("a"))
+    with store.reading():
+        store.base()
+        time.sleep(2.5)
+        assert list(store.fingerprints()) == [address("a")]
+    store.close()
+
+
+def test_a_read_amid_a_write_is_part_of_it(opened: Opened, url: str) -> None:
+    store = opened(url)
+    with running(store) as writer:
+        accept(writer, put("a", "b"))
+        base = store.base()
+
+        def rows():
+            yield from store.rows()
+            assert opened(url).base() == base
+
+        writer.replace(type(base)(base.lineage, base.serial + 5), rows(), ())
+    assert store.base().serial == base.serial + 5
+    assert list(store.fingerprints()) == [address("a"), address("b")]
+
+
 # --- holders that go -----------------------------------------------------------------------------
 
 
@@ -227,11 +305,41 @@ def test_a_holder_paused_amid_a_transaction_holds_nobody_up(shared: Place, admin
         waited: list[float] = []
         other = threading.Thread(target=lambda: waited.append(take_over()))
         other.start()
-        with pytest.raises(StateError):
+        with pytest.raises(StateError) as error:
             writer.replace(type(shared().base())("another", 99), rows(), ())
+        assert refused(error) == "state-unreachable"
         other.join(60)
     assert waited and waited[0] < 30
     assert shared().base().serial == 0
+
+
+def test_a_standby_that_missed_the_taking_of_the_lock_knows_the_holder_no_more(
+    url: str, opened: Opened, admin: psycopg.Connection
+) -> None:
+    """It took over without the last transactions, and whoever takes the lock there gets the same numbers."""
+    late = PostgresStore(url, times=Times(renew=0.2))
+    with running(late) as writer:
+        accept(writer, put("a"))
+    schema = schema_of(url)
+    admin.execute(f"CREATE TABLE {schema}.lease_before AS TABLE {schema}.lease")
+    admin.execute(f"CREATE TABLE {schema}.fence_before AS TABLE {schema}.fence")
+    with late.lock(lock_info("late")) as lost:
+        lost.begin_run(run_info("late"), TARGET, lambda: LINEAGE)
+        for table in ("lease", "fence"):
+            admin.execute(f"DELETE FROM {schema}.{table}")
+            admin.execute(f"INSERT INTO {schema}.{table} TABLE {schema}.{table}_before")
+        admin.execute(f"DELETE FROM {schema}.runs WHERE id = 'late'")
+        with opened(url).lock(lock_info("next")) as writer:
+            writer.begin_run(run_info("next"), TARGET, lambda: LINEAGE)
+            with pytest.raises(StateError) as error:
+                accept(lost, put("b"), 5)
+            assert refused(error) == "lock-lost"
+            time.sleep(1)  # signs of life of the one must not count for the other
+            accept(writer, put("c"), 6)
+            writer.end_run(at=LATER, result="done")
+    late.close()
+    assert list(opened(url).fingerprints()) == [address("a"), address("c")]
+    assert opened(url).check() == ()
 
 
 def test_killed_at_every_statement_the_state_is_that_after_some_step(shared: Place, tmp_path: Path) -> None:
@@ -292,6 +400,11 @@ def test_a_role_that_may_only_read_plans_and_does_not_write(
         ("postgresql://u:canary@h/d?schema=pg_catalog", "state-url"),
         ("postgresql://u:canary@h/d?sslmod=require", "state-url"),
         ("postgresql://u:canary@127.0.0.1:port/d", "state-unreachable"),
+        ("postgresql://u:canary@a..b/d", "state-unreachable"),
+        ("postgresql://u:canary@[::1/d", "state-url"),
+        ("postgresql://u:half/canary@h/d", "state-url"),
+        ("postgresql://u:half#canary@h/d", "state-url"),
+        ("postgresql://u:half?canary@h/d", "state-url"),
     ],
 )
 def test_where_it_leads_nowhere_it_says_so_without_the_password(url: str, code: str) -> None:
@@ -300,6 +413,19 @@ def test_where_it_leads_nowhere_it_says_so_without_the_password(url: str, code: 
     assert refused(error) == code
     assert "canary" not in repr(error.value.problems)
     assert error.value.__cause__ is None
+
+
+def test_what_leads_to_a_place_is_not_shown() -> None:
+    place = place_of("postgresql://u:canary@h1:1,h2:2/d?password=canary")
+    assert "canary" not in repr(place) + place.shown
+    assert place_of("postgresql:///d?host=/run/postgresql&user=u").shown == "postgresql:///d?schema=reconciler"
+
+
+def test_a_schema_may_have_the_name_of_a_word_of_sql(opened: Opened, postgres_url: str) -> None:
+    store = opened(f"{postgres_url}?schema=user")
+    with running(store) as writer:
+        accept(writer, put("a"))
+    assert list(store.fingerprints()) == [address("a")]
 
 
 def test_a_later_format_is_left_untouched(opened: Opened, url: str, admin: psycopg.Connection) -> None:
@@ -335,7 +461,8 @@ def test_tables_that_go_amid_a_run_are_missed(opened: Opened, url: str, admin: p
 
 def test_commits_are_durable_where_the_server_would_not_wait(postgres_url: str, admin: psycopg.Connection) -> None:
     admin.execute(f'ALTER DATABASE "{admin.info.dbname}" SET synchronous_commit = off')
-    link = Link(place_of(postgres_url), idle_seconds=9)
+    link = Link(place_of(postgres_url))
+    link.begin(idle_seconds=9)
     assert link.execute("SHOW synchronous_commit").fetchone() == ("on",)
     link.close()
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from state_child import STEPS
+from state_child import STEPS, opened
 from store_contract import LINEAGE, lock_info, put, run_info, running
 
 from reconciler.model.address import Address
@@ -38,7 +38,7 @@ Seen = tuple[
 
 
 def seen(path: Path) -> Seen:
-    with SqliteStore(path) as store:
+    with opened(path) as store:
         assert store.check() == ()
         formers = store.formers(run_info().id)
         return (store.base(), list(store.rows()), list(store.journal()), store.unsettled(), store.runs(), formers)
@@ -47,7 +47,7 @@ def seen(path: Path) -> Seen:
 def states_after_each_step(folder: Path) -> list[Seen]:
     path = folder / "model.db"
     states = [seen(path)]
-    with SqliteStore(path) as store, store.lock(lock_info()) as writer:
+    with opened(path) as store, store.lock(lock_info()) as writer:
         tickets: list[int] = []
         for step in STEPS:
             step(writer, tickets)
@@ -83,8 +83,10 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_killed_at_every_boundary(folder: Path) -> None:
+@pytest.mark.parametrize("key", ["", "5ea1ed0b" * 8], ids=["plain", "encrypted"])
+def test_killed_at_every_boundary(folder: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     """Between all statements and amid them, after each commit, around every rename, removal and sync of ours."""
+    monkeypatch.setenv("STATE_CHILD_KEY", key)
     run_child("boundaries", folder)
     assert len(list(folder.glob("*.done"))) > 100
     assert verify(folder) == len(STEPS) + 1

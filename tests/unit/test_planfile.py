@@ -27,7 +27,7 @@ from reconciler.model.canonical import canonical_json
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planfile import dump_plan, load_plan
 from reconciler.planning.change import Action, Change
-from reconciler.planning.plan import AccessTests, BodyRef, Hazard, Plan
+from reconciler.planning.plan import AccessTests, BodyRef, Doubt, Hazard, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.exposure import exposure_lines
 from reconciler.rendering.jsondoc import checksum, unsigned
@@ -71,6 +71,18 @@ PROBLEMS = st.builds(
 HAZARDS = st.builds(
     Hazard, WORDS, WORDS, WORDS, WORDS, WORDS, COUNTS, st.lists(WORDS, max_size=2).map(tuple), st.booleans()
 )
+DOUBTS = st.builds(
+    Doubt,
+    run=WORDS,
+    call=COUNTS,
+    at=WORDS,
+    answered=st.booleans(),
+    ended=st.booleans(),
+    detail=WORDS,
+    addresses=st.lists(ADDRESSES, min_size=2, max_size=3).map(tuple),
+    sent=st.integers(0, 1),
+    deleted=st.integers(0, 1),
+)
 PATHS = st.one_of(st.none(), st.sampled_from(["a.txt", "b/é c.html", "..c/d"]))
 BODIES = st.builds(BodyRef, st.binary(min_size=32, max_size=32).map(bytes.hex), COUNTS, PATHS)
 PAIRS = st.dictionaries(SCOPES, WORDS, max_size=2).map(lambda found: tuple(sorted(found.items())))
@@ -88,7 +100,7 @@ def changes(draw: st.DrawFn) -> Change:
     return Change(
         address,
         action,
-        draw(st.sampled_from(["new", "changed", "removed", "moved", "unconfirmed", "destroy"])),
+        draw(st.sampled_from(["new", "changed", "removed", "moved", "unconfirmed", "rejected", "destroy"])),
         None if action is Action.CREATE else resource(),
         None if action is Action.DELETE else resource(),
         draw(st.one_of(st.none(), ADDRESSES)),
@@ -110,6 +122,7 @@ PLANS = st.builds(
     commit=st.sampled_from(["", "4e75d47975e7" + "0" * 28]),
     selection=st.lists(WORDS, max_size=2).map(tuple),
     rollback=st.lists(WORDS, max_size=2).map(tuple),
+    doubts=st.lists(DOUBTS, max_size=2).map(tuple),
     tests=st.tuples(COUNTS, COUNTS).map(lambda pair: AccessTests(max(pair), min(pair))),
 )
 CALLS = st.builds(
@@ -356,13 +369,26 @@ def test_every_altered_leaf_is_refused() -> None:
         assert code_of(orjson.dumps(altered)) in {"plan-altered", "plan-not-a-plan"}, path
 
 
-def test_every_flipped_byte_is_refused_or_means_the_same() -> None:
+@pytest.mark.parametrize("bit", range(8))
+def test_every_flipped_bit_is_refused_or_means_the_same(bit: int) -> None:
     data = small()
     saved = load_plan(data, "x")
     for place in range(len(data)):
-        flipped = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        flipped = data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
         with suppress(StateError):
-            assert load_plan(flipped, "x") == saved
+            assert load_plan(flipped, "x") == saved, place
+
+
+def test_every_key_and_entry_that_goes_is_missed() -> None:
+    document = orjson.loads(small())
+    inner = {leaf[:depth] for leaf in leaves(document) for depth in range(1, len(leaf) + 1)}
+    for path in sorted(inner, key=str):
+        altered = orjson.loads(orjson.dumps(document))
+        place = altered
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+        assert code_of(orjson.dumps(altered)) in {"plan-altered", "plan-not-a-plan"}, path
 
 
 @pytest.mark.parametrize("value", [None, 1, True, "?", [], {}, ["x"], {"x": 1}, -1, 1.5])

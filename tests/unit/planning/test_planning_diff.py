@@ -65,6 +65,25 @@ def test_what_is_in_doubt_is_sent_again(desired: tuple, recorded: tuple, expecte
     assert compare(fingerprints(*desired), fingerprints(*recorded), [A.address]) == expected
 
 
+@pytest.mark.parametrize(
+    ("desired", "marks", "reason"),
+    [
+        ((A, B), {"rejected": [A.address]}, "rejected"),
+        # Whatever changes besides: what is recorded of it never came to be, so no part of it is sent alone.
+        ((A2, B), {"rejected": [A.address]}, "rejected"),
+        ((A, B), {"rejected": [A.address], "unsettled": [A.address]}, "unconfirmed"),
+        ((A2, B), {"resent": [A.address]}, "resent"),
+        ((B,), {"rejected": [A.address]}, "removed"),
+    ],
+)
+def test_what_the_remote_dropped_is_sent_again_as_that(desired: tuple, marks: dict, reason: str) -> None:
+    differences = compare(fingerprints(*desired), fingerprints(A, B), **marks)
+
+    (change,) = changes_of(differences, desired=lookup(*desired), recorded=lookup(A, B), moved={})
+
+    assert (change.address, change.reason, differences.no_op) == (A.address, reason, 1)
+
+
 def test_changes_hold_both_sides_and_a_reason() -> None:
     differences = compare(fingerprints(A2, B), fingerprints(A, C))
 

@@ -16,7 +16,7 @@ from reconciler.model.identity import Identity
 from reconciler.problems import Problem, RemoteError
 from reconciler.pushapi.failures import CallFailed
 from reconciler.state.rows import REJECTED, VERIFIED, RecordedRow, Verification
-from reconciler.verifying.events import Clock, Event, Looked, Report, Started, Waiting
+from reconciler.verifying.events import Clock, Event, Looked, Report, Started, Stopped, Waiting
 from reconciler.verifying.findings import RESEND, Finding, Status
 from reconciler.verifying.look import Look
 from reconciler.verifying.scope import Scope
@@ -142,10 +142,10 @@ def test_what_comes_late_is_waited_for_in_growing_steps() -> None:
     remote = Remote(Time(), {URI: 5})
     events = events_of(remote, [row()])
     assert [event for event in events if isinstance(event, Waiting)] == [
-        Waiting(1, 0.5),
-        Waiting(1, 1.0),
-        Waiting(1, 2.0),
-        Waiting(1, 4.0),
+        Waiting(1, 0.5, 60),
+        Waiting(1, 1.0, 59.5),
+        Waiting(1, 2.0, 58.5),
+        Waiting(1, 4.0, 56.5),
     ]
     assert (events[-1].problems, events[-1].seconds) == ((), 7.5)
 
@@ -157,13 +157,81 @@ def test_the_last_look_is_at_the_deadline() -> None:
     late = Remote(Time(), {URI: 60.1})
     report = report_of(late, [row()])
     assert [(finding.status, finding.code) for finding in report.problems] == [(Status.MISSING, "not-indexed")]
-    assert (report.verifications, report.total) == ((), 1)
+    assert (report.verifications, report.total, report.stopped) == ((), 1, Stopped.DEADLINE)
 
 
 def test_no_time_is_one_look() -> None:
     remote = Remote(Time(), {})
     assert report_of(remote, [row()], timeout=0).count(Status.MISSING) == 1
     assert (remote.time.slept, remote.asked["search"]) == ([], 1)
+
+
+# -- stopped in the middle -------------------------------------------------------------------------
+
+THERE, LATE = "https://example.com/there", "https://example.com/late"
+
+
+def _interrupted() -> Exception | None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["sleep", "search"])
+def test_whoever_stops_it_is_told_what_is_known(at: str) -> None:
+    time = Time()
+    remote = Remote(time, {THERE: 0}, fails={"search": lambda _: _interrupted() if time.slept else None})
+    if at == "sleep":
+        time.sleep = lambda _: _interrupted()  # type: ignore[method-assign,assignment,return-value]
+    report = report_of(remote, [row(THERE), row(LATE)])
+    assert (report.stopped, report.unlooked, report.failure, report.good) == (Stopped.INTERRUPTED, 0, None, False)
+    assert [(finding.address.name, finding.status) for finding in report.problems] == [(LATE, Status.MISSING)]
+    assert [entry.address.name for entry in report.verifications] == [THERE]
+
+
+def test_a_stop_between_two_events_is_thrown_in() -> None:
+    remote = Remote(Time(), {THERE: 0})
+    rows = {str(entry.address): entry for entry in (row(THERE), row(LATE))}
+    with Look(remote) as look:
+        events = verify(
+            Scope(frozenset(rows)),
+            rows=lambda addresses: iter([rows[address] for address in sorted(addresses or rows)]),
+            look=look,
+            context=CONTEXT,
+            clock=remote.time.clock,
+            timeout=60,
+        )
+        assert next(events) == Started(2)
+        report = events.throw(KeyboardInterrupt())
+    assert isinstance(report, Report)
+    assert (report.stopped, report.unlooked, report.total) == (Stopped.INTERRUPTED, 2, 0)
+
+
+def test_a_remote_that_fails_in_the_middle_leaves_what_is_known() -> None:
+    time = Time()
+    down = RemoteError(Problem("remote-unreachable", "gone"))
+    remote = Remote(time, {THERE: 0}, fails={"search": lambda _: down if time.slept else None})
+    report = report_of(remote, [row(THERE), row(LATE)])
+    assert (report.stopped, report.failure, report.unlooked) == (Stopped.REMOTE, down, 0)
+    assert (report.verified[Kind.ITEM], len(report.problems)) == (1, 1)
+
+
+def test_what_nobody_came_to_look_at_is_counted() -> None:
+    """The second thousand of rows is not reached, and is neither missing nor verified."""
+    uris = [f"https://example.com/{number:04}" for number in range(1500)]
+    last = uris[-1]
+    remote = Remote(
+        Time(),
+        dict.fromkeys(uris, 0.0),
+        fails={"search": lambda asked: RemoteError(Problem("remote-unreachable", "gone")) if last in asked else None},
+    )
+    report = report_of(remote, [row(uri) for uri in uris])
+    assert (report.verified[Kind.ITEM], report.problems, report.unlooked) == (1000, (), 500)
+    assert not report.good
+
+
+def test_a_remote_that_fails_at_once_is_an_error() -> None:
+    remote = Remote(Time(), fails={"search": lambda _: RemoteError(Problem("remote-unreachable", "gone"))})
+    with pytest.raises(RemoteError):
+        report_of(remote, [row()])
 
 
 def rejection(**changes: Any) -> Document:
