@@ -11,7 +11,6 @@ import binascii
 import hmac
 import os
 import re
-import subprocess
 from pathlib import Path
 
 from reconciler.manifest.project import ApiKey
@@ -161,6 +160,8 @@ def _from_file(path: Path) -> str:
 
 
 def _from_command(command: tuple[str, ...], folder: Path) -> str:
+    import subprocess
+
     try:
         # The command comes from the project's own file, as a list: no shell looks at it.
         done = subprocess.run(  # noqa: S603

@@ -67,3 +67,15 @@ def test_a_plan_speaks_to_nobody_and_serves_nothing(tmp_path: Path) -> None:
     # A file that was written in the same instant as it was read is read once more (the racy rule).
     imported("-C", str(folder.root), "plan")
     assert imported("-C", str(folder.root), "plan") & {*never, "pydantic"} == set()
+
+
+def test_a_state_that_is_not_encrypted_needs_no_cipher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path / "project")
+    folder.write("a.yaml", "defaults: {source: blog}\nitems:\n  - {uri: 'https://example.com/a', title: A}\n")
+    ciphers = {"sqlcipher3", "cryptography"}
+
+    assert imported("-C", str(folder.root), "apply", "--auto-approve") & ciphers == set()
+    monkeypatch.setenv("RECONCILER_STATE_KEY", "5ea1ed0b" * 8)
+    assert imported("-C", str(folder.root), "state", "list") & ciphers == set()
+    imported("-C", str(folder.root), "state", "encrypt")
+    assert imported("-C", str(folder.root), "state", "list") & ciphers == {"sqlcipher3"}

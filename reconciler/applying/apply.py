@@ -259,7 +259,8 @@ class _Running:
             yield from self._refreshing.events()
             yield from self._close_activities()
         except BaseException as error:
-            self._break_off(at_once=isinstance(error, KeyboardInterrupt | SystemExit))
+            at_once = isinstance(error, KeyboardInterrupt | SystemExit)
+            self._break_off(at_once=at_once, quiet=at_once or _is_lost_lock(error))
             raise
         self._writer.end_run(at=self._clock.now(), result=self._result)
         yield self._finished()
@@ -412,8 +413,11 @@ class _Running:
             # Cut off in mid-air: nobody knows whether it arrived, so that is what is written down.
             self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=at, detail=_CUT_OFF)
 
-    def _break_off(self, *, at_once: bool) -> None:
-        """Bring a run to its end that an exception ends: with the calls in flight, or leaving them at once."""
+    def _break_off(self, *, at_once: bool, quiet: bool) -> None:
+        """Bring a run to its end that an exception ends: with the calls in flight, or leaving them at once.
+
+        `quiet` is whether the remote is told nothing more: whoever has the lock now tells it.
+        """
         # What ended the run is to be told, not that a state which just failed fails once more.
         while self._flights:
             try:
@@ -426,7 +430,7 @@ class _Running:
         for flight in self._flights.values():
             with suppress(StateError):
                 self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=self._clock.now(), detail=_CUT_OFF)
-        if not at_once:
+        if not quiet:
             for _ in self._refreshing.events():
                 pass
             with suppress(StateError):
@@ -493,6 +497,10 @@ class _Running:
 
 
 _CUT_OFF = "the run was cut off"
+
+
+def _is_lost_lock(error: BaseException) -> bool:
+    return isinstance(error, StateError) and error.problems[0].code == "lock-lost"
 
 
 def _others(entries: Sequence[SourceStatus], known: Sequence[SourceStatus]) -> tuple[SourceStatus, ...]:

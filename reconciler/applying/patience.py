@@ -18,7 +18,7 @@ Told = TypeVar("Told")
 
 # Seconds after somebody asked to stop: for the calls in flight, and for all that is said afterwards. Whoever stops
 # a process often kills it after ten.
-FOR_CALLS, FOR_ALL = 3.0, 4.0
+FOR_CALLS, FOR_ALL = 2.5, 3.5
 
 # Seconds between two looks at whether to stop, while waiting.
 GLANCE = 0.2
@@ -60,6 +60,8 @@ class Patience:
 
     def listen(self, what: str, ask: Callable[[Callable[[Told], None]], T]) -> Generator[Told, None, T]:
         """Do as `answer` does, and yield meanwhile what `ask` tells by the function that it is given."""
+        if self.over(FOR_ALL):
+            raise Interrupted(too_slow(what))
         heard: queue.SimpleQueue[tuple[Told] | None] = queue.SimpleQueue()
         answers: list[T] = []
         failures: list[BaseException] = []

@@ -150,11 +150,12 @@ def _stopped_before(planned: Planned, terms: Terms) -> Problem:
         "interrupted",
         f"stopped before the first of {count(len(planned.compiled.calls), 'call')}",
         why="no call of the plan was sent, and the state is as it was.",
-        fix=f"to go on:\n    {_to_go_on(planned.plan, terms)}",
+        fix=f"to go on: {_to_go_on(planned.plan, terms)}",
     )
 
 
 def _to_go_on(plan: Plan, terms: Terms) -> str:
+    """Return the command that goes on, with the project and the environment that were given."""
     return terms.go_on(plan) if terms.go_on else this_command()
 
 
@@ -168,7 +169,7 @@ def _stopped_at_once(session: Session, planned: Planned, terms: Terms, run_id: s
         f"stopped at once: {count(done, 'call')} done, {unknown:,} unknown, {left:,} not done",
         why="what is done is recorded in the state, and nothing else is; what is unknown is sent again, which is "
         "harmless.",
-        fix=f"to go on:\n    {_to_go_on(planned.plan, terms)}",
+        fix=f"to go on: {_to_go_on(planned.plan, terms)}",
         where=session.store.where,
     )
 

@@ -12,6 +12,7 @@ from reconciler.cli.options import format_option, project_options
 
 if TYPE_CHECKING:
     from reconciler.model.states import StateBase
+    from reconciler.problems import Problem
     from reconciler.state.journal import RunRecord
 
 _WIDTH = 10
@@ -78,32 +79,24 @@ def verify_command(noted: tuple[str, ...], directory: str | None, environment: s
         reconciler state history verify -e prod
         reconciler state history verify --format json
     """
+    from reconciler.cli.output import show_problems
     from reconciler.cli.session import open_session
-    from reconciler.problems import Problem, StateError
-    from reconciler.state.chain import first_misfit, misfit_told
+    from reconciler.problems import StateError
+    from reconciler.state.chain import first_misfit
 
     _check_digests(noted)
     with open_session(directory, environment, use_cache=False) as session, session.store.reading():
-        base, runs = session.store.base(), session.store.runs()
+        base, runs, where = session.store.base(), session.store.runs(), session.store.where
         misfit = first_misfit(runs)
-        if output == "json":
-            _write_json(_verdict(base, runs, misfit, noted))
-        if misfit is not None:
-            raise StateError(
-                Problem(
-                    "history-broken",
-                    misfit_told(runs, misfit),
-                    why="it was changed since it was written, or one before it was removed; nothing can be told of it "
-                    "and of what follows.",
-                    fix="compare it with a backup of the state; this shows each record:\n    reconciler state history",
-                    where=session.store.where,
-                )
-            )
-        _refuse_without(noted, runs, session.store.where)
-        where = session.store.where
-    chained = [record for record in runs if record.digest]
+    problems = [_broken(runs, misfit, where)] if misfit else _lacking(noted, runs, where)
     if output == "json":
-        return 0
+        _write_json(_verdict(base, runs, misfit, noted))
+        if problems:
+            show_problems(problems)
+        return 1 if problems else 0
+    if problems:
+        raise StateError(*problems)
+    chained = [record for record in runs if record.digest]
     if chained:
         last = chained[0]
         click.echo(
@@ -131,25 +124,35 @@ def _check_digests(noted: Sequence[str]) -> None:
             )
 
 
-def _refuse_without(noted: Sequence[str], runs: Sequence[RunRecord], where: str) -> None:
-    """Refuse a history that lacks a record of what was noted down of it. Raises StateError."""
-    from reconciler.problems import Problem, StateError
+def _broken(runs: Sequence[RunRecord], misfit: RunRecord, where: str) -> Problem:
+    from reconciler.problems import Problem
+    from reconciler.state.chain import misfit_told
 
-    missing = _missing(noted, runs)
-    if missing:
-        raise StateError(
-            *(
-                Problem(
-                    "history-lacks-digest",
-                    f"no run has the digest {digest}",
-                    why="when it was noted down there was one: the state is older than the note, another one, or its "
-                    "history was made anew.",
-                    fix="look for the state that had it, in a backup or where else it is kept; apply nothing before.",
-                    where=where,
-                )
-                for digest in missing
-            )
+    return Problem(
+        "history-broken",
+        misfit_told(runs, misfit),
+        why="it was changed since it was written, or one before it was removed; nothing can be told of it and of what "
+        "follows.",
+        fix="compare it with a backup of the state; this shows each record:\n    reconciler state history",
+        where=where,
+    )
+
+
+def _lacking(noted: Sequence[str], runs: Sequence[RunRecord], where: str) -> list[Problem]:
+    """Return a problem for each digest that was noted down and that no record has."""
+    from reconciler.problems import Problem
+
+    return [
+        Problem(
+            "history-lacks-digest",
+            f"no run has the digest {digest}",
+            why="when it was noted down there was one: the state is older than the note, another one, or its history "
+            "was made anew.",
+            fix="look for the state that had it, in a backup or where else it is kept; apply nothing before.",
+            where=where,
         )
+        for digest in _missing(noted, runs)
+    ]
 
 
 def _missing(noted: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:

@@ -80,6 +80,8 @@ def migrate_command(
             resources, runs = len(arrived.fingerprints()), len(arrived.runs())
             click.echo(f"moved {source.where} to {arrived.where}: resources: {resources}, runs: {runs}")
     click.echo("the remote was not touched, and no run begins any more where the state was")
+    if key is not None and goal.startswith(("postgresql://", "postgres://")):
+        click.echo("reconciler does not encrypt a state in PostgreSQL: what is there now is not encrypted", err=True)
     if origin is None:
         click.echo(f"now say in reconciler.yaml, under environments, {session.project.environment.name}:")
         click.echo(f"    state: {goal}")

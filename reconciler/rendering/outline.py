@@ -21,6 +21,7 @@ import orjson
 
 from reconciler.calls.call import Compiled
 from reconciler.model.address import Address, Kind
+from reconciler.model.digestfield import DIGEST_FIELD
 from reconciler.planning.change import (
     ACCESS_FIELDS,
     FORGOTTEN,
@@ -356,6 +357,9 @@ class _Maker:
 
     def _row(self, change: Change, reader: Reader) -> Row:
         fields = field_changes(change)
+        if change.action is not Action.UPDATE:
+            # The same for all items of a source: it is told where it changes.
+            fields = tuple(entry for entry in fields if entry.path != (DIGEST_FIELD,))
         diff = self.body_diffs.get(change.address, ())
         limit = len(diff) if reader.full else DIFF_LINES
         return Row(

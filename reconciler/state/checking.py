@@ -59,7 +59,8 @@ def _journal(state: StateReader) -> Iterator[str]:
 def _formers(state: StateReader) -> Iterator[str]:
     known = {record.run.id for record in state.runs()}
     for run in state.runs_with_formers():
-        state.formers(run)  # raises for what does not read
+        for _ in state.steps(run):  # raises for what does not read
+            pass
         if run not in known:
             yield f'what was before run "{run}" is kept, and the run is not in the history'
 

@@ -27,7 +27,9 @@ from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem, StateError
 from reconciler.state import objects_faults as faults
+from reconciler.state import sqlite_faults
 from reconciler.state.journal import JournalEntry, RunRecord, Step, Usage
+from reconciler.state.key import Key
 from reconciler.state.lease import Lease, Times, clear
 from reconciler.state.objects_bucket import Network, connect
 from reconciler.state.objects_lease import LOCK, LeaseObject
@@ -44,6 +46,7 @@ class ObjectStore:
     """The state under a prefix of an object store; fulfils `state.store.Store`.
 
     `replica` is where the copy on this machine may be kept; while another process uses that file, it is one beside it.
+    With a `key` a new state is encrypted, and an encrypted one can be read; `must_encrypt` refuses to write another.
     Raises StateError `state-url` for an address that is none.
     """
 
@@ -51,7 +54,9 @@ class ObjectStore:
         self,
         url: str,
         replica: Path,
+        key: Key | None = None,
         *,
+        must_encrypt: bool = False,
         times: Times = Times(),  # noqa: B008
         network: Network = Network(),  # noqa: B008
     ) -> None:
@@ -62,9 +67,10 @@ class ObjectStore:
         self._bucket = connect(place, lambda: self.where, network)
         self._guard = threading.RLock()
         self._slot: Slot | None = None
-        self._replica = Replica(replica, lambda: self.where)
+        self._key = key
+        self._must_encrypt = must_encrypt
+        self._replica = Replica(replica, lambda: self.where, key)
         self._log = Log(self._bucket, self._replica, lambda: self.where)
-        self._serial: int | None = None
         self._moments = 0  # how many `reading()` blocks are open
         self._writing = False  # while we hold the lock, nobody else writes
 
@@ -79,7 +85,8 @@ class ObjectStore:
     @property
     def where(self) -> str:
         """The address, with the serial last seen once there is one."""
-        return self._shown if self._serial is None else f"{self._shown} (serial {self._serial})"
+        serial = self._replica.serial
+        return self._shown if serial is None else f"{self._shown} (serial {serial})"
 
     def close(self) -> None:
         """Let go of the copy; the next read takes one again."""
@@ -105,10 +112,7 @@ class ObjectStore:
 
     def base(self) -> StateBase:
         """Return lineage and serial."""
-        with self._guard:
-            found = self._fresh().base()
-            self._serial = found.serial
-            return found
+        return self._fresh().base()
 
     def target(self) -> Target | None:
         """Return the remote that the last run spoke to."""
@@ -181,7 +185,7 @@ class ObjectStore:
             problems = replica.check()
             with (
                 tempfile.TemporaryDirectory() as folder,
-                closing(Replica(Path(folder) / "state", lambda: self.where)) as other,
+                closing(Replica(Path(folder) / "state", lambda: self.where, self._key)) as other,
             ):
                 # Everything that a machine without a copy would read.
                 Log(self._bucket, other, lambda: self.where).catch_up()
@@ -198,6 +202,7 @@ class ObjectStore:
     def lock(self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None) -> Iterator[Writer]:
         """Take the single writer's lock for the extent of a `with` block."""
         self.base()  # so that a refusal names the serial, and a state that cannot be used is refused at once
+        self._refuse_clear()
         if self._generation() == 0 and self._bucket.get(LOCK) is None:
             self._probe()
         lease = Lease(self._lease(), lambda: self.where, info, self._times)
@@ -222,6 +227,16 @@ class ObjectStore:
         with suppress(StateError):  # a state that cannot be read can be unlocked
             self.base()  # so that a refusal names the serial
         return clear(self._lease(), lock_id, where=self.where, times=self._times)
+
+    def _refuse_clear(self) -> None:
+        """Refuse to write a state in clear where it must be encrypted."""
+        if not self._must_encrypt:
+            return
+        encrypted = self._fresh().is_encrypted()
+        if encrypted is None and self._key is None:
+            raise sqlite_faults.key_needed(self.where, self._shown)
+        if encrypted is False:
+            raise faults.not_encrypted(self.where)
 
     def _lease(self) -> LeaseObject:
         return LeaseObject(self._bucket, lambda: self.where, self._generation)
@@ -251,7 +266,7 @@ class ObjectStore:
                 return self._replica
             if self._slot is None:
                 self._slot = take_slot(self._path, lambda: self.where)
-                self._replica = Replica(self._slot.path, lambda: self.where)
+                self._replica = Replica(self._slot.path, lambda: self.where, self._key)
                 self._log = Log(self._bucket, self._replica, lambda: self.where)
             self._log.catch_up()
             return self._replica

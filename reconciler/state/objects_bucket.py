@@ -36,6 +36,7 @@ from reconciler.state.objects_url import Place
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Library
 
+LARGEST = 1 << 31  # bytes of an object: somebody else's must not fill the memory
 AT_ONCE = 8  # requests under way at the same time
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -97,6 +98,8 @@ class Bucket:
         with self._reported():
             try:
                 result = obstore.get(self._store, name)
+                if result.meta["size"] > LARGEST:
+                    raise faults.corrupt(self._shown(), name, "it is far too long")
                 return Found(bytes(result.bytes()), _version(result.meta), result.meta["last_modified"].timestamp())
             except FileNotFoundError as error:
                 if _NO_BUCKET.search(str(error)):

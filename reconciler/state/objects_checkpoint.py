@@ -18,9 +18,9 @@ import orjson
 from reconciler.state import objects_faults as faults
 from reconciler.state import sqlite_faults
 from reconciler.state.objects_bucket import Bucket
+from reconciler.state.objects_cipher import Sealer
 from reconciler.state.objects_record import name_of, number_of
 from reconciler.state.objects_replica import Position, Replica, move_to, position_in
-from reconciler.state.objects_seal import seal, unseal
 from reconciler.state.sqlite_schema import FORMAT_VERSION
 
 HEAD = "head"
@@ -55,8 +55,9 @@ class Head:
 class Checkpoints:
     """The checkpoints of one state. All methods raise StateError."""
 
-    def __init__(self, bucket: Bucket, where: Callable[[], str]) -> None:
+    def __init__(self, bucket: Bucket, sealer: Sealer, where: Callable[[], str]) -> None:
         self._bucket = bucket
+        self._sealer = sealer
         self._where = where
 
     def head(self) -> Head | None:
@@ -65,7 +66,7 @@ class Checkpoints:
         if found is None:
             return None
         try:
-            doc = orjson.loads(unseal(HEAD, found.data))
+            doc = orjson.loads(self._sealer.unseal(HEAD, found.data))
             if doc["format"] > FORMAT or doc["tables"] > FORMAT_VERSION:
                 raise faults.newer(self._where(), max(doc["format"], doc["tables"]), FORMAT_VERSION)
             before = doc["before"]
@@ -83,7 +84,7 @@ class Checkpoints:
                     if found is None:
                         return False
                     try:
-                        file.write(unseal(name, found.data))
+                        file.write(self._sealer.unseal(name, found.data))
                     except ValueError as error:
                         raise faults.corrupt(self._where(), name, _why(error)) from error
             replica.put_in_place(fresh)
@@ -97,11 +98,11 @@ class Checkpoints:
     def make(self, replica: Replica, head: Head | None) -> None:
         """Keep what the copy of the state holds now, then delete what nobody needs any more."""
         path = replica.real.with_name(replica.real.name + ".checkpoint")
-        position = replica.position()
+        position, encrypt = replica.position(), bool(replica.is_encrypted())
         with sqlite_faults.reported(str(path), self._where, writing=True):
             replica.copy_to(path)
             try:
-                made = self._store(path, position)
+                made = self._store(path, position, encrypt=encrypt)
             finally:
                 path.unlink(missing_ok=True)
         doc: dict[str, Any] = {
@@ -110,21 +111,21 @@ class Checkpoints:
             "last": asdict(made),
             "before": asdict(head.last) if head else None,
         }
-        data = seal(HEAD, orjson.dumps(doc))
+        data = self._sealer.seal(HEAD, orjson.dumps(doc), encrypt=encrypt)
         version = self._bucket.create(HEAD, data) if head is None else self._bucket.swap(HEAD, data, head.version)
         if version is None:
             return  # another one did the same, or has the lock now; what we stored is swept by the next
         _nothing_since(replica)
         self._sweep(Head(made, head.last if head else None, version))
 
-    def _store(self, path: Path, position: Position) -> Checkpoint:
+    def _store(self, path: Path, position: Position, *, encrypt: bool) -> Checkpoint:
         # No two attempts share names: one that was cut short leaves pieces of another moment.
         folder = f"{FOLDER}/{position.number:020}-{os.urandom(6).hex()}"
         pieces = 0
         with path.open("rb") as file:
             while piece := file.read(PIECE):
                 name = f"{folder}/{pieces:06}"
-                self._bucket.put(name, seal(name, piece))
+                self._bucket.put(name, self._sealer.seal(name, piece, encrypt=encrypt))
                 pieces += 1
         return Checkpoint(position.number, position.digest, folder, pieces)
 

@@ -7,6 +7,7 @@ may hold addresses with signatures.
 from __future__ import annotations
 
 from reconciler.problems import Problem, StateError
+from reconciler.state.sqlite_faults import KEY_VARIABLE
 
 _NOTHING_LOST = "what was recorded before is kept; the store says exactly what was accepted."
 
@@ -58,6 +59,45 @@ def unfit(where: str, detail: str) -> StateError:
             what=f"this object store cannot keep a state: {detail}",
             why="two runs at once could undo each other's changes, and nobody would notice.",
             fix="use a store with conditional writes (If-None-Match and If-Match on PUT), or PostgreSQL.",
+            where=where,
+        )
+    )
+
+
+def encrypted(where: str) -> StateError:
+    """No key for what is not plain."""
+    return StateError(
+        Problem(
+            code="state-encrypted",
+            what="the state is encrypted, and there is no key to read it with",
+            fix=f"put the key into {KEY_VARIABLE}.",
+            where=where,
+        )
+    )
+
+
+def not_encrypted(where: str) -> StateError:
+    """A state that must be encrypted is in clear."""
+    return StateError(
+        Problem(
+            code="state-not-encrypted",
+            what="the state is not encrypted, and the environment says `encryptState: true`",
+            why="what is recorded would be written down in clear; and what is there already stays so in its objects.",
+            fix=f"put a key into {KEY_VARIABLE} and move it to another prefix, where it is encrypted:\n"
+            "    reconciler state migrate --to URL",
+            where=where,
+        )
+    )
+
+
+def key_wrong(where: str, name: str) -> StateError:
+    """A key that does not open an object."""
+    return StateError(
+        Problem(
+            code="state-key-wrong",
+            what=f'the key in {KEY_VARIABLE} does not open the object "{name}"',
+            why="it was encrypted with another key, or was altered since; nobody can tell which.",
+            fix="give the key of this state; if that is this one, restore the object from a version in the store.",
             where=where,
         )
     )

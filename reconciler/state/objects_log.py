@@ -6,7 +6,6 @@ all that came before it, and two who both think that they hold the lock cannot b
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,12 +14,15 @@ from reconciler.state import objects_faults as faults
 from reconciler.state import objects_record as records
 from reconciler.state.objects_bucket import Bucket, Found
 from reconciler.state.objects_checkpoint import Checkpoints, Head
+from reconciler.state.objects_cipher import Sealer, is_encrypted
 from reconciler.state.objects_record import Record
 from reconciler.state.objects_replica import Position, Replica, move_to, position_in
-from reconciler.state.objects_seal import digest_of, seal, unseal
-from reconciler.state.sql import Sql
+from reconciler.state.objects_seal import digest_of
 from reconciler.state.sql_writer import SqlWriter
-from reconciler.state.sqlite_schema import FORMAT_VERSION
+from reconciler.state.sqlite_faults import errors
+from reconciler.state.sqlite_schema import FORMAT_VERSION, Connection
+
+_MISFITS = (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 WINDOW = 64  # records that are read and done again in one transaction
 PATIENCE = 5  # how often a log is looked at anew that is shortened while we read it
@@ -51,7 +53,8 @@ class Log:
     """The log, and the copy that follows it. All methods raise StateError."""
 
     def __init__(self, bucket: Bucket, replica: Replica, where: Callable[[], str]) -> None:
-        self.checkpoints = Checkpoints(bucket, where)
+        self._sealer = Sealer(replica.key, where)
+        self.checkpoints = Checkpoints(bucket, self._sealer, where)
         self._bucket = bucket
         self._replica = replica
         self._where = where
@@ -75,7 +78,7 @@ class Log:
                 self._replica.drop()
         raise faults.unreachable(self._where(), "the state changes faster than it can be read")
 
-    def add(self, connection: Sql, record: Callable[[Position], Record]) -> Position:
+    def add(self, connection: Connection, record: Callable[[Position], Record]) -> Position:
         """Add a record after what a transaction of the copy holds, and write that down in it; return the position.
 
         Raises TakenError if the number is taken by any other record.
@@ -83,7 +86,7 @@ class Log:
         before = position_in(connection)
         made = record(before)
         name, content = records.name_of(made.number), made.encode()
-        sealed = seal(name, content)
+        sealed = self._sealer.seal(name, content, encrypt=connection.key is not None)
         if self._bucket.create(name, sealed) is None:
             raise TakenError
         after = _after(before, made, name, content, len(sealed), "")
@@ -107,6 +110,8 @@ class Log:
                 raise faults.corrupt(self._where(), head.last.folder, "a piece of it is missing")
             tried.append(head)
             if head is None:
+                first = self._bucket.get(records.name_of(1))
+                self._replica.encrypt_new = self._sealer.key is not None if first is None else is_encrypted(first.data)
                 return Position()
             if self.checkpoints.load(head.last, self._replica):
                 return self._replica.position()
@@ -153,6 +158,8 @@ class Log:
             for number, name, found in zip(numbers, names, self._bucket.get_all(names), strict=True):
                 if found is None:
                     raise _BehindError(name, "it was there a moment ago, and is missing now")
+                if is_encrypted(found.data) is not (connection.key is not None):
+                    raise _BehindError(name, "it is encrypted and those before it are not, or the other way round")
                 content = self._open(name, found)
                 record = self._read(name, content)
                 if record.number != number:
@@ -166,7 +173,7 @@ class Log:
 
     def _open(self, name: str, found: Found) -> bytes:
         try:
-            return unseal(name, found.data)
+            return self._sealer.unseal(name, found.data)
         except ValueError as error:
             raise faults.corrupt(self._where(), name, str(error)) from error
 
@@ -187,15 +194,7 @@ class Log:
             writer.resume(record.run or None)
         try:
             return records.replay(writer, record)
-        except (
-            RuntimeError,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-            AttributeError,
-            sqlite3.IntegrityError,
-        ) as error:
+        except (*_MISFITS, *errors("IntegrityError")) as error:  # type: ignore[misc]
             detail = f"its {record.call} does not fit what came before it"
             raise faults.corrupt(self._where(), name, detail) from error
 

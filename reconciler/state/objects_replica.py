@@ -17,6 +17,7 @@ from reconciler.problems import StateError
 from reconciler.state import objects_faults
 from reconciler.state import sqlite_faults as faults
 from reconciler.state import sqlite_schema as schema
+from reconciler.state.key import Key
 from reconciler.state.sql import Sql
 from reconciler.state.sqlite import SqliteStore
 
@@ -33,7 +34,12 @@ CREATE TABLE IF NOT EXISTS replica (
     bytes INTEGER NOT NULL
 )
 """
-_DAMAGED = frozenset({"state-not-a-database", "state-not-ours", "state-corrupt", "state-newer-version"})
+_DAMAGED = frozenset(
+    {
+        *("state-not-a-database", "state-not-ours", "state-corrupt", "state-newer-version"),
+        *("state-encrypted", "state-key-wrong"),  # made with another key than there is now
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,13 @@ class Position:
 class Replica(SqliteStore):
     """A state file whose transactions carry the position; `where` names the state that it is a copy of.
 
-    `before_commit` is called at the end of each transaction: what it raises undoes the transaction.
+    `before_commit` is called at the end of each transaction: what it raises undoes the transaction. The copy is
+    encrypted if the state is; `encrypt_new` says whether that is so, where there is no copy yet.
     """
 
-    def __init__(self, path: Path, shown: Callable[[], str]) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, shown: Callable[[], str], key: Key | None = None) -> None:
+        super().__init__(path, key)
+        self.encrypt_new = key is not None
         self.before_commit: Callable[[schema.Connection], None] | None = None
         self.damaged = False
         self._shown = shown
@@ -75,6 +83,13 @@ class Replica(SqliteStore):
     def serial(self) -> int | None:
         """The serial that was read last."""
         return self._serial
+
+    def size(self) -> int:
+        """Return how many bytes the copy has, 0 when there is none."""
+        try:
+            return self.real.stat().st_size
+        except OSError:
+            return 0
 
     def position(self) -> Position:
         """Return where in the log the copy is."""
@@ -125,6 +140,9 @@ class Replica(SqliteStore):
                 yield connection
             finally:
                 self._batch = None
+
+    def _key_for_new(self) -> Key | None:
+        return self.key if self.encrypt_new else None
 
     @contextmanager
     def _read(self) -> Iterator[schema.Connection | None]:

@@ -24,18 +24,20 @@ from reconciler.state.rows import RecordedRow, Verification
 from reconciler.state.sql import Sql
 from reconciler.state.sql_read import base
 from reconciler.state.sql_writer import SqlWriter
-from reconciler.state.sqlite_schema import FORMAT_VERSION
+from reconciler.state.sqlite_schema import FORMAT_VERSION, Connection
 from reconciler.state.store import LockInfo
 from reconciler.state.whole import Part
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 50
-# A checkpoint is due when the log has grown by so many records, at the end of a run or amid a long one, or by so many
-# bytes at the end of a run.
+# A checkpoint is due when the log has grown by so many records, or bytes: at the end of a run, and amid a long one.
+# The larger a state, the longer a log is worth reading instead.
 DUE_AT_END = 100
 DUE_AMID = 2000
 DUE_BYTES = 1 << 20
+RECORDS_PER_BYTE = 2 / (1 << 20)
+BYTES_PER_BYTE = 1 / 16
 
 
 class ObjectWriter:
@@ -157,8 +159,9 @@ class ObjectWriter:
     def restore(self, parts: Iterable[Part]) -> None:
         """Record all that another store held, where nothing was ever recorded."""
         whole = tuple(parts)
-        self._write("restore", lambda _: records.restore(whole), lambda: self._local.restore(whole))
-        self._keep_if(lambda _: True)
+        with self._guard:
+            self._write("restore", lambda _: records.restore(whole), lambda: self._local.restore(whole))
+            self._keep_if_due(DUE_AT_END, first=True)
 
     def record_moved(self, to: str) -> None:
         """Record where the state was moved to, empty to go on here."""
@@ -173,7 +176,7 @@ class ObjectWriter:
                 lambda: self._local.end_run(at=at, result=result, detail=detail),
             )
             self._run = ""
-            self._keep_if(lambda position: position.records >= DUE_AT_END or position.bytes >= DUE_BYTES, first=True)
+            self._keep_if_due(DUE_AT_END, first=True)
 
     # --- one write ------------------------------------------------------------------------------
 
@@ -195,7 +198,7 @@ class ObjectWriter:
                     self._look()
                 with suppress(TakenError):
                     found = self._add(call, arguments, local, run)
-                    self._keep_if(lambda position: position.records >= DUE_AMID)
+                    self._keep_if_due(DUE_AMID)
                     return found
             raise faults.unreachable(self._where(), "it neither takes a record nor shows whose is there")
 
@@ -227,7 +230,7 @@ class ObjectWriter:
                 arguments=arguments(connection),
             )
 
-        def add(connection: Sql) -> None:
+        def add(connection: Connection) -> None:
             def record(before: Position) -> Record:
                 entry = made(connection, before)
                 self._unsure = True
@@ -267,15 +270,18 @@ class ObjectWriter:
 
     # --- checkpoints ----------------------------------------------------------------------------
 
-    def _keep_if(self, due: Callable[[Position], bool], *, first: bool = False) -> None:
+    def _keep_if_due(self, least: int, *, first: bool = False) -> None:
         """Make a checkpoint if one is due, or if it is the first. What was recorded is in the log already."""
-        position = self._replica.position()
+        position, size = self._replica.position(), self._replica.size()
+        due = position.records >= max(least, size * RECORDS_PER_BYTE) or position.bytes >= max(
+            DUE_BYTES, size * BYTES_PER_BYTE
+        )
         alone = first and position.number == position.records
-        if position.number < self._later or not (alone or due(position)):
+        if position.number < self._later or not (alone or due):
             return
         try:
             head = self._log.checkpoints.head()
-            if head is None or due(position):
+            if head is None or due:
                 self._log.checkpoints.make(self._replica, head)
         except StateError:
             self._later = position.number + DUE_AMID  # a later run makes it, if this one does not live to

@@ -31,7 +31,8 @@ def open_store(state: str, root: Path, work: Path, key: Key | None = None, *, mu
         raise not_by_us(f"{scheme}://")
     if scheme in _POSTGRES:
         return _postgres(state)
-    return _objects(state, work / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.replica.db")
+    replica = work / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.replica.db"
+    return _objects(state, replica, key, must_encrypt=must_encrypt)
 
 
 def _postgres(url: str) -> Store:
@@ -41,11 +42,11 @@ def _postgres(url: str) -> Store:
     return PostgresStore(url)
 
 
-def _objects(url: str, replica: Path) -> Store:
+def _objects(url: str, replica: Path, key: Key | None, *, must_encrypt: bool) -> Store:
     _need("objects", "obstore", "zstandard")
     from reconciler.state.objects import ObjectStore
 
-    return ObjectStore(url, replica)
+    return ObjectStore(url, replica, key, must_encrypt=must_encrypt)
 
 
 def not_by_us(where: str) -> StateError:

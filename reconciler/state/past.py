@@ -24,6 +24,7 @@ from reconciler.state.store import StateReader
 
 _NO_DOCUMENT = b"{}"
 _NOT_KEPT = bytes(DIGEST_SIZE)  # stands for the digest of an item's own document, of which nothing is kept
+_ITEM = f"{Kind.ITEM.value}/"
 _END = 1 << 62
 
 
@@ -91,8 +92,7 @@ def past_of(state: StateReader, moment: int, now: Mapping[str, bytes]) -> Past:
     cut = next((place for place, record in enumerate(history) if _ended(state, record) > moment), len(history))
     if not history or moment < _known_from(state, history):
         raise StateError(_too_short(state, history, cut, moment))
-    found: dict[Address, Former] = {}
-    left: dict[Address, bytes] = {}
+    walk = _Walk(state)
     misdated = {record.run.id for record in history[cut + 1 :] if record.ended_at and _time(record.ended_at) <= moment}
     amid = False
     for place, record in enumerate(history[cut:]):
@@ -105,8 +105,8 @@ def past_of(state: StateReader, moment: int, now: Mapping[str, bytes]) -> Past:
                 misdated.add(record.run.id)
             if step.formers is None:
                 raise StateError(_too_short(state, history, cut, moment))
-            _walk(state, found, left, record, step.formers)
-    _check_present(state, left, now)
+            walk.add(record, step.formers)
+    walk.end_at(now)
     begun = cut < len(history) and (amid or _time(history[cut].run.started_at) <= moment)
     upto = history[: cut + begun]
     return Past(
@@ -114,7 +114,7 @@ def past_of(state: StateReader, moment: int, now: Mapping[str, bytes]) -> Past:
         run=upto[-1],
         applied=_applied(state, upto, moment),
         under_way=begun,
-        formers=dict(sorted(found.items())),
+        formers=dict(sorted(walk.found.items())),
         doubts=tuple(_doubts(state, history, cut, moment)),
         misdated=tuple(record.run.id for record in history if record.run.id in misdated),
     )
@@ -174,31 +174,41 @@ def _too_short(state: StateReader, history: Sequence[RunRecord], cut: int, momen
 # -- walking back ----------------------------------------------------------------------------------
 
 
-def _walk(
-    state: StateReader,
-    found: dict[Address, Former],
-    left: dict[Address, bytes],
-    record: RunRecord,
-    formers: Sequence[Former],
-) -> None:
-    """Add what a later change found, where no earlier one was met, and the access digest of what it left."""
-    for former in formers:
-        if found.setdefault(former.address, former) is not former and left[former.address] != former.access:
-            raise StateError(_torn(state, former.address, f"what run {record.run.id} found is not what was left"))
-        left[former.address] = former.left
+class _Walk:
+    """What the changes since a moment found first, and what they left last; each must fit the one before."""
 
+    def __init__(self, state: StateReader) -> None:
+        self.found: dict[Address, Former] = {}
+        self._left: dict[Address, bytes] = {}
+        self._models = {b"": NO_SHARED}
+        self._state = state
 
-def _check_present(state: StateReader, left: Mapping[Address, bytes], now: Mapping[str, bytes]) -> None:
-    """Make sure that what is recorded now is what the last change left. Raises StateError."""
-    others = [address for address in left if address.kind is not Kind.ITEM]
-    present = {row.address: access_digest(row.resource) for row in state.rows(others)}
-    for address, last in left.items():
-        if address.kind is Kind.ITEM:
-            recorded = now[address][DIGEST_SIZE:] if address in now else ABSENT
-        else:
-            recorded = present.get(address, ABSENT)
-        if recorded != last:
-            raise StateError(_torn(state, address, "what is recorded is not what the last change left"))
+    def add(self, record: RunRecord, formers: Sequence[Former]) -> None:
+        """Add what a later change found. Raises StateError when that is not what the last one left."""
+        for former in formers:
+            address = former.address
+            if self.found.setdefault(address, former) is not former and self._left[address] != self._access(former):
+                raise StateError(_torn(self._state, address, f"what run {record.run.id} found is not what was left"))
+            self._left[address] = former.left
+
+    def end_at(self, now: Mapping[str, bytes]) -> None:
+        """Make sure that what is recorded now is what the last change left. Raises StateError."""
+        others = [address for address in self._left if not address.startswith(_ITEM)]
+        present = {row.address: access_digest(row.resource) for row in self._state.rows(others)}
+        for address, left in self._left.items():
+            if address.startswith(_ITEM):
+                recorded = now[address][DIGEST_SIZE:] if address in now else ABSENT
+            else:
+                recorded = present.get(address, ABSENT)
+            if recorded != left:
+                raise StateError(_torn(self._state, address, "what is recorded is not what the last change left"))
+
+    def _access(self, former: Former) -> bytes:
+        """Return `former.access`: of items by the few models that they share, since there may be millions."""
+        if not former.existed or not former.address.startswith(_ITEM):
+            return former.access
+        model = self._models.get(former.shared)
+        return model or self._models.setdefault(former.shared, digest(former.shared))
 
 
 def _torn(state: StateReader, address: Address, detail: str) -> Problem:

@@ -13,7 +13,7 @@ from psycopg import errors
 
 from reconciler.problems import Problem, StateError
 
-_NOTHING_LOST = "what was recorded before is kept; the state says exactly what was accepted."
+_NOTHING_LOST = "what was recorded before is kept; a call whose answer could not be recorded is in doubt there."
 
 _ACCESS = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification, errors.InsufficientPrivilege)
 _READ_ONLY = (errors.ReadOnlySqlTransaction,)

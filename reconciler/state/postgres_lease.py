@@ -105,9 +105,8 @@ class PostgresLease:
                     row = link.execute(_FIRST, (generation, text, place, version)).fetchone()
                 else:
                     row = link.execute(_NEXT, (generation, text, place, version, instead_of.version)).fetchone()
-                if row is not None and holder is not None:
-                    taken = (generation, holder.id, generation)
-                    link.execute("UPDATE fence SET generation = ?, holder = ? WHERE generation < ?", taken)
+                if row is not None and holder is not None and (not instead_of or generation != instead_of.generation):
+                    link.execute("UPDATE fence SET generation = ?, holder = ?", (generation, holder.id))
                 link.execute("COMMIT")
             except errors.LockNotAvailable:
                 self._undo(link)

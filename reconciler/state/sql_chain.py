@@ -33,6 +33,6 @@ def lost_runs(sql: Sql) -> Iterator[str]:
     """Yield what the chain says of runs that are not there any more."""
     if sql.format_version < 3:
         return
-    query = "SELECT digest FROM chain WHERE seq NOT IN (SELECT seq FROM runs) ORDER BY seq"
+    query = "SELECT digest FROM chain c WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.seq = c.seq) ORDER BY seq"
     for (digest,) in sql.execute(query):
         yield f"the run with the digest {digest} is missing from the history"

@@ -165,6 +165,10 @@ class SqliteStore(SqlReader):
             if self._connection is not None:
                 self._connection.execute("PRAGMA query_only = ON")
 
+    def _key_for_new(self) -> Key | None:
+        """Return what a state that is not there yet is encrypted with."""
+        return self.key
+
     def _refuse_clear(self) -> None:
         """Refuse to write a plain state where it must be encrypted."""
         if not self._must_encrypt:
@@ -189,7 +193,7 @@ class SqliteStore(SqlReader):
         if not create and (connection is None or connection is not before):
             raise faults.replaced(self.where, self.path)
         if connection is None:
-            schema.create(self.real, self.key)
+            schema.create(self.real, self._key_for_new())
             connection = self._current()
         assert connection is not None
         if create:

@@ -7,6 +7,7 @@ beside it in clear.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ def _rewrite(path: Path, known: Key | None, key: Key | None) -> bool:
     found, version = _form(path, known, key)
     if (found and found.reveal()) == (key and key.reveal()):
         return False
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     fresh = path.with_name(path.name + ".new")
     try:
         _export(path, found, fresh, key, version)
@@ -77,7 +80,8 @@ def _form(path: Path, *keys: Key | None) -> tuple[Key | None, int]:
     given: list[Key | None] = [key for key in keys if key is not None]
     for key in given or [None]:
         try:
-            connection = schema.connect(path, str(path), key)
+            with faults.reported(str(path), lambda: str(path), writing=False):
+                connection = schema.connect(path, str(path), key)
         except StateError as error:
             if error.problems[0].code != "state-key-wrong":
                 raise
@@ -104,14 +108,28 @@ def _export(path: Path, found: Key | None, fresh: Path, key: Key | None, version
         connection.execute(f"PRAGMA fresh.page_size = {schema.PAGE}")
         connection.execute("PRAGMA fresh.synchronous = EXTRA")
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("SELECT sqlcipher_export('fresh')")
+        _copy(connection)
         connection.execute(f"PRAGMA fresh.application_id = {schema.APPLICATION_ID}")
         connection.execute(f"PRAGMA fresh.user_version = {version}")
         for detail in _differences(connection):
-            raise faults.corrupt(str(path), str(path), detail)
+            raise ValueError(detail)
         connection.execute("COMMIT")
+    except ValueError as error:
+        raise faults.corrupt(str(path), str(path), str(error)) from error
     finally:
         connection.close()
+
+
+def _copy(connection: Sql) -> None:
+    """Copy all tables and indexes; by statements of ours, since sqlcipher_export says of no error which it was."""
+    objects = connection.execute("SELECT type, name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    for kind, name, text in sorted(objects, key=lambda entry: entry[0] != "table"):
+        head = f"CREATE {kind.upper()} "
+        if not text.startswith(head):
+            raise ValueError(f'"{name}" is nothing that a state has')
+        connection.execute(f"{head}fresh.{text.removeprefix(head)}")
+        if kind == "table":
+            connection.execute(f'INSERT INTO fresh."{name}" SELECT * FROM main."{name}"')  # noqa: S608
 
 
 def _differences(connection: Sql) -> Iterator[str]:

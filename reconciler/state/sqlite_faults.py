@@ -129,14 +129,14 @@ def not_encrypted(where: str, path: str) -> StateError:
     )
 
 
-def no_cipher(path: str) -> StateError:
+def no_cipher(where: str, package: str = "sqlcipher3") -> StateError:
     """The library that encrypts is not there."""
     return StateError(
         Problem(
             code="encryption-package",
-            what="an encrypted state needs the package sqlcipher3, and it is not installed",
+            what=f"an encrypted state needs the package {package}, and it is not installed",
             fix="install it:\n    pip install 'reconciler[encryption]'",
-            where=path,
+            where=where,
         )
     )
 
@@ -228,10 +228,10 @@ def reported(path: str, where: Callable[[], str], *, writing: bool) -> Iterator[
         raise from_os(error, where(), path, writing=writing) from error
 
 
-def errors() -> tuple[type[Exception], ...]:
+def errors(name: str = "Error") -> tuple[type[Exception], ...]:
     """Return what SQLite raises in this process: SQLCipher has classes of its own, and is there once it is needed."""
     cipher = sys.modules.get("sqlcipher3.dbapi2")
-    return (sqlite3.Error,) if cipher is None else (sqlite3.Error, cipher.Error)
+    return tuple(getattr(module, name) for module in (sqlite3, cipher) if module is not None)
 
 
 def is_no_database(error: Exception) -> bool:

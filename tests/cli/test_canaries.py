@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import Response
 
-from tests.builders import KEY, Folder, Remote, child_environment, command_line
+from reconciler.emulator.door import Exchange, Hooks
+from tests.builders import KEY, Folder, Remote, child_environment, command_line, start_remote
 
 PLAN_KEY = "canary-7b81-plan-key"
 BODIES = {
@@ -193,6 +196,37 @@ def test_no_command_shows_or_keeps_what_it_must_not(ready: Folder, remote: Remot
 
     assert {command: found for command, said in shown.items() if (found := leaks(said.encode()))} == {}
     assert kept(tmp_path) == []
+
+
+class Echo(Hooks):
+    """Storage that refuses what is uploaded and says to what address, as some storages do."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.signatures: set[str] = set()
+
+    async def arriving(self, exchange: Exchange) -> Response | None:
+        if "_storage" not in exchange.path:
+            return None
+        self.signatures.add(exchange.query["X-Amz-Signature"])
+        text = f"<Error><Code>No</Code><Message>{exchange.request.url}</Message></Error>"
+        return Response(text.encode(), self.status, media_type="application/xml")
+
+
+@pytest.mark.parametrize("status", [400, 403, 301, 503])
+def test_what_signs_an_upload_is_not_repeated_after_a_storage_that_tells_it(ready: Folder, status: int) -> None:
+    echo = Echo(status)
+    project = ready.root / "reconciler.yaml"
+    with start_remote(hooks=echo) as remote:
+        text = re.sub("target: [^,]*", f"target: {remote.url}, retryFor: 0", project.read_text())
+        project.write_text(text)
+        said = [ready.run("apply", "--auto-approve", "--format", form) for form in ("text", "json")]
+    assert echo.signatures and all(ran.code == 4 for ran in said)
+    for signature in echo.signatures:
+        for ran in said:
+            assert signature not in ran.out + ran.err
+        for path in ready.root.rglob("*"):
+            assert not path.is_file() or signature.encode() not in path.read_bytes()
 
 
 CRASHING = """\

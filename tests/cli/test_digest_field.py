@@ -177,6 +177,10 @@ def test_turning_it_on_sends_every_item_again_and_says_why(project: Folder, remo
     assert drift(project, 0)["exactness"] == []
 
 
+def test_a_new_item_is_told_without_it(project: Folder) -> None:
+    assert "digestField" not in project.ok("plan").out
+
+
 def test_a_key_that_the_digest_takes_is_refused(project: Folder) -> None:
     project.write("all.yaml", as_yaml({**MANIFEST, "items": [{**ITEMS[0], "metadata": {FIELD: "mine"}}]}))
     ran = project.ok("validate", code=1)

@@ -69,8 +69,8 @@ def test_work_goes_on_at_the_new_place(applied: Folder) -> None:
     applied.ok("plan", "--exit-code")
     assert "the history is whole; runs: 2" in applied.ok("state", "history", "verify").out
     assert applied.ok("access", "who", "https://example.com/a", "--format", "json").json == known
-    applied.ok("rollback", "--access-only", "--out", "undo.json")
-    applied.ok("apply", "undo.json", "--auto-approve")
+    applied.ok("rollback", "--access-only", "--out", str(applied.root / "undo.json"))
+    applied.ok("apply", str(applied.root / "undo.json"), "--auto-approve")
     assert "the history is whole; runs: 3" in applied.ok("state", "history", "verify").out
     applied.ok("state", "check")
 

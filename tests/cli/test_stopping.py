@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import orjson
 import pytest
 from starlette.responses import Response
 from test_apply import MANIFEST, Terminal, journal, recorded
@@ -22,7 +23,7 @@ from reconciler.model.canonical import canonical_json
 from reconciler.state.journal import JournalEntry, Outcome
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.store import LockInfo
-from tests.builders import Folder, Remote, as_yaml, contents_of, start_remote
+from tests.builders import Folder, Remote, as_yaml, child_environment, command_line, contents_of, start_remote
 
 SECONDS = 5.0
 ONE_BY_ONE = ("apply", "--auto-approve", "--no-batch", "--parallelism", "1")
@@ -93,8 +94,8 @@ def test_while_it_waits_for_the_lock(held: tuple[Folder, Remote], number: signal
             assert process.poll() is None
         err, took = stopped(process, number)
         assert (process.returncode, took < SECONDS) == (130, True)
-        assert "error[interrupted]: stopped at once: 0 calls done, 0 unknown, 6 not done" in err
-        assert f"to go on:\n      reconciler -C {folder.root} apply --auto-approve --lock-timeout 60\n" in err
+        assert "error[interrupted]: stopped at once: 0 calls done, 0 unknown, 4 not done" in err
+        assert f"to go on: reconciler -C {folder.root} apply --auto-approve --lock-timeout 60\n" in err
         writer.record_activities(())
     assert remote.total == 0
     assert_goes_on(folder, remote)
@@ -107,8 +108,9 @@ def test_while_it_asks_for_approval(held: tuple[Folder, Remote], number: signal.
     terminal.wait_for("Make these changes? [y/N]")
     terminal.process.send_signal(number)
 
-    assert terminal.end() == 130
-    assert "error[interrupted]: stopped before the first of 6 calls" in terminal.shown
+    assert terminal.end() == 130, terminal.shown
+    assert "stopped before the first of 6 calls" in terminal.shown
+    assert "no call of the plan was sent" in terminal.shown
     assert remote.total == 0
     assert_goes_on(folder, remote)
 
@@ -153,7 +155,12 @@ def test_while_a_call_is_not_answered_for_long(
 
 
 BIG = as_yaml(
-    {"items": [{"uri": "x:big", "source": "blog", "body": {"file": "big.bin"}}, {"uri": "x:small", "source": "blog"}]}
+    {
+        "items": [
+            {"uri": "x:big", "source": "blog", "body": {"file": "big.bin"}, "title": "B"},
+            {"uri": "x:small", "source": "blog"},
+        ]
+    }
 )
 
 
@@ -165,9 +172,9 @@ def test_while_a_large_body_is_uploaded(
     folder, remote = held
     folder.write("all.yaml", BIG)
     folder.write("big.bin", os.urandom(8_000_000))
-    holding.held, holding.seconds = "/upload", seconds
+    holding.held, holding.seconds = "/_storage/", seconds
     process = folder.start(*ONE_BY_ONE)
-    assert holding.got.wait(20), holding.arrived
+    assert holding.got.wait(20), "\n".join(holding.arrived)
     err, took = stopped(process, signal.SIGTERM)
 
     assert (process.returncode, took < SECONDS) == (130, True)
@@ -183,7 +190,7 @@ def test_while_a_large_body_is_uploaded(
 @BOTH
 def test_while_verify_waits_for_the_index(folder: Folder, number: signal.Signals) -> None:
     folder.write("all.yaml", MANIFEST)
-    with start_remote(latency=(600.0, 600.0)) as remote:
+    with start_remote(delay=600.0) as remote:
         folder.at(remote).ok("apply", "--auto-approve")
         total = remote.total
         process = folder.start("verify", "--timeout", "120")
@@ -193,7 +200,8 @@ def test_while_verify_waits_for_the_index(folder: Folder, number: signal.Signals
         err, took = stopped(process, number)
         assert (process.returncode, took < SECONDS) == (130, True)
         assert "interrupted" in err
-        folder.ok("apply", "--auto-approve")
+        remote.flush()
+        assert_goes_on(folder, remote)
 
 
 # -- what ended leaves the lock to others ----------------------------------------------------------
@@ -255,12 +263,12 @@ class Witness(Hooks):
 
     def __init__(self) -> None:
         self.state = ""
-        self.seen: list[tuple[str, str, dict[str, str], list[JournalEntry]]] = []
+        self.seen: list[tuple[str, str, list[tuple[str, str]], list[JournalEntry]]] = []
 
     async def arriving(self, exchange: Exchange) -> Response | None:
         with SqliteStore(self.state) as store:
             entries = [entry for entry in store.journal() if entry.outcome is None]
-        self.seen.append((exchange.method, exchange.path, exchange.query, entries))
+        self.seen.append((exchange.method, exchange.path, exchange.query_pairs, entries))
         return None
 
 
@@ -281,12 +289,12 @@ def test_nothing_is_sent_whose_intent_is_not_on_the_disk(folder: Folder, batchin
             with folder.start("apply", "--auto-approve", "--parallelism", "1", *ALLOWED, *batching) as process:
                 _, err = process.communicate(timeout=60)
             assert process.returncode == 0, err
-            after = fingerprints(folder)
+            known = before | fingerprints(folder)
             writes = [seen for seen in witness.seen if not seen[1].endswith("/status")]
             assert len(writes) >= 1
             for method, path, query, entries in writes:
                 assert len(entries) == 1, f"{method} {path}: one call is under way, and it is written down"
-                assert_intent_of(method, path, dict(query), entries[0], before, after)
+                assert_intent_of(method, path, query, entries[0], known)
 
 
 ALLOWED = ("--allow", "item-unseen", "--allow", "emptied", "--allow", "emptied-group")
@@ -300,21 +308,61 @@ def fingerprints(folder: Folder) -> dict[Address, bytes]:
 def assert_intent_of(
     method: str,
     path: str,
-    query: dict[str, str],
+    query: list[tuple[str, str]],
     entry: JournalEntry,
-    before: dict[Address, bytes],
-    after: dict[Address, bytes],
+    known: dict[Address, bytes],
 ) -> None:
-    """Hold the request against the intent; the steps that bring a body over are told by the call that names it."""
+    """Hold the request against the intent; the steps that bring a body over are told by the call that names it.
+
+    `known` are the fingerprints of what is put, and of what is deleted as it was.
+    """
     intent = entry.intent
-    if "orderingId" not in query:
+    if "orderingId" not in dict(query):
         assert path.endswith("/files") or not path.startswith("/push/"), f"{method} {path} is part of no call"
         return
-    assert int(query.pop("orderingId")) == intent.ordering_id
-    assert ("item" if "/documents" in path else "identit") in intent.kind or "/documents" not in path
-    query.pop("fileId", None)
-    what = [method, path.removeprefix("/push/v1/"), sorted(query.items()), intent.ordering_id]
+    assert int(dict(query)["orderingId"]) == intent.ordering_id
+    assert intent.kind.startswith("item" if "/documents" in path else ("identity", "mapping"))
+    # What the number and the container are is decided when the call is sent: the plan knows the rest.
+    planned = [pair for pair in query if pair[0] not in ("orderingId", "fileId")]
+    what = [method, path.removeprefix("/push/v1/"), planned, intent.ordering_id]
     digest = hashlib.sha256(canonical_json(what))
     for address, verb in intent.covers:
-        digest.update(b"-" if verb.startswith("delete") else after[address])
+        if address.startswith("alias/") and verb != "put":
+            return  # what is sent in its place is known to the planner alone
+        digest.update(known[address])
     assert digest.hexdigest() == intent.request_digest, f"{method} {path}"
+
+
+# -- output that cannot be written -----------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    "arguments", [("plan",), ("plan", "--format", "json"), ("state", "pull"), ("apply", "--bad", "--format", "json")]
+)
+def test_output_that_has_no_room_is_told_and_is_no_bug(folder: Folder, arguments: tuple[str, ...]) -> None:
+    folder.write("all.yaml", MANIFEST)
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(
+            command_line("-C", str(folder.root), *arguments),
+            env=child_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert process.returncode == 1
+    assert "error[cannot-write]: the output cannot be written: No space left on device" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_plan_saved_to_a_pipe_goes_through_it(folder: Folder) -> None:
+    """It is not replaced by a file."""
+    folder.write("all.yaml", MANIFEST)
+    pipe = folder.root / "pipe"
+    os.mkfifo(pipe)
+    with folder.start("plan", "--out", str(pipe)) as process:
+        text = pipe.read_bytes()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert orjson.loads(text)["checksum"]
+    assert pipe.is_fifo()

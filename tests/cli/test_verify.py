@@ -429,6 +429,17 @@ def test_a_key_that_may_not_read_the_logs(folder: Folder) -> None:
     assert notes[0].startswith("note: the logs cannot be read, so reasons are not known: HTTP 403")
 
 
+def test_a_key_that_may_not_search_is_told_what_it_lacks(folder: Folder) -> None:
+    from reconciler.emulator.options import ALL_PRIVILEGES, EXECUTE_QUERY
+    from tests.builders import KEY
+
+    with start_remote(api_key="", keys={KEY: ALL_PRIVILEGES - {EXECUTE_QUERY}}) as remote:
+        apply(folder.at(remote))
+        ran = folder.ok("verify", "--timeout", "0", code=4)
+    assert ran.out == ""
+    assert "fix: give the API key the privileges: Search - Execute queries" in ran.err
+
+
 def test_another_target(folder: Folder) -> None:
     apply(folder)
     path = folder.root / "reconciler.yaml"

@@ -192,6 +192,11 @@ def test_what_is_told_of_a_moment_is_what_was_recorded_then(steps: list[tuple[st
             assert (told(past.doubts), past.misdated) == (doubts, ())
         with pytest.raises(StateError, match="reaches back to 2026-03-01T00:00:00Z"):
             past_of(store, START - 1, store.fingerprints())
+        with SqliteStore(Path(name) / "moved.db") as moved:
+            with moved.lock(LOCK) as writer, store.reading():
+                writer.restore(store.dump())
+            for moment in life.copies:
+                assert past_of(moved, moment, moved.fingerprints()) == past_of(store, moment, store.fingerprints())
 
 
 @settings(max_examples=30)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 from mortals import Mortals
 from stories import RUN, Story
@@ -70,6 +71,19 @@ def folder_of_nobody() -> Iterator[Path]:
             mend(Path(name))
 
 
+@contextmanager
+def place_for(fault: str, folder: Path) -> Iterator[Path]:
+    """Give a folder in which a `project` can meet that fault."""
+    if fault == "full":
+        with small_disk(folder / "disk" / "project"):
+            yield folder / "disk"
+    elif fault == "shut":
+        with folder_of_nobody() as place:
+            yield place
+    else:
+        yield folder
+
+
 def hand_over(root: Path) -> None:
     """Have everything belong to the user that the refused run is."""
     if os.geteuid() == 0:
@@ -79,9 +93,9 @@ def hand_over(root: Path) -> None:
 
 def mend(root: Path) -> None:
     """Make the disk well again."""
-    (root / "filler").unlink(missing_ok=True)
     for folder in (root, *(entry for entry in root.rglob("*") if entry.is_dir())):
         folder.chmod(0o700)
+    (root / "filler").unlink(missing_ok=True)
 
 
 def begin(story: Story, fault: str) -> None:
@@ -143,11 +157,68 @@ def check_everywhere(story: Story, fault: str, part: int) -> None:
 def test_a_run_that_the_disk_refuses_says_so_and_is_gone_on_with(
     tmp_path: Path, lasting: Remote, mortals: Mortals, changing: bool, fault: str, part: int
 ) -> None:
-    if fault == "full":
-        with small_disk(tmp_path / "disk" / "project"):
-            check_everywhere(Story(tmp_path / "disk" / "project", lasting, mortals, changing=changing), fault, part)
-    elif fault == "shut":
-        with folder_of_nobody() as place:
-            check_everywhere(Story(place / "project", lasting, mortals, changing=changing), fault, part)
-    else:
-        check_everywhere(Story(tmp_path / "project", lasting, mortals, changing=changing), fault, part)
+    with place_for(fault, tmp_path) as place:
+        check_everywhere(Story(place / "project", lasting, mortals, changing=changing), fault, part)
+
+
+# -- plans and their files -------------------------------------------------------------------------
+
+FAULTS = ("EIO", "limit", "full", "shut")
+
+
+def refused_plans(story: Story, fault: str, *arguments: str) -> Iterator[tuple[int, str, str]]:
+    """Plan with each place refused; yields the exit code, what was said and the place, once the disk is well again."""
+    root = story.folder.root
+    begin(story, fault)
+    forget(root)
+    number = len(story.mortals.boundaries(story.folder, "plan", *arguments))
+    assert number > 5
+    for at in range(1, number + 1, STRIDE):
+        forget(root)
+        said_to = root.parent / "said"
+        code, said = story.mortals.run(
+            story.folder, "plan", *arguments, write=at, everywhere=True, fault=fault, said=said_to
+        )
+        mend(root)
+        assert "Traceback" not in said and "error[internal]" not in said, f"{fault} before {at}: {said}"
+        yield code, said, f"{fault} before {at}"
+
+
+def forget(root: Path) -> None:
+    """Remove what was read before, so that a plan writes it down again, and the files of plans."""
+    for entry in (*root.glob(".reconciler/cache.db*"), *root.glob("*.json")):
+        entry.unlink()
+    hand_over(root.parent)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_plan_is_the_same_when_nothing_can_be_kept_for_later(
+    tmp_path: Path, lasting: Remote, mortals: Mortals, fault: str
+) -> None:
+    with place_for(fault, tmp_path) as place:
+        story = Story(place / "project", lasting, mortals, changing=True)
+        begin(story, fault)
+        _, healthy = mortals.run(story.folder, "plan")
+        for code, said, where in refused_plans(story, fault):
+            assert (code, said) == (0, healthy), where
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_saved_plan_is_whole_or_the_path_is_named(
+    tmp_path: Path, lasting: Remote, mortals: Mortals, fault: str
+) -> None:
+    with place_for(fault, tmp_path) as place:
+        root = place / "project"
+        story = Story(root, lasting, mortals, changing=True)
+        files = ("--out", str(root / "plan.json"), "--access-out", str(root / "access.json"))
+        codes = set()
+        for code, said, where in refused_plans(story, fault, *files):
+            codes.add(code)
+            if code != 0:
+                assert "error[" in said and str(root) in said, f"{where}: {said}"
+            there = [path for path in (root / "plan.json", root / "access.json") if path.exists()]
+            assert code != 0 or len(there) == 2, where
+            for path in there:
+                for line in [path.read_bytes()] if path.name == "plan.json" else path.read_bytes().splitlines():
+                    assert orjson.loads(line), where
+        assert codes - {0}, "to what was asked for, the disk matters"

@@ -11,7 +11,7 @@ from estates import Estate, pairs, project, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import Folder, Remote
+from tests.builders import PROJECT, Folder, Remote
 
 SOME = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 ALLOWED = ("deny-removed", "emptied", "emptied-group", "item-public", "item-unseen", "mass-delete")
@@ -93,3 +93,30 @@ def test_there_is_drift_exactly_where_some_is_shown(
         assert folder.run("drift", "--no-exit-code").code == 0
         if same:
             assert not document["drifted"]
+
+
+@SOME
+@given(pair=pairs())
+def test_no_form_and_no_detail_leaves_out_a_count_or_a_hazard(
+    shared_remote: Remote, pair: tuple[Estate, Estate]
+) -> None:
+    """P18, as far as it goes: how little is told of each change, who sees more by it is always told."""
+    shared_remote.reset()
+    strict = PROJECT.replace("deletes: 100%, widenedAccess: allow", "deletes: 1%, widenedAccess: confirm")
+    with project(shared_remote.url, strict) as folder:
+        write(folder, pair[0])
+        assert folder.run("apply", "--auto-approve", *ALLOW).code == 0 or not pair[0].sections
+        write(folder, pair[1])
+        if not pair[1].sections:
+            return
+        document = folder.run("plan", "--format", "json").json
+        summary = document["summary"]
+        tally = tuple(f"{summary[action]:,}" for action in ("create", "update", "delete"))
+        for form in ("text", "markdown", "html"):
+            for detail in ("none", "names", "fields", "full"):
+                ran = folder.run("plan", "--format", form, "--detail", detail)
+                assert ran.code == 0, ran.err
+                told = TALLY.search(ran.out)
+                assert told is None if not document["changes"] else told is not None and told.groups() == tally
+                for hazard in document["hazards"]:
+                    assert hazard["name"] in ran.out, (form, detail, hazard)

@@ -69,7 +69,7 @@ def find(name: str, folder: Path) -> Server | None:
         server = Server(**json.loads((folder / f"{name}.json").read_text()))
     except FileNotFoundError:
         return None
-    return server if _alive(server.keeper) else None
+    return server if alive(server.keeper) else None
 
 
 def end(name: str, folder: Path) -> None:
@@ -93,7 +93,7 @@ def keep(name: str, folder: Path, owner: int) -> None:
         part = said.with_suffix(".part")
         part.write_text(json.dumps({"keeper": os.getpid(), "url": server.url, "settings": server.settings}))
         part.replace(said)
-        while server.process.poll() is None and (owner == NOBODYS or _alive(owner)):
+        while server.process.poll() is None and (owner == NOBODYS or alive(owner)):
             time.sleep(0.5)
     finally:
         if server is not None:
@@ -118,7 +118,8 @@ def _told(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Return whether a process runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -14,9 +14,12 @@ CUT_AFTER = "cut after the server did it"
 BUSY_BEFORE = "503 before the server sees it"
 BUSY_AFTER = "503 after the server did it"
 SLOW = "an answer that comes late"
+CONFLICT = "409 before the server sees it"
 LATE = "cut, and the server sees it when it is let go"
 
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_NO_BODY = b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_BUSY = b"HTTP/1.1 503 Service Unavailable" + _NO_BODY
+_CONFLICT = b"HTTP/1.1 409 Conflict" + _NO_BODY
 
 Rule = Callable[[str, str], str]
 
@@ -75,8 +78,8 @@ class HttpProxy:
                     time.sleep(self.slow_seconds)
                 if what in (PASS, SLOW):
                     client.sendall(answer)
-            if what in (BUSY_BEFORE, BUSY_AFTER):
-                client.sendall(_BUSY)
+            if what in (BUSY_BEFORE, BUSY_AFTER, CONFLICT):
+                client.sendall(_CONFLICT if what == CONFLICT else _BUSY)
 
     def _ask(self, request: bytes) -> bytes:
         head, separator, body = request.partition(b"\r\n\r\n")

@@ -30,11 +30,11 @@ from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_
 
 from reconciler.model.states import StateBase
 from reconciler.problems import StateError
+from reconciler.settings import Secret
 from reconciler.state import sql_writer, sqlite_lock
 from reconciler.state.holder import this_process
 from reconciler.state.journal import Effect, Outcome
 from reconciler.state.rows import VERIFIED, RecordedRow, Verification
-from reconciler.settings import Secret
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.sqlite_convert import convert
 from reconciler.state.store import Writer
@@ -218,7 +218,10 @@ def refusal(path: Path, what: str) -> None:
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
             meet(what, place, own)
-            say(read=result_of(lambda: read(own)), write=result_of(lambda: write(own)))
+            acts = {"read": read, "write": write}
+            if "STATE_CHILD_KEY" in os.environ:
+                acts["convert"] = give_another_key
+            say(**{name: result_of(lambda act=act: act(own)) for name, act in acts.items()})
             os._exit(0)
         assert ended_by_itself(child)
         place.chmod(0o700)
@@ -255,6 +258,14 @@ def read(path: Path) -> None:
 def write(path: Path) -> None:
     with opened(path) as store, running(store, "run-2") as writer:
         accept(writer, put(*map(str, range(5000))))
+
+
+def give_another_key(path: Path) -> None:
+    size = path.stat().st_size - 1
+    if limits.getrlimit(limits.RLIMIT_FSIZE)[0] != limits.RLIM_INFINITY:
+        limits.setrlimit(limits.RLIMIT_FSIZE, (size, limits.RLIM_INFINITY))
+    with opened(path) as store:
+        convert(store, lock_info(), Secret("0ddba11c" * 8))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.state import snapshot
 from reconciler.state.sqlite_schema import FORMAT_VERSION
 from tests.builders import Folder, Remote, start_remote
 from tests.state.formats import make
@@ -26,6 +27,7 @@ DIGESTS = {
     "version-2": "386334fb01c6b298a2d7ac54633b37018f15ea6a95b45e27d09c0e746bb79a45",
     "version-3": "f6cf599354d6ea5925a19fb910395e60ce7619b2b09d22ac9b2c032041c1039e",
 }
+SNAPSHOTS = {"snapshot-1": "69452e98210824654c56ee96d004970b02342f440a2b7100bc4600c8d0c6b7a3"}
 EVERY = pytest.mark.parametrize("name", DIGESTS)
 IDENTITIES = ["alias/corp/user:alice@example.com", "group/corp/Board", "group/corp/Staff"]
 ADDRESSES = [*IDENTITIES, "item/handbook/x:1", "item/handbook/x:3"]
@@ -125,6 +127,18 @@ def test_it_is_applied_on_and_what_it_was_is_kept(project: Folder, remote: Remot
     # Whoever goes back to the reconciler of then finds its state as it was.
     kept.replace(state)
     assert len(project.ok("state", "history", "--format", "json").json["runs"]) == 3
+
+
+def test_a_snapshot_of_every_version_is_taken_up(project: Folder, remote: Remote) -> None:
+    kept = sorted(FORMATS.glob("snapshot-*.json"))
+    assert [path.name for path in kept] == [f"snapshot-{n}.json" for n in range(1, snapshot.FORMAT_VERSION + 1)]
+    for path in kept:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == SNAPSHOTS[path.stem]
+        project.ok("state", "push", str(path), "--force")
+        listed = project.ok("state", "list", "--format", "json").json
+        assert [entry["address"] for entry in listed["resources"]] == ADDRESSES
+        assert listed["unsettled"] == ["item/handbook/x:1"]
+    assert remote.requests() == []
 
 
 def test_one_that_is_newer_is_refused_untouched(project: Folder, remote: Remote) -> None:

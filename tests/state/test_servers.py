@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 
 from tests.builders import REPOSITORY
+from tests.servers.keeping import alive, find
 
 SERVERS = REPOSITORY / "tests" / "servers"
 WRITERS = 16
@@ -104,3 +109,28 @@ def test_the_servers_are_locked_by_hashes_alone() -> None:
     assert "node_modules/azurite" in packages
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
     assert not any("resolved" in entry for entry in packages.values())
+
+
+def test_a_server_ends_with_the_process_that_it_was_started_for(server: Any, tmp_path: Path) -> None:
+    server("postgres")  # skips where it is not installed
+    code = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from tests.servers.keeping import begin\n"
+        "print(begin('postgres', Path(sys.argv[1]), os.getpid()).keeper, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        keeper = int(owner.stdout.readline())
+        assert find("postgres", tmp_path) is not None
+        owner.kill()
+    # Waiting for something that must happen: how long it takes is not what is tested.
+    for _ in range(600):
+        if not alive(keeper):
+            break
+        time.sleep(0.1)
+    assert not alive(keeper)
+    assert find("postgres", tmp_path) is None
+    assert not list(tmp_path.glob("*.json"))

@@ -31,6 +31,7 @@ from store_contract import (
 from reconciler.model.states import StateBase
 from reconciler.problems import Problem, StateError
 from reconciler.state.journal import Effect, Outcome
+from reconciler.state.sql_read import UNSURE
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
 
@@ -386,6 +387,23 @@ def test_a_state_of_an_earlier_version_gets_the_index_of_ordering_ids(open_store
     (plan,) = connection.execute("EXPLAIN QUERY PLAN SELECT max(ordering_id) FROM journal").fetchall()
     connection.close()
     assert "journal_ordering" in plan[3]
+
+
+def test_a_state_without_the_index_of_doubts_gets_it_with_the_next_run(open_store: OpenStore, path: Path) -> None:
+    with running(open_store()) as writer:
+        writer.settle(writer.intent(intent_for(put("a"))), Outcome.UNKNOWN, at=LATER)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX journal_unsure")
+    connection.close()
+    asked = list(open_store().unsure())
+    with running(open_store(), "run-2"):
+        pass
+    assert (list(open_store().unsure()), len(asked)) == (asked, 1)
+    connection = sqlite3.connect(path)
+    query = f"SELECT seq FROM journal WHERE ({UNSURE}) AND seq > 0 ORDER BY seq LIMIT 20"
+    (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    connection.close()
+    assert "journal_unsure" in plan[3]
 
 
 def as_version_1(path: Path) -> None:

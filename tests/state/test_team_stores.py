@@ -89,6 +89,19 @@ def test_a_state_moves_to_a_team_store_and_back(folder: Folder, remote: Remote, 
     folder.ok("plan")
 
 
+def test_who_moves_a_state_to_a_store_that_does_not_encrypt_it_is_told(
+    folder: Folder, remote: Remote, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILER_STATE_KEY", "ab" * 32)
+    folder.at(remote).write("all.yaml", MANIFEST)
+    folder.ok("apply", "--auto-approve")
+    folder.ok("state", "encrypt")
+    ran = folder.ok("state", "migrate", "--to", postgres_url)
+    assert "reconciler does not encrypt a state in PostgreSQL: what is there now is not encrypted" in ran.err
+    moved(folder, postgres_url)
+    folder.ok("plan", "--exit-code")
+
+
 def test_no_message_shows_a_password(folder: Folder, remote: Remote, postgres_url: str) -> None:
     moved(folder.at(remote), postgres_url).write("all.yaml", MANIFEST)
     ran = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.model.instant import NotAnInstant, instant_text, parse_instant, short_instant
+from reconciler.model.instant import NotAnInstant, instant_text, moment_text, parse_instant, parse_moment, short_instant
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,24 @@ def test_what_is_no_instant_says_why(written: str, what: str) -> None:
 def test_a_first_instant_of_a_day_is_told_as_the_day() -> None:
     assert short_instant("2027-01-31T00:00:00Z") == "2027-01-31"
     assert short_instant("2027-01-31T00:00:01Z") == "2027-01-31T00:00:01Z"
+
+
+@pytest.mark.parametrize(
+    ("written", "told", "milliseconds"),
+    [
+        ("1970-01-01", "1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T00:00:01.25Z", "1970-01-01T00:00:01.250Z", 1250),
+        ("1970-01-01T01:00:01.007+01:00", "1970-01-01T00:00:01.007Z", 1007),
+        ("1970-01-01T00:00:01.0079999Z", "1970-01-01T00:00:01.007Z", 1007),
+        ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z", -1),
+    ],
+)
+def test_a_moment_is_exact_to_the_millisecond(written: str, told: str, milliseconds: int) -> None:
+    assert (parse_moment(written), moment_text(milliseconds)) == (milliseconds, told)
+    assert parse_moment(told) == milliseconds
+
+
+@pytest.mark.parametrize("written", ["", "soon", "2027-01-31T18:00:00.Z", "2027-01-31T18:00:00.5", "2027-01-31.5"])
+def test_what_is_no_moment_is_refused(written: str) -> None:
+    with pytest.raises(NotAnInstant):
+        parse_moment(written)
