@@ -82,6 +82,8 @@ SHELL = {
     "state/lease.py": "gives signs of life from a thread",
     "state/opening.py": "finds the store that the settings name",
     "state/postgres.py": "the state in PostgreSQL",
+    "state/postgres_lease.py": "names each version of the lease at random",
+    "state/postgres_link.py": "sessions of PostgreSQL, and for how long they are silent",
     "state/sqlite.py": "the local state file",
     "state/sqlite_cipher.py": "encrypted state files",
     "state/sqlite_convert.py": "encrypts and decrypts the local state file",

@@ -55,7 +55,7 @@ WAYS: dict[str, Callable[[Folder], object]] = {
     ),
     "it is said to have moved": together(
         edit("items.yaml", 'x:top",', 'x:new",'),
-        lambda folder: folder.write("moved.yaml", "moved: [{from: item/handbook/x:top, to: item/handbook/x:new}]\n"),
+        lambda folder: folder.write("moved.yaml", "moved: [{from: 'x:top', to: 'x:new', source: handbook}]\n"),
     ),
     "it goes to another source": edit("items.yaml", 'x:top", permissions: staff', 'x:top", source: blog'),
     "its section goes": lambda folder: folder.write("items.yaml", "items: [{uri: 'x:2', source: blog}]\n"),
@@ -71,10 +71,19 @@ WAYS: dict[str, Callable[[Folder], object]] = {
         edit("reconciler.yaml", "visibility: secured,", "visibility: secured, exclusive: true,"),
         lambda folder: folder.write("items.yaml", "items: [{uri: 'x:2', source: blog}]\n"),
     ),
-    "a group goes": edit("groups.yaml", '  - {name: Staff, members: ["user:alice@example.com"], protect: true}\n', ""),
-    "a group becomes a virtual one": edit("groups.yaml", "groups:\n", "virtualGroups:\n"),
+    "a group goes": together(
+        edit("items.yaml", "group:Staff", "group:Other"),
+        edit("groups.yaml", '  - {name: Staff, members: ["user:alice@example.com"], protect: true}\n', ""),
+    ),
+    "a group becomes a virtual one": together(
+        edit("items.yaml", "group:Staff", "group:Other"),
+        edit("groups.yaml", '  - {name: Staff, members: ["user:alice@example.com"], protect: true}\n', ""),
+        lambda folder: folder.write("virtual.yaml", "virtualGroups: [{name: Staff, provider: corp, members: []}]\n"),
+    ),
     "a pattern matches its file no more": edit("reconciler.yaml", "sources:", 'manifests: ["groups.yaml"]\nsources:'),
 }
+# What is wrong with the manifests themselves is told first.
+REFUSED = {"all files go": "no-manifests", "its source goes": "unknown-source"}
 ALLOWED = (
     "deny-removed",
     "emptied",
@@ -103,8 +112,7 @@ def test_nothing_lifts_protection_but_a_change_of_its_own(applied: Folder, remot
     total, state = remote.total, (applied.root / ".reconciler" / "local.state.db").read_bytes()
     for options in ((), ALLOW, (*ALLOW, "--no-batch")):
         ran = applied.ok("apply", "--auto-approve", *options, code=1)
-        assert "error[" in ran.err
-    assert "error[internal]" not in ran.err
+        assert f"error[{REFUSED.get(way, 'protected')}]" in ran.err
     assert remote.total == total
     assert (applied.root / ".reconciler" / "local.state.db").read_bytes() == state
     assert "x:top" in str(remote.contents()) and "Staff" in str(remote.contents())
