@@ -20,6 +20,7 @@ LAYERS: dict[str, frozenset[str]] = {
     name: frozenset(allowed.split())
     for name, allowed in {
         "problems": "",
+        "logs": "",
         "model": "problems",
         "manifest": "model problems version",
         "settings": "manifest problems",
@@ -30,16 +31,16 @@ LAYERS: dict[str, frozenset[str]] = {
         "calls": "model permissions planning problems",
         "state": "model problems",
         "bodies": "manifest problems",
-        "pushapi": "calls model problems version",
+        "pushapi": "calls logs model problems version",
         "applying": "calls model planning problems state",
         "verifying": "calls model planning problems pushapi state",
-        "rendering": "applying calls model permissions planning problems verifying version",
+        "rendering": "applying calls logs model permissions planning problems verifying version",
         "planfile": "calls model planning problems rendering version",
         "schemas": "manifest rendering state",
         # Shares no code with what it is tested against.
         "emulator": "",
-        "cli": "applying bodies calls emulator importing lints manifest model permissions planfile planning problems "
-        "pushapi rendering schemas settings state verifying version",
+        "cli": "applying bodies calls emulator importing lints logs manifest model permissions planfile planning "
+        "problems pushapi rendering schemas settings state verifying version",
     }.items()
 }
 
@@ -48,6 +49,7 @@ SHELL = {
     "applying/apply.py": "sends from several threads",
     "applying/patience.py": "asks in threads of its own",
     "bodies.py": "keeps small bodies in a SQLite file",
+    "logs.py": "tells what happens, and looks at the clock for how long it took",
     "settings.py": "reads keys from environment, file or command",
     "manifest/cache.py": "keeps what was read, in a SQLite file",
     "manifest/content.py": "hashes content files",
@@ -84,6 +86,7 @@ SHELL = {
     "state/postgres.py": "the state in PostgreSQL",
     "state/postgres_lease.py": "names each version of the lease at random",
     "state/postgres_link.py": "sessions of PostgreSQL, and for how long they are silent",
+    "state/objects_cipher.py": "draws a number for each object that it encrypts",
     "state/sqlite.py": "the local state file",
     "state/sqlite_cipher.py": "encrypted state files",
     "state/sqlite_convert.py": "encrypts and decrypts the local state file",

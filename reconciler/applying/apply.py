@@ -52,7 +52,10 @@ LARGEST_ORDERING_ID = 2**63 - 1  # of an int64 (push-api.md 2.1)
 
 
 class Sent(Protocol):
-    """What is known of an accepted call. `ordering_id` is the one that the remote chose, if it did."""
+    """What is known of an accepted call. `ordering_id` is the one that the remote chose, if it did.
+
+    `request_ids` are what the remote calls the requests of all attempts, as far as it says so.
+    """
 
     @property
     def status(self) -> int: ...
@@ -60,6 +63,8 @@ class Sent(Protocol):
     def bytes_sent(self) -> int: ...
     @property
     def ordering_id(self) -> int | None: ...
+    @property
+    def request_ids(self) -> tuple[str, ...]: ...
 
 
 class Sender(Protocol):
@@ -366,7 +371,8 @@ class _Running:
         if landed.sent is not None:
             self._done += 1
             schedule.accepted(call)
-            return CallAccepted(call, landed.sent.status, landed.seconds, landed.sent.bytes_sent)
+            sent = landed.sent
+            return CallAccepted(call, sent.status, landed.seconds, sent.bytes_sent, sent.request_ids)
         if not isinstance(error, ReconcilerError):
             assert error is not None
             raise error

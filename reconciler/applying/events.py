@@ -74,12 +74,13 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class CallAccepted:
-    """The remote accepted the call and the state file says so."""
+    """The remote accepted the call and the state file says so; `request_ids` are what it calls its requests."""
 
     call: Call
     status: int
     seconds: float
     bytes_sent: int
+    request_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from reconciler.cli.options import (
     refresh_recorded_option,
     same_manifests_option,
 )
+from reconciler.cli.reportoptions import Wanted, report_options
 
 if TYPE_CHECKING:
     from reconciler.cli.makeplan import Planned
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @refresh_option
 @refresh_recorded_option
 @same_manifests_option
+@report_options
 @format_option("text", "json")
 @as_of_option
 @cache_option
@@ -51,6 +53,7 @@ def command(
     refresh: bool,
     same_manifests: bool,
     output: str,
+    wanted: Wanted,
     as_of: int | None,
     no_cache: bool,
 ) -> int:
@@ -64,6 +67,7 @@ def command(
 
     from reconciler.cli.applying import Approval, Terms, apply_planned
     from reconciler.cli.planning import plan_or_report
+    from reconciler.cli.reports import refusals_reported
     from reconciler.cli.saved import go_on_after_saved, read_saved
     from reconciler.cli.session import open_session
     from reconciler.planning.wish import Wish
@@ -94,10 +98,11 @@ def command(
             refresh_recorded(session)
 
         def make() -> Planned:
-            if plan_file is not None:
-                return read_saved(session, plan_file, allowed, same_manifests=same_manifests)
-            wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
-            return plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
+            with refusals_reported(wanted):
+                if plan_file is not None:
+                    return read_saved(session, plan_file, allowed, same_manifests=same_manifests)
+                wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent)
+                return plan_or_report(session, wish, keep_bodies=True, batching="never" if no_batch else "auto")
 
         terms = Terms(
             approval=Approval(auto=auto_approve, question="Make these changes?", detail=detail),
@@ -105,6 +110,7 @@ def command(
             lock_timeout=lock_timeout,
             parallelism=parallelism,
             output=output,
+            wanted=wanted,
             saved=plan_file is not None,
             refresh_identities=refresh_identities,
             go_on=None if plan_file is None else partial(go_on_after_saved, plan_file, directory, environment),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import queue
 import sys
 import time
@@ -29,14 +28,17 @@ from reconciler.cli.bodycheck import check_bodies
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
 from reconciler.cli.fieldcheck import announce_missing_fields, make_fields
 from reconciler.cli.identify import iso, lock_info, this_command
+from reconciler.cli.loudness import take_run
 from reconciler.cli.makeplan import Planned
-from reconciler.cli.options import is_interactive
+from reconciler.cli.options import is_interactive, wants_bar
 from reconciler.cli.planexpiry import refuse_lapsed
 from reconciler.cli.planning import refuse_hazards
 from reconciler.cli.refreshing import announcement, refresh_alone, refresher, to_refresh, unrefreshed
+from reconciler.cli.reportoptions import NO_REPORTS, Wanted
 from reconciler.cli.saved import refuse_replayed, refuse_unsaved
 from reconciler.cli.session import Session, bodies_store, check_target
 from reconciler.cli.stopping import Stop
+from reconciler.logs import WARNING, tell
 from reconciler.planning.plan import Plan
 from reconciler.problems import (
     Interrupted,
@@ -81,7 +83,7 @@ class Terms:
     `output` is the form of the closing report on stdout (`json`), or `text` for the plan there and
     no report. `saved` says that the plan was reviewed as it is, so it is never made anew. `go_on` gives the
     command that goes on after a stop of a plan; without it, the same one does. `refresh_identities` asks for
-    the refresh of every provider whose identities change, or changed unseen.
+    the refresh of every provider whose identities change, or changed unseen. `wanted` are the reports of the plan.
     """
 
     approval: Approval
@@ -92,6 +94,7 @@ class Terms:
     saved: bool = False
     go_on: Callable[[Plan], str] | None = None
     refresh_identities: bool = False
+    wanted: Wanted = NO_REPORTS
 
 
 def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -> int:
@@ -112,7 +115,7 @@ def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -
                 raise
         except (KeyboardInterrupt, click.Abort):
             raise Interrupted(_stopped_before(planned, terms)) from None
-        click.echo("the state moved since the plan was made; this is the plan as of now:", err=True)
+        tell("plan.anew", "the state moved since the plan was made; this is the plan as of now:")
 
 
 def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) -> int:
@@ -121,6 +124,7 @@ def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) 
     told = replace(planned.plan, problems=tuple(entry for entry in planned.plan.problems if entry not in errors))
     waiting = unrefreshed(session) if terms.refresh_identities else ()
     _show(replace(planned, plan=told), session, terms, waiting)
+    _write_reports(planned, session, terms)
     if errors:
         raise ManifestError(*errors)
     if not planned.plan.changes:
@@ -138,7 +142,7 @@ def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) 
     make_fields(session, fields)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
     gc.freeze()
-    run_id = uuid.uuid4().hex[:12]
+    run_id = take_run()
     try:
         return _run(session, planned, terms, waiting, run_id)
     except KeyboardInterrupt:
@@ -182,6 +186,14 @@ def _show(planned: Planned, session: Session, terms: Terms, waiting: Collection[
         show_plan(planned, session, output="text", detail=terms.approval.detail)
         if terms.refresh_identities:
             write("".join(f"{line}\n" for line in announcement(session, to_refresh(planned.compiled, waiting))))
+
+
+def _write_reports(planned: Planned, session: Session, terms: Terms) -> None:
+    """Write the reports that are asked for before anything is sent: who cannot be told stops it."""
+    if terms.wanted.reports:
+        from reconciler.cli.reports import write_reports
+
+        write_reports(planned, session, terms.wanted, detail=terms.approval.detail)
 
 
 def _check_base(session: Session, plan: Plan, lock_timeout: float) -> None:
@@ -317,7 +329,7 @@ def _tidy(session: Session, plan: Plan, store: BodyStore, bodies: ProjectBodies)
         if len(plan.changes) * 100 >= plan.no_op or serial // SWEEP_EVERY != plan.base.serial // SWEEP_EVERY:
             store.prune({body.sha256 for body in plan.bodies if body.size <= KEPT_BODY} | _kept(session))
     except StateError as error:
-        click.echo(f"note: later plans may not show what changes inside bodies: {error}", err=True)
+        tell("note", f"note: later plans may not show what changes inside bodies: {error}", WARNING)
 
 
 def _highest_ordering_id(store: StateReader, planned: Planned) -> int:
@@ -347,10 +359,10 @@ def _follow(
     events: Generator[Event, None, None], recorder: Recorder, go_on: str, schedules: Mapping[str, int]
 ) -> RunFinished:
     """Show the events of a run as they come and return the last one."""
-    from reconciler.rendering.progress import BarReporter, LineReporter, render_report
+    from reconciler.rendering.progress import BarReporter, LineReporter, tell_report
 
-    reporter = BarReporter(sys.stderr) if sys.stderr.isatty() and not os.environ.get("CI") else LineReporter(sys.stderr)
-    finished = None
+    reporter = BarReporter(sys.stderr) if wants_bar() else LineReporter()
+    finished, began = None, time.monotonic()
     # Closed at once when showing them fails, and not when somebody collects the garbage: the run ends here.
     with closing(events), reporter:
         try:
@@ -364,14 +376,20 @@ def _follow(
             with suppress(KeyboardInterrupt, SystemExit):
                 events.throw(error)
             raise
+        except StateError as error:
+            # What was done until then is recorded; what was in flight may not be.
+            if ended := recorder.cut_short(time.monotonic() - began):
+                tell_report(ended, go_on=go_on, refresh_every=schedules)
+                error.exit_code = STOPPED
+            raise
     assert finished is not None
-    click.echo(render_report(finished, go_on=go_on, refresh_every=schedules), err=True, nl=False)
+    tell_report(finished, go_on=go_on, refresh_every=schedules)
     return finished
 
 
 def _run_nothing(session: Session, planned: Planned, terms: Terms, waiting: Collection[str]) -> None:
     """Report that no call is to be made, after having refreshed what waits for it."""
-    from reconciler.rendering.progress import LineReporter, render_report
+    from reconciler.rendering.progress import LineReporter, tell_report
     from reconciler.rendering.report import Recorder
 
     recorder = Recorder(planned.plan, None, _schedules(session))
@@ -379,7 +397,7 @@ def _run_nothing(session: Session, planned: Planned, terms: Terms, waiting: Coll
         from reconciler.cli.remote import connect
 
         _approve(terms.approval)
-        with connect(session) as remote, LineReporter(sys.stderr) as reporter:
+        with connect(session) as remote, LineReporter() as reporter:
 
             def handle(event: Event) -> None:
                 reporter.handle(event)
@@ -387,7 +405,7 @@ def _run_nothing(session: Session, planned: Planned, terms: Terms, waiting: Coll
 
             finished = refresh_alone(session, remote, waiting, handle)
         recorder.handle(finished)
-        click.echo(render_report(finished, refresh_every=_schedules(session)), err=True, nl=False)
+        tell_report(finished, refresh_every=_schedules(session))
     if terms.output == "json":
         _write(recorder)
 
@@ -417,7 +435,9 @@ def _status_client(remote: Remote, sleep: Callable[[float], None]) -> PushClient
         network=remote.network,
         timeouts=Timeouts(connect=_TELL_SECONDS / 2, transfer=_TELL_SECONDS, reply=_TELL_SECONDS),
         pace=remote.pace,
-        waiting=lambda seconds, limit: click.echo(f"waiting {seconds:.0f} s for {limit}", err=True),
+        waiting=lambda seconds, limit: tell(
+            "run.paused", f"waiting {seconds:.0f} s for {limit}", seconds=round(seconds, 3), limit=limit
+        ),
         policy=RetryPolicy(attempts=_TELL_ATTEMPTS, deadline=_TELL_SECONDS),
         sleep=sleep,
     )
@@ -440,10 +460,10 @@ def _refresher(session: Session, remote: Remote, stop: Stop, terms: Terms) -> Ab
 def _teller(client: PushClient) -> Teller:
     from reconciler.pushapi.client import StatusType
 
-    def tell(source: SourceStatus, status: str) -> int | None:
+    def tell_source(source: SourceStatus, status: str) -> int | None:
         return _milliseconds(client.tell(source.path, StatusType(status)))
 
-    return tell
+    return tell_source
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
@@ -471,19 +491,20 @@ def _close_left_open(session: Session) -> None:
             session.store.lock(lock_info(iso())) as writer,
             _status_client(remote, time.sleep) as client,
         ):
-            tell = _teller(client)
+            tell_source = _teller(client)
             still = []
             for entry in _left_open(session.store):
                 try:
-                    tell(entry, IDLE)
+                    tell_source(entry, IDLE)
                 except RemoteError as error:
                     # One that is gone for good must not keep the others active.
                     still.append((entry.source, entry.path))
-                    click.echo(f'note: source "{entry.source}" may still be shown as active: {error}', err=True)
+                    text = f'note: source "{entry.source}" may still be shown as active: {error}'
+                    tell("note", text, WARNING, source=entry.source)
             writer.record_activities(still)
     except ReconcilerError as error:
         if error.problems[0].code != "state-locked":
-            click.echo(f"note: a source may still be shown as active: {error}", err=True)
+            tell("note", f"note: a source may still be shown as active: {error}", WARNING)
 
 
 def _run_info(run_id: str, plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
@@ -502,7 +523,7 @@ def _run_info(run_id: str, plan: Plan, digest: str, lock: LockInfo) -> RunInfo:
 
 def _waiting(holder: LockInfo | None, seconds: float) -> None:
     who = f"{holder.user} on {holder.host} since {holder.since}" if holder else "another run"
-    click.echo(f"waiting for the lock held by {who} ({seconds:.0f} s)", err=True)
+    tell("lock.waiting", f"waiting for the lock held by {who} ({seconds:.0f} s)", seconds=round(seconds, 3), holder=who)
 
 
 _CLOCK = Clock(

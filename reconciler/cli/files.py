@@ -9,6 +9,8 @@ from pathlib import Path
 
 from reconciler.problems import Problem, UsageError
 
+_OWN_FILES = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
 
 def read_plan_file(path: Path) -> bytes:
     """Return the bytes of a saved plan. Raises UsageError when it cannot be read."""
@@ -29,8 +31,8 @@ def write_whole(path: Path, data: bytes | Iterable[bytes], what: str, *, option:
     """
     pieces = (data,) if isinstance(data, bytes) else data
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            with path.open("wb") as file:
+        if _is_device(path):
+            with path.open("ab") as file:
                 file.writelines(pieces)
             return
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -51,6 +53,16 @@ def write_whole(path: Path, data: bytes | Iterable[bytes], what: str, *, option:
                 fix=f"choose another file for {option}.",
             )
         ) from None
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path is a pipe or a device, or one of the names under which the system gives our own files.
+
+    `/dev/stdout` may lead to a plain file, and yet nothing may be put in its place.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return True
+    return path.absolute().parent in _OWN_FILES
 
 
 def _reason(error: OSError) -> str:

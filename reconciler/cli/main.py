@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler import __version__
+from reconciler.cli import loudness
 from reconciler.problems import Problem, ReconcilerError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # name -> what `--help` says of it; the module of the same name in this package, or that of `_MODULES`, holds it.
 COMMANDS = {
+    "init": "Write a new project: commented, valid, ready for the embedded emulator.",
+    "fmt": "Format manifests: indentation, quotes and spacing, and nothing that has a meaning.",
     "validate": "Report every problem of the manifests, with its place and how to fix it.",
     "plan": "Show what would change, without credentials or network.",
     "apply": "Make the changes: of a saved PLAN, or of a plan made and confirmed now.",
@@ -54,8 +57,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"reconciler.cli.{_MODULES.get(name, name)}")
-        command: click.Command = module.command
-        return command
+        return loudness.add_options(module.command)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -72,6 +74,10 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, directory: str | None, environment: str | None) -> None:
     """Config-as-code for the content, permissions and identities of a Coveo search organization."""
     ctx.obj = {"directory": directory, "environment": environment}
+    loudness.install()
+
+
+loudness.add_options(cli)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -85,6 +91,7 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    loudness.reset(sys.argv[1:] if args is None else args)
     try:
         return _run_and_report(args)
     except BrokenPipeError:
@@ -109,21 +116,28 @@ def _run_and_report(args: list[str] | None) -> int:
         _report(error)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _say("interrupted", "interrupted")
         return 130
     except click.ClickException as error:
+        wrong = Problem("wrong-usage", error.format_message(), fix="look at --help.")
         if _wants_json(args, *COMMANDS):
-            _report_json([Problem("wrong-usage", error.format_message(), fix="look at --help.")])
-        error.show()
+            _report_json([wrong])
+        if loudness.is_json():
+            _report(ReconcilerError(wrong))
+        else:
+            error.show()
         return error.exit_code
     except OSError:
         raise
     except Exception as error:
         if os.environ.get("RECONCILER_DEBUG"):
             raise
-        click.echo(f"error[internal]: {type(error).__name__}: {error}", err=True)
-        click.echo("  why: this is a bug in reconciler; nothing more was done after it.", err=True)
-        click.echo("  fix: run again with RECONCILER_DEBUG=1 and report what it prints.", err=True)
+        _say(
+            "internal-error",
+            f"error[internal]: {type(error).__name__}: {error}\n"
+            "  why: this is a bug in reconciler; nothing more was done after it.\n"
+            "  fix: run again with RECONCILER_DEBUG=1 and report what it prints.",
+        )
         return 1
     return result if isinstance(result, int) else 0
 
@@ -159,6 +173,14 @@ def _report_json(problems: Iterable[Problem], folder: Path | None = None) -> Non
     from reconciler.rendering.problems import render_problems_json
 
     write(render_problems_json(from_here(problems, folder)))
+
+
+def _say(event: str, text: str) -> None:
+    """Tell what ends the command, however quiet it is."""
+    from reconciler.logs import ERROR, tell
+
+    loudness.install()
+    tell(event, text, ERROR)
 
 
 def _report(error: ReconcilerError) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 import click
+
+from reconciler.cli.loudness import is_json, is_plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -248,12 +251,29 @@ cache_option = click.option("--no-cache", is_flag=True, help="Read every manifes
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Whether to colour what goes to `stream`: a terminal, and neither NO_COLOR nor CI is set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+    """Whether to colour what goes to `stream`.
+
+    NO_COLOR forbids it; FORCE_COLOR and CLICOLOR_FORCE ask for it wherever it goes. Otherwise a terminal is coloured,
+    unless it is a dumb one, CLICOLOR is 0, or this is a CI job. What programs read never is.
+    """
+    variables = os.environ
+    if variables.get("NO_COLOR") or (stream is sys.stderr and is_json()):
+        return False
+    if any(variables.get(name, "") not in ("", "0", "false") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return variables.get("CLICOLOR") != "0" and _is_screen(stream)
+
+
+def wants_bar() -> bool:
+    """Whether stderr may show a bar in place of lines: somebody watches it, and asked for nothing else."""
+    return is_plain() and _is_screen(sys.stderr)
+
+
+def _is_screen(stream: TextIO) -> bool:
+    """Whether a person looks at a stream, on a terminal that can do more than print."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
 
 
 def is_interactive() -> bool:
     """Whether somebody can be asked: both ends are a terminal."""
-    import sys
-
     return sys.stdin.isatty() and sys.stderr.isatty()

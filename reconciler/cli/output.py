@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli import loudness
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.options import wants_color
 from reconciler.cli.session import Session
-from reconciler.problems import Position, Problem
+from reconciler.problems import Position, Problem, errors_in
 
 PLAIN_WIDTH = 100
 
@@ -65,11 +66,20 @@ def terminal_width() -> int:
 
 
 def show_problems(problems: Iterable[Problem], root: Path | None = None) -> None:
-    """Print problems to stderr as text."""
-    from reconciler.rendering.problems import render_problems
+    """Tell problems on stderr: all at once for people, one by one for programs, and of a quiet command the errors."""
+    from reconciler.logs import ERROR, INFO, WARNING, tell
+    from reconciler.rendering.problems import render_problems, sort_problems
 
-    text = render_problems(from_here(problems, root), color=wants_color(sys.stderr))
-    click.echo(text, err=True, nl=False)
+    loudness.install()
+    found = from_here(problems, root)
+    if loudness.is_json():
+        for problem in sort_problems(found):
+            loudness.tell_problem(problem)
+        return
+    errors = errors_in(found)
+    shown = errors if loudness.is_quiet() else found
+    text = render_problems(shown, color=wants_color(sys.stderr))
+    tell("problems", text.removesuffix("\n"), ERROR if errors else WARNING if found else INFO)
 
 
 def from_here(problems: Iterable[Problem], root: Path | None) -> list[Problem]:

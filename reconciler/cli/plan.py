@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     plan_options,
     project_options,
 )
+from reconciler.cli.reportoptions import Wanted, report_options
 from reconciler.planning.wish import EXPIRING_WITHIN, Wish
 
 
@@ -34,6 +35,7 @@ from reconciler.planning.wish import EXPIRING_WITHIN, Wish
 )
 @no_batch_option
 @out_option
+@report_options
 @access_out_option
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
 @as_of_option
@@ -59,6 +61,7 @@ def command(
     check_fields: bool,
     no_batch: bool,
     out: Path | None,
+    wanted: Wanted,
     access_out: Path | None,
     exit_code: bool,
     as_of: int | None,
@@ -72,15 +75,19 @@ def command(
     """
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import plan_or_report, save_plan
+    from reconciler.cli.reports import refusals_reported, write_reports
     from reconciler.cli.session import open_session
     from reconciler.problems import errors_in
 
     wish = Wish(allowed=allowed, targets=targets, sources=sources, resent=resent, expiring_within=expiring_within)
-    with open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session:
+    with (
+        refusals_reported(wanted),
+        open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session,
+    ):
         planned = plan_or_report(
             session,
             wish,
-            output=output,
+            output="json" if wanted.has("json") else output,
             keep_bodies=out is not None or body_diff,
             batching="never" if no_batch else "auto",
             access_out=access_out,
@@ -92,6 +99,7 @@ def command(
         show_plan(planned, session, output=output, detail=detail, body_diffs=body_diff)
         if out is not None:
             save_plan(planned, out)
+        write_reports(planned, session, wanted, detail=detail, body_diffs=body_diff)
     if errors_in(planned.plan.problems):
         return 1
     return 3 if exit_code and planned.plan.changes else 0

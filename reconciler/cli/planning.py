@@ -81,12 +81,12 @@ def save_plan(planned: Planned, path: Path) -> None:
 def refuse_hazards(plan: Plan) -> None:
     """Refuse a plan that is blocked by hazards that nobody allowed. Raises StateError."""
     if plan.blocked_by:
-        raise StateError(
-            *(
-                Problem(_code(hazard), hazard.what, why=hazard.why, fix=hazard.fix, where=hazard.subject)
-                for hazard in plan.blocked_by
-            )
-        )
+        raise StateError(*map(hazard_problem, plan.blocked_by))
+
+
+def hazard_problem(hazard: Hazard) -> Problem:
+    """Return a hazard as the problem that it is for a plan that it blocks."""
+    return Problem(_code(hazard), hazard.what, why=hazard.why, fix=hazard.fix, where=hazard.subject)
 
 
 def _code(hazard: Hazard) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -22,6 +23,7 @@ summary of a job's step."""
 
 LEAST_BUDGET = 1_000
 STDOUT = "-"
+_STDOUTS = (STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
@@ -42,6 +44,10 @@ class Wanted:
     budget: int | None = None
     whole: str = ""
 
+    def has(self, form: str) -> bool:
+        """Whether a report of this form is among them."""
+        return any(report.form == form for report in self.reports)
+
     def budget_of(self, form: str) -> int | None:
         """Return how many bytes a report of this form may have, None for any number."""
         if form in BUDGETS:
@@ -49,47 +55,44 @@ class Wanted:
         return self.budget if form == "markdown" else None
 
 
+NO_REPORTS = Wanted()
+
+
 def report_options(function: F) -> F:
-    """Add --report, --budget and --whole, which come to the command as one value `wanted`."""
+    """Add --report, --budget and --whole, which come to the command as one value, `wanted`."""
+
+    @wraps(function)
+    def command(*, reports: tuple[Report, ...], budget: int | None, whole: str, **others: Any) -> Any:
+        return function(wanted=Wanted(reports, budget, whole), **others)
+
     for option in (
         click.option(
             "--whole",
             metavar="TEXT",
-            expose_value=False,
-            callback=_into("whole"),
+            default="",
             help="Where a report that was cut to its budget says that the whole plan is: the address of an artifact.",
         ),
         click.option(
             "--budget",
             type=click.IntRange(min=LEAST_BUDGET),
             metavar="BYTES",
-            expose_value=False,
-            callback=_into("budget"),
             help="How large the reports `markdown`, `comment` and `summary` may be; by default 65,536 bytes for a "
             "comment and 1 MiB for a summary.",
         ),
         click.option(
             "--report",
-            "wanted",
+            "reports",
             metavar="FORM=PATH",
             multiple=True,
             callback=_reports,
             help=f"Write a report as well (repeatable): {', '.join(FORMS)}. +PATH appends to the file, - is stdout.",
         ),
     ):
-        function = option(function)
-    return function
+        command = option(command)
+    return cast("F", command)
 
 
-def _into(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
-        ctx.meta[name] = value
-
-    return callback
-
-
-def _reports(ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> Callable[[], Wanted]:
-    """Return what makes the value once all options are read: their callbacks run in the order of the command line."""
+def _reports(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Report, ...]:
     reports = tuple(map(_report, texts))
     paths = [report.path for report in reports if report.path != STDOUT and not report.append]
     for path in paths:
@@ -102,7 +105,7 @@ def _reports(ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
                     fix="give each a file of its own, or +PATH to append.",
                 )
             )
-    return lambda: Wanted(reports, ctx.meta.get("budget"), ctx.meta.get("whole") or "")
+    return reports
 
 
 def _report(text: str) -> Report:
@@ -115,6 +118,8 @@ def _report(text: str) -> Report:
                 fix=did_you_mean(form, FORMS) or f"write FORM=PATH with one of the forms {', '.join(FORMS)}.",
             )
         )
+    if path in _STDOUTS:
+        return Report(form, STDOUT)
     if path.startswith("+"):
         return Report(form, path[1:], append=True)
     # Every step of a job adds to this file; who replaced it would take away what the steps before have said.

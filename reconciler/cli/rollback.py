@@ -14,6 +14,7 @@ from reconciler.cli.options import (
     out_option,
     project_options,
 )
+from reconciler.cli.reportoptions import Wanted, report_options
 
 
 @click.command("rollback")
@@ -35,6 +36,7 @@ from reconciler.cli.options import (
 @detail_option
 @no_batch_option
 @out_option
+@report_options
 def command(
     access_only: bool,
     run: str | None,
@@ -49,6 +51,7 @@ def command(
     detail: str,
     no_batch: bool,
     out: Path | None,
+    wanted: Wanted,
 ) -> int:
     """Plan to give back who saw what before a run; changes nothing by itself.
 
@@ -64,6 +67,7 @@ def command(
     """
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import save_plan
+    from reconciler.cli.reports import refusals_reported, write_reports
     from reconciler.cli.session import open_session
     from reconciler.cli.undoing import LAST, Asked, make_rollback_plan
     from reconciler.planning.wish import Wish
@@ -83,7 +87,7 @@ def command(
             Problem("run-and-since", "--run undoes one run, --since all from one on", fix="give one of the two.")
         )
     asked = Asked(run or LAST, since or "", created, widenings_only, tuple(sorted(set(excluded))))
-    with open_session(directory, environment) as session:
+    with refusals_reported(wanted), open_session(directory, environment) as session:
         planned = make_rollback_plan(
             session,
             asked,
@@ -94,4 +98,5 @@ def command(
         show_plan(planned, session, output=output, detail=detail)
         if out is not None:
             save_plan(planned, out)
+        write_reports(planned, session, wanted, detail=detail)
     return 1 if errors_in(planned.plan.problems) else 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import format_option, wants_color
+from reconciler.cli.reportoptions import Wanted, report_options
 
 if TYPE_CHECKING:
     from reconciler.planfile import SavedPlan
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="How much to tell of each change; JSON always tells all.",
 )
-def command(plan_file: Path, output: str, detail: str) -> int:
+@report_options
+def command(plan_file: Path, output: str, detail: str, wanted: Wanted) -> int:
     """Show a saved plan, from its file alone: no project, no state, no network.
 
     A file that was altered or cut short after it was made is refused.
@@ -37,12 +39,14 @@ def command(plan_file: Path, output: str, detail: str) -> int:
     """
     from reconciler.cli.files import read_plan_file
     from reconciler.cli.output import write
+    from reconciler.cli.reports import write_saved_reports
     from reconciler.planfile import load_plan
 
     data = read_plan_file(plan_file)
     saved = load_plan(data, str(plan_file))
     # The file is the document, and so it is shown: made anew it would bear this version's name.
     write(data.decode() if output == "json" else _rendered(saved, output, detail))
+    write_saved_reports(saved.plan, saved.compiled, wanted, detail=detail, document=data.decode())
     return 0
 
 

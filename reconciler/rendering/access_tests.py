@@ -238,6 +238,21 @@ def tests_junit(ran: Sequence[Ran], coverage: Coverage, untested: Untested | Non
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def refused_junit(problems: Sequence[Problem]) -> str:
+    """Return JUnit XML that says why no access test was run: one test case, in error for each problem."""
+    root = ElementTree.Element("testsuites", tests="1", failures="0", errors="1")
+    suite = ElementTree.SubElement(
+        root, "testsuite", name="access tests", tests="1", failures="0", errors="1", skipped="0"
+    )
+    case = ElementTree.SubElement(suite, "testcase", name="manifests", classname="reconciler")
+    for problem in problems:
+        place = str(problem.position) if problem.position else problem.where
+        told = visible(f"{place}: {problem.what}" if place else problem.what)
+        ElementTree.SubElement(case, "error", message=_xml(told), type=problem.code)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
 def _xml(text: str) -> str:
     """Return text without what XML 1.0 cannot hold."""
     return _NO_XML.sub("\ufffd", text)

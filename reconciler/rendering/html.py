@@ -19,10 +19,11 @@ from markupsafe import Markup
 
 from reconciler.model.address import Kind
 from reconciler.planning.change import Action
-from reconciler.problems import errors_in
+from reconciler.problems import Problem, errors_in
 from reconciler.rendering.calls import StageRow
 from reconciler.rendering.exposureview import SideView, exposure_view, hazard_views
 from reconciler.rendering.outline import ACCESS_LISTED, Detail, Outline
+from reconciler.rendering.problems import count_line, sort_problems
 from reconciler.rendering.text import (
     CALLS_LISTED,
     SYMBOLS,
@@ -114,6 +115,12 @@ def render_exposure_html(document: Mapping[str, Any], *, before: str, after: str
     """Return an exposure (`rendering.exposuredoc`) as a whole HTML document; it is from `before` to `after`."""
     hazards = hazard_views(document)
     return _page("access.html.j2", before=before, after=after, found=exposure_view(document, None), hazards=hazards)
+
+
+def render_problems_html(problems: Sequence[Problem]) -> str:
+    """Return the problems that kept a command from making a plan, as a whole HTML document."""
+    ordered = sort_problems(problems)
+    return _page("problems.html.j2", problems=ordered, told=count_line(ordered))
 
 
 def _stops(outline: Outline) -> Iterator[_Stop]:

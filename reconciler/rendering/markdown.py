@@ -33,7 +33,7 @@ from reconciler.rendering.values import count, kind_noun, longest_run, visible
 
 # Prose never begins a line here, so what is markup only there stays as it is.
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~$&@]|:(?=//)|(?i:(?<=www)\.|(?<=\bGH)-)")
-_VERB_HEADINGS = {Action.CREATE: "Create", Action.UPDATE: "Update", Action.DELETE: "Delete"}
+VERB_HEADINGS = {Action.CREATE: "Create", Action.UPDATE: "Update", Action.DELETE: "Delete"}
 
 
 def escape(text: str) -> str:
@@ -73,7 +73,7 @@ def render_markdown(outline: Outline) -> str:
         _head(outline),
         _hazards(outline.hazards),
         _doubts(outline),
-        _tally(outline),
+        tally(outline),
         _access(outline),
         _expiring(outline),
         _tests(outline),
@@ -128,7 +128,8 @@ def _tests(outline: Outline) -> Iterator[str]:
     yield f"**{line}**" if outline.tests.failed else line
 
 
-def _tally(outline: Outline) -> Iterator[str]:
+def tally(outline: Outline) -> Iterator[str]:
+    """Yield how many of each kind are created, updated and deleted, as a table; nothing where nothing changes."""
     if outline.is_empty:
         return
     yield "| | create | update | delete |"
@@ -181,7 +182,7 @@ def _names(outline: Outline) -> Iterator[str]:
         groups = [group for group in outline.groups if group.action is action]
         if not groups:
             continue
-        yield f"#### {_VERB_HEADINGS[action]}: {sum(group.count for group in groups):,}"
+        yield f"#### {VERB_HEADINGS[action]}: {sum(group.count for group in groups):,}"
         yield ""
         for group in groups:
             yield from _group(group)
@@ -212,7 +213,7 @@ def _name(name: Name) -> str:
 def _details(outline: Outline) -> Iterator[str]:
     if outline.detail in (Detail.NONE, Detail.NAMES):
         return
-    lines = [line for group in outline.groups for line in _group_details(group)]
+    lines = [line for group in outline.groups for entry in group_details(group) for line in entry]
     if not lines:
         return
     told = sum(len(group.rows) + len(group.folds) for group in outline.groups)
@@ -223,14 +224,19 @@ def _details(outline: Outline) -> Iterator[str]:
     yield "</details>"
 
 
-def _group_details(group: Group) -> Iterator[str]:
-    """Lines of a diff block: `+` and `-` begin what comes and goes, `!` what changes, `#` says whose it is."""
+def group_details(group: Group) -> Iterator[list[str]]:
+    """Yield the lines of a diff block, for each change or pattern of changes that is told in detail.
+
+    `+` and `-` begin what comes and goes, `!` what changes, `#` says whose it is.
+    """
     for fold in group.folds:
         if fold.rows:
-            yield f"# ~ {fold_detail_title(fold, group)}"
-            yield from (line for entry in fold.rows for line in _field(entry))
+            yield [
+                f"# ~ {fold_detail_title(fold, group)}",
+                *(line for entry in fold.rows for line in _field(entry)),
+            ]
     for row in group.rows:
-        yield from _row(group, row)
+        yield list(_row(group, row))
 
 
 def _row(group: Group, row: Row) -> Iterator[str]:

@@ -101,6 +101,8 @@ class Fold:
     rows: tuple[FieldRow, ...]
     uniform: bool
     touches_access: bool
+    names: tuple[Name, ...] = ()
+    """All of them, where they are deletions: a report that has room tells each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +383,7 @@ def _fold_of_verb(changes: Sequence[Change]) -> Fold:
         rows=(),
         uniform=False,
         touches_access=touches_access(first),
+        names=tuple(map(_name, changes)) if first.action is Action.DELETE else (),
     )
 
 

@@ -1,6 +1,6 @@
-"""The events of an apply as lines or as a bar, and its closing report.
+"""The events of an apply as lines that are logged or as a bar, and its closing report.
 
-Reporters write to the stream that they are given; they read no clock and ask nothing.
+Reporters read no clock and ask nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from reconciler.applying.events import (
     Stopping,
 )
 from reconciler.calls.call import Call
+from reconciler.logs import ERROR, INFO, WARNING, tell
 from reconciler.rendering.effective import accepted_lines
+from reconciler.rendering.eventdoc import event_document
 from reconciler.rendering.problems import problem_lines
 from reconciler.rendering.values import count, visible
 
@@ -126,6 +128,28 @@ def event_line(event: Event, *, calls: int) -> str:
             return render_report(event).partition("\n")[0]
 
 
+def event_text(event: Event, *, calls: int) -> str:
+    """Return one event as lines with their line breaks: what failed with why, and what to do about it."""
+    line = event_line(event, calls=calls) + "\n"
+    if isinstance(event, CallFailed):
+        return line + _failure(event)
+    return line + _remedy(event) if isinstance(event, Noted) else line
+
+
+def tell_report(finished: RunFinished, *, go_on: str = "", refresh_every: Mapping[str, int] | None = None) -> None:
+    """Log how a run ended, as `render_report` has it: as an error when it is not done."""
+    name, fields = event_document(finished)
+    left = finished.failed or finished.unknown or finished.not_started
+    text = render_report(finished, go_on=go_on, refresh_every=refresh_every)
+    tell(name, text.removesuffix("\n"), ERROR if left else INFO, **fields)
+
+
+def _level(event: Event) -> int:
+    if isinstance(event, CallFailed):
+        return ERROR
+    return WARNING if isinstance(event, CallRetried | RefreshRetried | Noted) else INFO
+
+
 def _number(call: Call, calls: int) -> str:
     return f"call {call.number:,} of {calls:,}"
 
@@ -135,10 +159,9 @@ def _call(call: Call, calls: int) -> str:
 
 
 class LineReporter:
-    """Writes a line for each event: for logs and for terminals that are none."""
+    """Logs each event: for files, for programs and for terminals that are none."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
         self._calls = 0
 
     def __enter__(self) -> Self:
@@ -147,20 +170,16 @@ class LineReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.flush()
+        return None
 
     def handle(self, event: Event) -> None:
-        """Write the event; the end of a run is left to the closing report."""
+        """Log the event; the end of a run is left to the closing report."""
         if isinstance(event, RunFinished):
             return
         if isinstance(event, RunStarted):
             self._calls = event.calls
-        self._stream.write(event_line(event, calls=self._calls) + "\n")
-        if isinstance(event, CallFailed):
-            self._stream.write(_failure(event))
-        if isinstance(event, Noted):
-            self._stream.write(_remedy(event))
-        self._stream.flush()
+        name, fields = event_document(event)
+        tell(name, event_text(event, calls=self._calls).removesuffix("\n"), _level(event), **fields)
 
 
 class BarReporter:
@@ -191,12 +210,8 @@ class BarReporter:
                 self._describe(_number(event.call, self._calls))
             case CallAccepted():
                 self._advance(len(event.call.covers))
-            case CallRetried() | Paused() | Stopping() | RefreshRetried() | RefreshTriggered():
-                self._print(event_line(event, calls=self._calls) + "\n")
-            case Noted():
-                self._print(event_line(event, calls=self._calls) + "\n" + _remedy(event))
-            case CallFailed():
-                self._print(event_line(event, calls=self._calls) + "\n" + _failure(event))
+            case CallRetried() | Paused() | Stopping() | RefreshRetried() | RefreshTriggered() | Noted() | CallFailed():
+                self._print(event_text(event, calls=self._calls))
             case RunFinished():
                 self._close()
 

@@ -6,6 +6,7 @@ Within one major `format_version` keys are only added.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ class Recorder:
         self._notes: list[dict[str, Any]] = []
         self._stopping = False
         self._finished = RunFinished(0, 0, 0, 0, 0.0)
+        self._cut_short = False
 
     def handle(self, event: Event) -> None:
         """Take one event."""
@@ -76,6 +78,20 @@ class Recorder:
                 self._stopping = True
             case RunFinished():
                 self._finished = event
+
+    def cut_short(self, seconds: float) -> RunFinished | None:
+        """Return how a run ended that broke off after so many seconds; None when no call of it was begun.
+
+        A call that was sent and whose end could not be written down is unknown.
+        """
+        if not self._calls:
+            return None
+        self._cut_short = True
+        outcomes = Counter(entry["outcome"] for entry in self._calls.values())
+        done, unknown = outcomes["accepted"], outcomes["unknown"]
+        failed, not_started = len(self._calls) - done - unknown, self._total - len(self._calls)
+        self._finished = RunFinished(done, failed, unknown, not_started, seconds)
+        return self._finished
 
     def document(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -113,6 +129,8 @@ class Recorder:
         finished = self._finished
         if finished.done == self._total:
             return "done"
+        if self._cut_short:
+            return "failed"
         return "interrupted" if not finished.failures or (self._stopping and not finished.failed) else "failed"
 
     def _entry(self, call: Call) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How the objects of an encrypted state are written and opened: sealed as others, then AES-256-GCM over that.
+"""[io] How the objects of an encrypted state are written and opened: sealed as others, then AES-256-GCM over that.
 
 A state in an object store is encrypted as a whole from its first record on, or not at all. The name of an object is
 authenticated with it. The cipher's key is derived, since the key itself encrypts the copies on the machines.

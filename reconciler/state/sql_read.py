@@ -145,6 +145,12 @@ def runs(sql: Sql, limit: int | None) -> tuple[RunRecord, ...]:
     for cells in rows:
         info = RunInfo(*cells[: len(RUN_FIELDS)])
         seq, text, serial, ended_at, result, detail = cells[len(RUN_FIELDS) :]
+        linked = links.get(seq, ("", 0, 0, 0, ""))
+        texts = (*cells[: len(RUN_FIELDS)], text, ended_at, result, detail, linked[0], linked[-1])
+        if not all(isinstance(cell, str) for cell in texts) or not all(
+            isinstance(cell, int) for cell in (serial, *linked[1:-1])
+        ):
+            raise ValueError("a record of its history holds what is never written there")
         if seq in links:
             found_lineage, *counts, digest = links[seq]
             calls = Calls(*counts)
@@ -155,6 +161,15 @@ def runs(sql: Sql, limit: int | None) -> tuple[RunRecord, ...]:
         found.append(RunRecord(info, target, started_from, left, ended_at, result, detail, calls, digest))
         left = serial
     return tuple(found)
+
+
+def history(sql: Sql, limit: int | None) -> tuple[RunRecord, ...]:
+    """Return the runs, newest first, of a state that no run is just being chained in."""
+    found = runs(sql, limit)
+    # In this format what ends a run chains it: without any link, all were taken away.
+    if sql.format_version >= 3 and any(run.ended_at for run in found) and not any(run.digest for run in found):
+        raise ValueError("the chain of its history is missing")
+    return found
 
 
 def _links(sql: Sql, first: int) -> dict[int, tuple[Any, ...]]:

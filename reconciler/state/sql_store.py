@@ -106,7 +106,7 @@ class SqlReader:
     def runs(self, limit: int | None = None) -> tuple[RunRecord, ...]:
         """Return the history, newest run first."""
         with self._read() as sql:
-            return read.runs(sql, limit) if sql else ()
+            return read.history(sql, limit) if sql else ()
 
     def journal(self, run: str | None = None, *, after: int = 0) -> Iterator[JournalEntry]:
         """Yield the journal after the entry `after` in the order in which it was written."""

@@ -75,7 +75,10 @@ def _rewrite(path: Path, known: Key | None, key: Key | None) -> bool:
 
 
 def _form(path: Path, *keys: Key | None) -> tuple[Key | None, int]:
-    """Return which of the keys opens a file, None if it is plain, and the version of its tables. Raises StateError."""
+    """Return which of the keys opens a file, None if it is plain, and the version of its tables. Raises StateError.
+
+    The first key is the one that it should have.
+    """
     wrong: StateError | None = None
     given: list[Key | None] = [key for key in keys if key is not None]
     for key in given or [None]:
@@ -92,7 +95,7 @@ def _form(path: Path, *keys: Key | None) -> tuple[Key | None, int]:
         finally:
             connection.close()
     assert wrong is not None
-    raise wrong
+    raise wrong if keys[0] is not None else faults.encrypted(str(path))
 
 
 def _export(path: Path, found: Key | None, fresh: Path, key: Key | None, version: int) -> None:
@@ -107,7 +110,8 @@ def _export(path: Path, found: Key | None, fresh: Path, key: Key | None, version
         connection.execute("ATTACH ? AS fresh KEY ?", (fresh.as_uri(), raw(key)))
         connection.execute(f"PRAGMA fresh.page_size = {schema.PAGE}")
         connection.execute("PRAGMA fresh.synchronous = EXTRA")
-        connection.execute("BEGIN IMMEDIATE")
+        # Not IMMEDIATE: with two files open for writing, a commit makes a third one that names both.
+        connection.execute("BEGIN")
         _copy(connection)
         connection.execute(f"PRAGMA fresh.application_id = {schema.APPLICATION_ID}")
         connection.execute(f"PRAGMA fresh.user_version = {version}")

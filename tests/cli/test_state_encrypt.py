@@ -116,6 +116,30 @@ def test_without_the_right_key_nothing_is_read_or_written(
     assert (beside(project), remote.total) == (files, calls)
 
 
+@pytest.mark.usefixtures("with_key")
+def test_the_library_says_nothing_of_its_own(project: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would, past Python, on the process's stderr."""
+    project.ok("apply", "--auto-approve")
+    monkeypatch.setenv(VARIABLE, OTHER)
+    out, err = project.start("plan").communicate(timeout=60)
+    assert out == ""
+    assert [line for line in err.splitlines() if line and not line.startswith((" ", "1 error"))] == [
+        next(line for line in err.splitlines() if "error[state-key-wrong]" in line)
+    ]
+
+
+def test_another_key_for_what_cannot_be_read(project: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key that it has is needed, too."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    project.ok("apply", "--auto-approve")
+    monkeypatch.setenv(NEW, OTHER)
+    monkeypatch.delenv(VARIABLE)
+    assert "error[state-encrypted]" in project.ok("state", "encrypt", "--new-key-env", NEW, code=1).err
+    monkeypatch.setenv(VARIABLE, KEY)
+    project.ok("state", "encrypt", "--new-key-env", NEW)
+    assert "already" in project.ok("state", "encrypt", "--new-key-env", NEW).out
+
+
 def test_a_plain_state_goes_on_and_is_told_of(project: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     project.ok("apply", "--auto-approve")
     monkeypatch.setenv(VARIABLE, KEY)

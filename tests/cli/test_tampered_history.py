@@ -100,6 +100,20 @@ def test_every_record_that_goes_is_missed(applied: Folder, tmp_path: Path) -> No
     assert noticed(copy, before), "the other way round"
 
 
+def test_a_chain_that_is_gone_altogether_is_missed(applied: Folder) -> None:
+    """It looks like that of a version that had none, which this one is not."""
+    change(state_of(applied), "DELETE FROM chain", "UPDATE runs SET user = 'nobody' WHERE seq = 1")
+    for command in ("history", "history verify", "check"):
+        ran = applied.ok("state", *command.split(), code=1)
+        assert "the chain of its history is missing" in ran.err, command
+
+
+@pytest.mark.parametrize("column", ["user", "detail", "started_at", "base_serial", "target"])
+def test_a_cell_of_another_type_is_damage(applied: Folder, column: str) -> None:
+    change(state_of(applied), f"UPDATE runs SET \"{column}\" = CAST('x' AS BLOB) WHERE seq = 2")
+    assert "error[state-corrupt]" in applied.ok("state", "history", "verify", code=1).err
+
+
 def test_a_byte_that_flips_is_noticed_or_changes_nothing_of_it(applied: Folder, tmp_path: Path) -> None:
     path, copy = state_of(applied), tmp_path / "copy.db"
     before, data = history(path), path.read_bytes()

@@ -219,8 +219,14 @@ def test_what_is_encrypted_with_the_key_and_no_state(
 
 
 def test_a_page_that_was_altered_is_damage(opened: Opened, path: Path) -> None:
-    """One bit of it is enough, wherever: pages are authenticated."""
+    """One bit of it is enough, wherever, also in pages that are free: all are authenticated."""
     fill(opened(path), 500)
+    with running(opened(path), "run-2") as writer:
+        writer.forget([address(str(number)) for number in range(100, 400)], at=LATER)
+    store = opened(path)
+    store.base()
+    assert store._connection is not None
+    assert store._connection.execute("PRAGMA freelist_count").fetchone()[0] > 2
     content = path.read_bytes()
     for page in range(1, len(content) // PAGE):
         altered = bytearray(content)

@@ -77,7 +77,7 @@ class Wire:
             assert self.released[call.number].wait(SOON)
         if call.number in self.ends:
             raise self.ends[call.number]
-        return SimpleNamespace(status=202, bytes_sent=10, ordering_id=900 + call.number)
+        return SimpleNamespace(status=202, bytes_sent=10, ordering_id=900 + call.number, request_ids=())
 
     def release(self, *numbers: int) -> None:
         for number in numbers:
@@ -324,7 +324,7 @@ def test_retries_and_pauses_are_told_while_the_call_is_under_way() -> None:
         pauses.put(Paused(3.0, "250 calls per 300 s"))
         retried(2, 0.5, "HTTP 503")
         assert over.wait(SOON)
-        return SimpleNamespace(status=202, bytes_sent=0, ordering_id=None)
+        return SimpleNamespace(status=202, bytes_sent=0, ordering_id=None, request_ids=())
 
     follower = Follower(run_of([only]), send, pauses=pauses)
     follower.until(lambda event: event == CallRetried(only, 2, 0.5, "HTTP 503"))

@@ -105,7 +105,7 @@ class Wire:
         end = self.ends[len(self.sent) - 1] if len(self.sent) <= len(self.ends) else None
         if end is not None:
             raise end
-        return SimpleNamespace(status=202, bytes_sent=10)
+        return SimpleNamespace(status=202, bytes_sent=10, request_ids=())
 
 
 @dataclass
@@ -289,7 +289,7 @@ def test_the_writer_stands_between_call_and_call() -> None:
 
     def send(call: Call, **_: Any) -> Any:
         seen.append(book.kinds[2:])
-        return SimpleNamespace(status=202, bytes_sent=0)
+        return SimpleNamespace(status=202, bytes_sent=0, request_ids=())
 
     list(run_calls(run_of(), writer=book, send=send, clock=Ticks().clock(), stop=lambda: False))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 import rendered_plans as plans
 
 from reconciler.applying.events import (
@@ -21,7 +22,9 @@ from reconciler.applying.events import (
     StatusTold,
     Stopping,
 )
+from reconciler.logs import ERROR, INFO, WARNING
 from reconciler.problems import Problem
+from reconciler.rendering.eventdoc import event_document
 from reconciler.rendering.progress import BarReporter, LineReporter, Reporter, event_line, render_report
 
 STAGES = plans.calls_for(plans.mixed_plan()).stages
@@ -46,7 +49,7 @@ EVENTS: tuple[Event, ...] = (
     Paused(12.4, "250 calls per 300 s"),
     Stopping(1),
     Stopping(3),
-    CallAccepted(FIRST, 202, 0.34, 1234),
+    CallAccepted(FIRST, 202, 0.34, 1234, ("r-1",)),
     StageStarted("[bold]items[/bold]", 1),
     CallStarted(SECOND),
     CallFailed(SECOND, PROBLEM, "refused"),
@@ -82,10 +85,27 @@ def shown(reporter: Reporter) -> None:
             reporter.handle(event)
 
 
-def test_lines() -> None:
-    stream = io.StringIO()
-    shown(LineReporter(stream))
-    assert stream.getvalue() == LINES
+def test_lines(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(INFO, "reconciler"):
+        shown(LineReporter())
+    assert "".join(f"{record.getMessage()}\n" for record in caplog.records) == LINES
+
+
+def test_every_event_has_a_name_and_fields_for_programs(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(INFO, "reconciler"):
+        shown(LineReporter())
+    told = [(vars(record)["event"], record.levelno, vars(record)["fields"]) for record in caplog.records]
+    first = {"call": 1, "method": "PUT", "path": FIRST.path}
+    assert told[0] == ("run.started", INFO, {"calls": 3, "resources": 4})
+    assert told[4:6] == [
+        ("call.started", INFO, {**first, "resources": 2}),
+        ("call.retried", WARNING, {**first, "attempt": 2, "wait_seconds": 1.5, "reason": "HTTP 429\n"}),
+    ]
+    answered = {"status": 202, "seconds": 0.34, "bytes_sent": 1234, "request_ids": ["r-1"]}
+    assert told[9] == ("call.accepted", INFO, {**first, **answered})
+    assert told[-1][:2] == ("call.failed", ERROR)
+    assert told[-1][2]["outcome"] == "refused" and told[-1][2]["code"] == "call-refused"
+    assert event_document(EVENTS[-1])[0] == "run.finished"
 
 
 def test_the_bar_tells_what_deserves_a_line_and_no_markup_is_obeyed() -> None:

@@ -1,0 +1,220 @@
+"""The texts of a new project, as `reconciler init` writes them: commented, valid, and applied as they are.
+
+Values go in as they are; whoever gives them has checked that they are names (see `cli.init`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Template
+from typing import Literal
+
+Forge = Literal["github", "gitlab"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a new project is told: `organization` is empty for one that knows the embedded emulator alone."""
+
+    organization: str = ""
+    region: str = "us"
+    environment: str = "prod"
+    source: str = "handbook"
+    source_id: str = ""
+    provider: str = "corp"
+    provider_id: str = ""
+    ci: Forge | None = None
+
+
+# What a repository must not hold: the state and the emulator's data, and plans, which name people.
+IGNORED = (".reconciler/", "plan.json")
+
+_PROJECT = """\
+# yaml-language-server: $$schema=schemas/project.json
+# The project: what the organization calls our sources and providers, and where calls go.
+
+# Where the manifests are. Files and their order carry no meaning: cut them as it suits you.
+manifests: ["manifests/**/*.yaml"]
+
+sources:
+  # The name is ours, the id is the organization's. Items of a secured source are seen by whom they permit.
+  $source: {id: $source_id, visibility: secured, provider: $provider}
+
+providers:
+  # Who a group or a user is, is told to a security identity provider; people log in by their email address.
+  $provider: {id: $provider_id, cascadesTo: ["Email Security Provider"]}
+
+# Variables, for $${base} in manifests; an environment may have its own.
+vars: {base: https://handbook.example.com}
+
+environments:
+  # The embedded emulator: no account, no network. It starts by itself and is what commands use without -e.
+  local: {target: emulator, organization: $local}
+$remote
+# What a plan may do before somebody allows it by name.
+guardrails: {deletes: 10%, widenedAccess: confirm}
+"""
+
+_REMOTE = """\
+  # The organization. The key is read when a command needs it, and never stands here.
+  $environment:
+    organization: $organization
+    region: $region
+    apiKey: {env: COVEO_API_KEY}
+    # Where a team, or CI, shares the state; without it, it is a file on this machine.
+    # state: s3://my-bucket/reconciler/$environment
+"""
+
+_NO_REMOTE = """\
+  # An organization of yours. The key is read when a command needs it, and never stands here.
+  # prod:
+  #   organization: ID
+  #   region: us
+  #   apiKey: {env: COVEO_API_KEY}
+"""
+
+_MANIFEST = """\
+# yaml-language-server: $$schema=../schemas/manifest.json
+# One item, the group that may see it, and the test that holds it to that.
+defaults: {source: $source, provider: $provider}
+
+permissions:
+  staff: {allowed: [group:Staff]} # a model with a name, for as many items as you like
+
+items:
+  - uri: $${base}/welcome # unique in its source
+    title: Welcome
+    body: {text: This is where everything begins.} # or {file: content/welcome.html}
+    fileExtension: .txt
+    permissions: staff
+    metadata: {author: Alice Smith, documenttype: Guide}
+
+groups:
+  - name: Staff
+    members:
+      - user:alice@example.com
+      - user:bob@example.com
+
+aliases:
+  # Whoever a group names logs in by the same email address.
+  - ofEach: {membersOf: "*", type: user}
+    is: [{provider: Email Security Provider, identity: "user:{name}"}]
+
+# Every plan holds the manifests to these: one that fails stops `apply`.
+accessTests:
+  - {who: group:Staff, canView: ["$${base}/welcome"]}
+  - {items: ["$${base}/**"], onlyVisibleTo: [group:Staff]}
+"""
+
+_GITHUB = """\
+# Checks manifests on every pull request$applies.
+name: reconciler
+on:
+  pull_request:
+  push: {branches: [main]}
+permissions: {contents: read}
+concurrency: {group: reconciler-$${{ github.ref }}}
+jobs:
+  check:
+    runs-on: ubuntu-latest
+    steps:
+      - name: Check out with the whole history, by which an old branch is noticed
+        env: {TOKEN: "$${{ github.token }}"}
+        run: |
+          git clone --quiet "$$GITHUB_SERVER_URL/$$GITHUB_REPOSITORY" . \\
+            -c http.extraheader="AUTHORIZATION: basic $$(printf 'x-access-token:%s' "$$TOKEN" | base64 -w0)"
+          git -c http.extraheader="AUTHORIZATION: basic $$(printf 'x-access-token:%s' "$$TOKEN" | base64 -w0)" \\
+            fetch --quiet origin "$$GITHUB_SHA"
+          git checkout --quiet --detach "$$GITHUB_SHA"
+      - run: pipx install reconciler
+      - run: reconciler validate
+      - run: reconciler test
+$rest"""
+
+_GITHUB_REMOTE = """\
+      # Needs no key; where the state is a store that is shared, its credentials belong into `env`.
+      - run: reconciler plan -e $environment --format markdown >> "$$GITHUB_STEP_SUMMARY"
+      - if: github.event_name == 'push'
+        env: {COVEO_API_KEY: "$${{ secrets.COVEO_API_KEY }}"}
+        run: reconciler apply -e $environment --auto-approve
+"""
+
+_GITLAB = """\
+# Checks manifests on every merge request$applies.
+default:
+  image: python:3.13-slim
+  before_script:
+    - pip install --quiet reconciler
+variables:
+  GIT_DEPTH: "0" # the whole history, by which an old branch is noticed
+stages: [check, apply]
+
+check:
+  stage: check
+  script:
+    - reconciler validate
+    - reconciler test
+    - reconciler test --format junit > access-tests.xml
+$plan  artifacts: {reports: {junit: access-tests.xml}}
+$rest"""
+
+_GITLAB_PLAN = "    - reconciler plan -e $environment\n"
+
+_GITLAB_REMOTE = """
+apply:
+  stage: apply
+  resource_group: $environment # one at a time
+  environment: $environment
+  rules:
+    - if: $$CI_COMMIT_BRANCH == $$CI_DEFAULT_BRANCH
+  script:
+    - reconciler apply -e $environment --auto-approve # COVEO_API_KEY is a masked variable of the project
+"""
+
+_LOCAL_PLAN_GITHUB = """\
+      - run: reconciler plan --format markdown >> "$$GITHUB_STEP_SUMMARY"
+"""
+_LOCAL_PLAN_GITLAB = "    - reconciler plan\n"
+
+
+def project_files(answers: Answers) -> dict[str, str]:
+    """Return the texts of a new project by their paths, without schemas and `.gitignore`."""
+    values = {
+        "source": answers.source,
+        "source_id": answers.source_id or f"{answers.source}-source-id",
+        "provider": answers.provider,
+        "provider_id": answers.provider_id or f"{answers.provider}-provider-id",
+        "environment": answers.environment,
+        "organization": answers.organization,
+        "local": answers.organization or "local",
+        "region": answers.region,
+        "applies": f", and applies what is merged to {answers.environment}" if answers.organization else "",
+    }
+    there = bool(answers.organization)
+    values["remote"] = _filled(_REMOTE if there else _NO_REMOTE, values)
+    files = {
+        "reconciler.yaml": _filled(_PROJECT, values),
+        f"manifests/{answers.source}.yaml": _filled(_MANIFEST, values),
+    }
+    if answers.ci == "github":
+        values["rest"] = _filled(_GITHUB_REMOTE if there else _LOCAL_PLAN_GITHUB, values)
+        files[".github/workflows/reconciler.yml"] = _filled(_GITHUB, values)
+    elif answers.ci == "gitlab":
+        values["plan"] = _filled(_GITLAB_PLAN if there else _LOCAL_PLAN_GITLAB, values)
+        values["rest"] = _filled(_GITLAB_REMOTE, values) if there else ""
+        files[".gitlab-ci.yml"] = _filled(_GITLAB, values)
+    return files
+
+
+def ignoring(text: str) -> str:
+    """Return what `.gitignore` says with our lines at its end, as far as it has not got them."""
+    known = {line.strip().rstrip("/").lstrip("/") for line in text.splitlines()}
+    missing = [line for line in IGNORED if line.rstrip("/") not in known]
+    if not missing:
+        return text
+    gap = "" if not text or text.endswith("\n") else "\n"
+    return text + gap + "".join(line + "\n" for line in missing)
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    return Template(text).substitute(values)
