@@ -62,6 +62,7 @@ class _Source:
             body_diffs=self._diffs,
             source_providers=self.session.source_providers if self.session is not None else None,
             fold_above=fold_above,
+            everybody=True,
         )
 
     @cached_property
@@ -173,7 +174,7 @@ def _rendered(report: Report, source: _Source, root: Path | None, project_file: 
 
         return source.document or render_json(source.plan, source.compiled), None
     if form in ("sarif", "annotations"):
-        return _findings(form, _plan_findings(source, project_file), _folder(root)), None
+        return _findings(form, _plan_findings(source, project_file), folder_in_job(root)), None
     if form == "junit":
         return _tests(source), None
     return _shown(form, source.outlines[0]), None
@@ -297,7 +298,7 @@ def _refused(
     if form in makers:
         return makers[form](), None
     if form in ("sarif", "annotations"):
-        return _findings(form, problems, _folder(root)), None
+        return _findings(form, problems, folder_in_job(root)), None
     if form == "junit":
         from reconciler.rendering.access_tests import refused_junit
 
@@ -311,7 +312,7 @@ def _refused(
     return render_problems_within(problems, wanted.budget_of(form)).text, None
 
 
-def _folder(root: Path | None) -> str:
+def folder_in_job(root: Path | None) -> str:
     """Return the project's folder as a job knows it: from the root of what was checked out, else from here."""
     if root is not None:
         for name in _ROOTS:

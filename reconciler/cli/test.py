@@ -17,7 +17,7 @@ from reconciler.cli.options import as_of_option, format_option, project_options
     help="Hold them against what the manifests ask for, or what the state records as accepted.",
 )
 @click.option("--coverage", "listed", is_flag=True, help="List the items and the people that no test speaks of.")
-@format_option("text", "json", "junit")
+@format_option("text", "json", "junit", "github")
 @as_of_option
 @project_options
 def command(
@@ -39,7 +39,14 @@ def command(
     from reconciler.cli.plantests import run_tests
     from reconciler.cli.session import open_session
     from reconciler.cli.worlds import desired_world, loaded_manifests, recorded_world
-    from reconciler.rendering.access_tests import Untested, tests_document, tests_junit, tests_lines
+    from reconciler.rendering.access_tests import (
+        Untested,
+        failure_problem,
+        tests_document,
+        tests_junit,
+        tests_lines,
+        unknown_problems,
+    )
 
     with open_session(directory, environment, as_of=as_of) as session:
         loaded = loaded_manifests(session)
@@ -48,12 +55,20 @@ def command(
         else:
             world = desired_world(session, loaded)
         ran, checks = run_tests(session, loaded, world)
+        root = session.folder.root
     coverage = checks.coverage()
     untested = Untested(checks.untested_items(), checks.untested_people()) if listed else None
     if output == "json":
         write(orjson.dumps(tests_document(ran, coverage, untested), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif output == "junit":
         write(tests_junit(ran, coverage, untested))
+    elif output == "github":
+        from reconciler.cli.reports import folder_in_job
+        from reconciler.rendering.annotations import render_annotations
+
+        failed = [failure_problem(test) for test in ran if not test.result.passed]
+        noted = [note for test in ran for note in unknown_problems(test)]
+        write(render_annotations([*failed, *noted], folder=folder_in_job(root)))
     else:
         write("".join(f"{line}\n" for line in tests_lines(ran, coverage, untested)))
     return 1 if any(not test.result.passed for test in ran) else 0

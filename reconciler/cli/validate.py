@@ -10,7 +10,7 @@ from reconciler.problems import ManifestError, Problem, errors_in
 
 @click.command("validate")
 @project_options
-@format_option("text", "json", "sarif")
+@format_option("text", "json", "sarif", "github")
 @as_of_option
 @cache_option
 def command(directory: str | None, environment: str | None, output: str, as_of: int | None, no_cache: bool) -> int:
@@ -31,6 +31,11 @@ def command(directory: str | None, environment: str | None, output: str, as_of: 
         from reconciler.rendering.problems import render_sarif
 
         write(render_sarif(problems, folder=prefix_of(root)))
+    elif output == "github":
+        from reconciler.cli.reports import folder_in_job
+        from reconciler.rendering.annotations import render_annotations
+
+        write(render_annotations(problems, folder=folder_in_job(root)))
     elif problems:
         show_problems(problems, root)
     if output == "text" and not errors_in(problems):

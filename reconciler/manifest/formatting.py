@@ -11,6 +11,7 @@ import io
 import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def _exactly(text: str, file: str) -> str:
 
     try:
         made = _written(text)
-        before, after = _Seen.of(text), _Seen.of(made)
+        before, after = _seen(text), _seen(made)
     except (YAMLError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
         # Whatever ruamel.yaml stumbles over, in whichever way: the text stays.
         raise Refused((_cannot(str(error).partition("\n")[0] or type(error).__name__, file),)) from None
@@ -98,60 +99,53 @@ def _cannot(what: str, file: str, line: int = 1) -> Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What must stay: nodes in order, and comments in order, each with its line and the event that it follows."""
+    """What a text has: its nodes in order, its comments in order, and where the insides of scalars are.
+
+    A comment comes with its line and the number of the event that it stands before. The insides of a block are what
+    is below its header.
+    """
 
     events: list[tuple[object, ...]]
     comments: list[tuple[int, tuple[str, int]]]
-
-    @classmethod
-    def of(cls, text: str) -> _Seen:
-        from ruamel.yaml import YAML
-
-        yaml = YAML(typ="safe", pure=True)
-        yaml.version = (1, 2)  # type: ignore[assignment]
-        found: list[tuple[object, ...]] = []
-        comments: list[tuple[int, tuple[str, int]]] = []
-        place, line = 0, 1
-        for event in yaml.parse(text):
-            name = type(event).__name__
-            start, end = event.start_mark.index, event.end_mark.index
-            if start > place:
-                line = _collect(text, place, start, line, len(found), comments)
-                place = start
-            style = getattr(event, "style", None)
-            found.append(
-                (
-                    name.replace("Start", "").replace("End", "/"),
-                    getattr(event, "anchor", None),
-                    str(getattr(event, "ctag", None) or ""),
-                    getattr(event, "value", None),
-                    style if style in ("|", ">") else None,
-                )
-            )
-            if name == "ScalarEvent" and end > place:
-                if style in ("|", ">"):
-                    # A comment may stand in its header.
-                    head = text.index("\n", place) if "\n" in text[place:end] else end
-                    line = _collect(text, place, head, line, len(found), comments)
-                    line += text.count("\n", head, end)
-                else:
-                    line += text.count("\n", place, end)
-                place = end
-        _collect(text, place, len(text), line, len(found), comments)
-        return cls(found, comments)
+    insides: list[tuple[int, int]]
 
 
-def _collect(
-    text: str, start: int, end: int, line: int, number: int, comments: list[tuple[int, tuple[str, int]]]
-) -> int:
+@lru_cache(maxsize=3)
+def _seen(text: str) -> _Seen:
+    """Return what a text has. Raises YAMLError."""
+    from ruamel.yaml import YAML
+
+    seen = _Seen([], [], [])
+    place, line = 0, 1
+    for event in YAML(typ="safe", pure=True).parse(text):
+        start, end = event.start_mark.index, event.end_mark.index
+        if start > place:
+            line = _collect(text, place, start, line, seen)
+            place = start
+        style = getattr(event, "style", None)
+        block = style if style in ("|", ">") else None
+        kind = event.__class__.__name__.removesuffix("Event")
+        tag = str(getattr(event, "ctag", None) or "")
+        seen.events.append((kind, getattr(event, "anchor", None), tag, getattr(event, "value", None), block))
+        if kind == "Scalar" and end > place:
+            head = text.index("\n", place, end) if block else place
+            line = _collect(text, place, head, line, seen) + text.count("\n", head, end)
+            seen.insides.append((head, end))
+            place = end
+    _collect(text, place, len(text), line, seen)
+    return seen
+
+
+def _collect(text: str, start: int, end: int, line: int, seen: _Seen) -> int:
     """Note the comments between two places; return the line of the second."""
-    if "#" not in text[start:end]:
-        return line + text.count("\n", start, end)
-    for part in text[start:end].splitlines(keepends=True):
+    gap = text[start:end]
+    if "#" not in gap:
+        return line + gap.count("\n")
+    for part in gap.split("\n"):
         if found := _COMMENT.search(part):
-            comments.append((line, (found[0].rstrip(), number)))
-        line += part.endswith("\n")
-    return line
+            seen.comments.append((line, (found[0].rstrip(), len(seen.events))))
+        line += 1
+    return line - 1
 
 
 def _written(text: str) -> str:
@@ -218,21 +212,9 @@ def _round_trip() -> YAML:
     return yaml
 
 
-def _insides(text: str) -> list[tuple[int, int]]:
-    """Return from where to where scalars go whose insides are not ours; of a block, what is below its header."""
-    from ruamel.yaml import YAML
-
-    found = []
-    for event in YAML(typ="safe", pure=True).parse(text):
-        start, end = event.start_mark.index, event.end_mark.index
-        if type(event).__name__ == "ScalarEvent" and end > start:
-            found.append((text.index("\n", start, end) if event.style in ("|", ">") else start, end))
-    return found
-
-
 def _spaced(made: str, source: str) -> str:
     """Return the text with the space outside of its scalars put in order, and blank lines where the source has them."""
-    insides, known = _insides(made), _insides(source)
+    insides, known = _seen(made).insides, _seen(source).insides
     blank = [_is_parted(source[end:start]) for (_, end), (start, _) in pairwise(known)]
     pieces, place = [], 0
     for number, (start, end) in enumerate(insides):
@@ -280,7 +262,7 @@ class _Remark:
 def _remarks(text: str) -> list[_Remark]:
     within: set[int] = set()
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
-    for start, end in _insides(text):
+    for start, end in _seen(text).insides:
         within.update(range(bisect_right(starts, start), bisect_left(starts, end)))
     found: list[_Remark] = []
     waiting: list[tuple[int, int]] = []

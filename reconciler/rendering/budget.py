@@ -20,7 +20,7 @@ from reconciler.rendering.exposure import exposure_lines
 from reconciler.rendering.markdown import VERB_HEADINGS, code, escape, fenced, group_details, render_markdown, tally
 from reconciler.rendering.outline import ACTION_ORDER, Detail, Fold, Group, Name, Outline, Row
 from reconciler.rendering.problems import count_line, sort_problems
-from reconciler.rendering.text import fold_title, hazards_title, summary_line, tests_line
+from reconciler.rendering.text import cost_line, fold_title, hazards_title, summary_line, tests_line
 from reconciler.rendering.values import ELLIPSIS, count, kind_noun, visible
 
 LINE = 120
@@ -39,11 +39,13 @@ class Rank(IntEnum):
     DELETED_NAME = 3
     ERROR = 4
     ACCESS = 5
-    PATTERN = 6
-    NAME = 7
-    WARNING = 8
-    ADVICE = 9
-    DETAIL = 10
+    ACCESS_CHANGE = 6
+    PATTERN = 7
+    NAME = 8
+    WARNING = 9
+    FACT = 10
+    ADVICE = 11
+    DETAIL = 12
 
 
 _WORDS = {
@@ -53,9 +55,11 @@ _WORDS = {
     Rank.DELETED_NAME: ("name of what is deleted", "names of what is deleted"),
     Rank.ERROR: ("error", "errors"),
     Rank.ACCESS: ("line on access", "lines on access"),
+    Rank.ACCESS_CHANGE: ("update of access", "updates of access"),
     Rank.PATTERN: ("pattern of changes", "patterns of changes"),
     Rank.NAME: ("change by its name", "changes by their names"),
     Rank.WARNING: ("warning", "warnings"),
+    Rank.FACT: ("line of facts", "lines of facts"),
     Rank.ADVICE: ("piece of advice", "pieces of advice"),
     Rank.DETAIL: ("change in detail", "changes in detail"),
 }
@@ -96,11 +100,11 @@ class _Piece:
 def render_within(outlines: Sequence[Outline], budget: int, *, whole: str = "", brief: bool = False) -> Within:
     """Return the plan in at most `budget` bytes of UTF-8, at least 1,000.
 
-    `outlines` are of one plan, each folding more than the one before: the first is taken that needs nothing left
-    out, else the last. `whole` says where the whole is. A `brief` report has no details: each change that it names
+    `outlines` are of one plan, with everybody in them, each folding more than the one before: the first is taken that
+    needs nothing left out, else the last. `whole` says where the whole is. A `brief` report has no details: each change that it names
     takes one line of at most 120 bytes.
     """
-    if not brief:
+    if not (brief or _hides_deletions(outlines[0])):
         text = render_markdown(outlines[0])
         if len(text.encode()) <= budget:
             return Within(text)
@@ -109,6 +113,10 @@ def render_within(outlines: Sequence[Outline], budget: int, *, whole: str = "", 
         if all(rank is Rank.DETAIL for rank, _ in found.left_out):
             break
     return found
+
+
+def _hides_deletions(outline: Outline) -> bool:
+    return any(fold.names for group in outline.groups for fold in group.folds)
 
 
 def render_problems_within(problems: Sequence[Problem], budget: int | None = None) -> Within:
@@ -191,12 +199,15 @@ def _notice(left: Mapping[Rank, int], totals: Mapping[Rank, int], budget: int, w
 
 def _whole(whole: str) -> str:
     return (
-        f"The whole is at {code(_windowed(whole, _LONG_LINE))}." if whole else "`plan --detail full` shows the whole."
+        f"The whole is at {code(_windowed(whole, _LONG_LINE))}."
+        if whole
+        else "`reconciler plan --detail full` shows the whole."
     )
 
 
 def _pieces(outline: Outline, *, brief: bool) -> Iterator[_Piece]:
     sections = [
+        _facts(outline),
         _hazards(outline.hazards),
         _tally(outline),
         _access(outline),
@@ -204,6 +215,7 @@ def _pieces(outline: Outline, *, brief: bool) -> Iterator[_Piece]:
         _problems(outline.problems, outline.hidden_problems),
         *(_names(outline, action) for action in ACTION_ORDER),
         () if brief else _details(outline),
+        _calls(outline),
     ]
     for number, section in enumerate(sections):
         for rank, lines, frame in section:
@@ -215,6 +227,20 @@ _Part = tuple[Rank, Sequence[str], bool]
 
 def _heading(text: str) -> _Part:
     return Rank.HAZARD, ("", f"#### {text}", ""), True
+
+
+def _facts(outline: Outline) -> Iterator[_Part]:
+    facts = [f"Organization {code(_windowed(outline.organization, _HEAD))}"] if outline.organization else []
+    facts.append(f"state serial {outline.serial}" if outline.lineage else "no state yet")
+    if outline.commit:
+        facts.append(f"commit {outline.commit}")
+    facts += [f"only {code(_windowed(entry, _HEAD))}" for entry in outline.selection]
+    yield Rank.FACT, ("", f"{', '.join(facts)}."), False
+
+
+def _calls(outline: Outline) -> Iterator[_Part]:
+    if not outline.is_empty:
+        yield Rank.FACT, ("", cost_line(outline.calls)), False
 
 
 def _hazards(hazards: tuple[Hazard, ...]) -> Iterator[_Part]:
@@ -300,7 +326,8 @@ def _names(outline: Outline, action: Action) -> Iterator[_Part]:
         rows = {row.name.address: row for row in group.rows}
         for name in group.names:
             row = rows.get(name.address)
-            rank = Rank.ACCESS if row is not None and row.touches_access and not deletes else Rank.NAME
+            opens = row is not None and row.touches_access and action is Action.UPDATE
+            rank = Rank.ACCESS_CHANGE if opens else Rank.NAME
             yield Rank.DELETED_NAME if deletes else rank, (_name_line(name, row, group.action),), False
 
 
@@ -310,7 +337,7 @@ def _fold(fold: Fold, group: Group) -> Iterator[_Part]:
         return
     title = escape(_windowed(fold_title(fold, group), _LONG_LINE))
     examples = ", ".join(code(_windowed(name.name, LINE)) for name in fold.examples)
-    rank = Rank.ACCESS if fold.touches_access and group.action is Action.UPDATE else Rank.PATTERN
+    rank = Rank.ACCESS_CHANGE if fold.touches_access and group.action is Action.UPDATE else Rank.PATTERN
     yield rank, (f"  - {title}: {examples} and {fold.count - len(fold.examples):,} more",), False
 
 

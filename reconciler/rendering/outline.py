@@ -184,12 +184,14 @@ def outline(
     body_diffs: Mapping[str, Sequence[str]] | None = None,
     source_providers: Mapping[str, str] | None = None,
     fold_above: int = FOLD_ABOVE,
+    everybody: bool = False,
 ) -> Outline:
     """Return the outline of a plan.
 
     `body_diffs` gives unified diff lines by address
     where the caller made them. `source_providers` says which provider goes without saying for the
     identities in the permissions of a source's items; without it the target's only provider does.
+    With `everybody` all who gain and lose sight of something are listed, as far as the plan itself does, at any detail.
     """
     buckets = _bucketed(plan.changes)
     maker = _Maker(detail, body_diffs or {}, _providers(plan, source_providers or {}), fold_above)
@@ -215,7 +217,7 @@ def outline(
         groups=() if detail is Detail.NONE else tuple(maker.group(*entry) for entry in buckets.items()),
         calls=summarise_calls(compiled, plan.changes, listed=detail is not Detail.NONE),
         state_only=len(compiled.state_only),
-        access=(*_access(plan, detail), *order),
+        access=(*_access(plan, detail, None if everybody or detail is Detail.FULL else ACCESS_LISTED), *order),
         order=order,
         commit=f"{plan.commit[:12]}, edited since" if plan.dirty else plan.commit[:12],
         expiring=tuple(expiring_lines(plan, entries=_LISTED_ENDS[detail])),
@@ -226,13 +228,12 @@ def outline(
     )
 
 
-def _access(plan: Plan, detail: Detail) -> tuple[str, ...]:
+def _access(plan: Plan, detail: Detail, listed: int | None) -> tuple[str, ...]:
     if detail is Detail.NONE:
         return ()
     touching = sum(map(touches_access, plan.changes))
     if not plan.access:
         return (f"Not worked out for {touching:,} changes that can alter it: `access diff` does.",) if touching else ()
-    listed = None if detail is Detail.FULL else ACCESS_LISTED
     told = exposure_lines(orjson.loads(plan.access), entries=listed, hazards=False)
     if touching == len(plan.changes):
         return tuple(told)

@@ -1,0 +1,1 @@
+"""Policies as code: Rego rules that a plan must satisfy."""

@@ -1,0 +1,129 @@
+"""Reads the policies of a project: `*.rego`, and beside them data as JSON or YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from reconciler.manifest.files import read_text
+from reconciler.manifest.paths import ProjectFolder
+from reconciler.manifest.read import read_documents
+from reconciler.policies.rego import TEST, VERDICTS, Module, read_module
+from reconciler.problems import ManifestError, Position, Problem
+
+MAX_BYTES = 4 << 20  # of all files together
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policies of a folder, sorted by file, and their data as JSON."""
+
+    modules: tuple[Module, ...]
+    data: bytes
+
+
+def read_policies(folder: ProjectFolder, below: str) -> Policies:
+    """Return the policies in a folder of the project.
+
+    A data file is known by its path: `hr/owners.yaml` is `data.hr.owners`. Raises ManifestError with all problems,
+    also where there is no policy, or none with a verdict: nothing found is never "all is allowed".
+    """
+    found = folder.glob([f"{below}/**/*.rego", *(f"{below}/**/*.{kind}" for kind in ("json", "yaml", "yml"))])
+    if found.problems:
+        raise ManifestError(*found.problems)
+    if sum(file.stat.size for file in found.files) > MAX_BYTES:
+        raise ManifestError(_too_large(below))
+    modules: list[Module] = []
+    problems: list[Problem] = []
+    data: dict[str, Any] = {}
+    for file in (entry.path for entry in found.files):
+        text = read_text(folder, file)
+        if file.endswith(".rego"):
+            problems += _read_module(file, text, modules)
+        else:
+            problems += _read_data(file, text, below, data)
+    problems += _clashes(modules, data)
+    if not any(rule in VERDICTS or rule.startswith(TEST) for module in modules for rule, _ in module.rules):
+        problems += [] if problems else [_no_policies(below)]
+    if problems:
+        raise ManifestError(*problems)
+    return Policies(tuple(modules), orjson.dumps(data))
+
+
+def _read_module(file: str, text: bytes, modules: list[Module]) -> list[Problem]:
+    try:
+        module, problems = read_module(file, text.decode())
+    except UnicodeDecodeError:
+        return [Problem("policy-syntax", "the policy is no UTF-8 text", position=Position(file, 1, 1))]
+    modules.append(module)
+    return problems
+
+
+def _read_data(file: str, text: bytes, below: str, data: dict[str, Any]) -> list[Problem]:
+    """Add what a data file holds; return what is wrong with it."""
+    documents, problems = read_documents(text, file)
+    if problems:
+        return problems
+    try:
+        value = orjson.loads(orjson.dumps(documents[0] if documents else None))
+    except (TypeError, ValueError) as error:
+        return [_bad_data(file, f"is nothing that JSON can say: {error}")]
+    if len(documents) != 1:
+        return [_bad_data(file, f"holds {len(documents)} documents, where one is wanted")]
+    *folders, name = file.removeprefix(f"{below}/").rpartition(".")[0].split("/")
+    inner = data
+    for step in folders:
+        inner = inner.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return [_bad_data(file, f'would stand in "{step}", which another file fills')]
+    if name in inner:
+        return [_bad_data(file, f'would fill "{name}" of the data a second time')]
+    inner[name] = value
+    return []
+
+
+def _clashes(modules: list[Module], data: dict[str, Any]) -> list[Problem]:
+    """Return a problem for each policy whose package has the name of data, which the engine would mix."""
+    return [
+        Problem(
+            "bad-policy-data",
+            f'package "{module.package}" and a data file have the same name',
+            why="both are known as data." + module.package.partition(".")[0] + ".",
+            fix="rename one of the two.",
+            position=Position(module.file, module.line(), 1),
+        )
+        for module in modules
+        if module.package.partition(".")[0] in data
+    ]
+
+
+def _bad_data(file: str, what: str) -> Problem:
+    return Problem(
+        "bad-policy-data",
+        f'"{file}" {what}',
+        why="each data file is one value, known to policies by the file's name.",
+        fix="correct the file, or move it out of the folder of policies.",
+        position=Position(file, 1, 1),
+    )
+
+
+def _too_large(below: str) -> Problem:
+    return Problem(
+        "policy-too-large",
+        f'the files in "{below}" have more than {MAX_BYTES:,} bytes',
+        why="the engine would not read them in time.",
+        fix="move out what is no policy and no data of one.",
+        where=below,
+    )
+
+
+def _no_policies(below: str) -> Problem:
+    return Problem(
+        "no-policies",
+        f'no policy in "{below}" has a rule named deny or warn',
+        why='a folder may have vanished, or a rule\'s name may be misspelt: nothing found is never "all is allowed".',
+        fix="add a rule, or take `policies` out of reconciler.yaml.",
+        where=below,
+    )

@@ -1,0 +1,112 @@
+"""What the text of a policy says of itself: its package, its rules and their lines, what it may not call.
+
+It reads no more of Rego than that; the engine reads the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.problems import Position, Problem
+
+VERDICTS = ("deny", "warn")
+TEST = "test_"
+
+# What would give another answer each time, or would tell of the machine. The engine itself knows no way to files
+# and to the network.
+_CALLS = {
+    "time": ("now_ns",),
+    "opa": ("runtime",),
+    "rand": ("intn",),
+    "uuid": ("rfc4122",),
+    "http": ("send",),
+    "net": ("lookup_ip_addr",),
+}
+_FORBIDDEN = re.compile(
+    "|".join(
+        rf'\b{head}\s*(?:\.\s*(?:{"|".join(names)})\b|\[\s*["`](?:{"|".join(names)})["`]\s*\])'
+        for head, names in _CALLS.items()
+    )
+)
+# A comment, a raw text, or a text: where a name means nothing.
+_PROSE = re.compile(r'#[^\n]*|`[^`]*`|"(?:[^"\\\n]|\\.)*"')
+_COMMENT = re.compile(r'(`[^`]*`|"(?:[^"\\\n]|\\.)*")|#[^\n]*')
+_PACKAGE = re.compile(
+    r"^[ \t]*package[ \t]+([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)[ \t]*;?", re.MULTILINE
+)
+_RULE = re.compile(r"^(?:default[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The text of one policy file, its package, and the lines on which its rules begin, in order."""
+
+    file: str
+    text: str
+    package: str
+    rules: tuple[tuple[str, int], ...]
+
+    def line(self, *rules: str) -> int:
+        """Return the line on which the first of these rules begins, or 1."""
+        return next((line for name, line in self.rules if name in rules), 1)
+
+
+def read_module(file: str, text: str) -> tuple[Module, list[Problem]]:
+    """Return what a policy file says, and what is wrong with it that its text alone shows."""
+    bare = _PROSE.sub(_blank, text)
+    package = _PACKAGE.search(bare)
+    rules = tuple(
+        (match[1], _line(text, match.start()))
+        for match in _RULE.finditer(bare)
+        if match[1] not in ("package", "import")
+    )
+    module = Module(file, text, package[1] if package else "", rules)
+    problems = [] if package else [_no_package(file)]
+    return module, [*problems, *_forbidden(file, text)]
+
+
+def position_of_range(text: str, file: str, offset: int, length: int) -> Position:
+    """Return where in a text the bytes from `offset` on stand."""
+    before = text.encode()[:offset].decode(errors="ignore")
+    line = before.count("\n") + 1
+    return Position(file, line, len(before) - (before.rfind("\n") + 1) + 1, max(1, length))
+
+
+def line_with(text: str, name: str) -> int | None:
+    """Return the first line of code that has this name, None where none has."""
+    match = re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", _PROSE.sub(_blank, text))
+    return None if match is None else _line(text, match.start())
+
+
+def _forbidden(file: str, text: str) -> Iterator[Problem]:
+    # Texts stay: `http["send"]` is a call as well.
+    for match in _FORBIDDEN.finditer(_COMMENT.sub(lambda found: found[1] or _blank(found), text)):
+        if any(prose.start() <= match.start() < prose.end() for prose in _PROSE.finditer(text)):
+            continue
+        yield Problem(
+            "policy-forbidden-call",
+            f"a policy may not call {match[0]}",
+            why="the same plan must get the same verdict everywhere, and a policy has no business beyond the plan.",
+            fix="use what `input` says: `input.asOf` and `input.weekday` tell the time where it counts.",
+            position=position_of_range(text, file, len(text[: match.start()].encode()), len(match[0])),
+        )
+
+
+def _blank(match: re.Match[str]) -> str:
+    return re.sub(r"[^\n]", " ", match[0])
+
+
+def _line(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
+
+
+def _no_package(file: str) -> Problem:
+    return Problem(
+        "policy-syntax",
+        "the policy names no package",
+        why="its rules are asked for by the name of their package.",
+        fix="begin the file with a line such as `package reconciler.access`.",
+        position=Position(file, 1, 1),
+    )
