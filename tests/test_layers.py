@@ -37,10 +37,11 @@ LAYERS: dict[str, frozenset[str]] = {
         "rendering": "applying calls logs model permissions planning problems verifying version",
         "planfile": "calls model planning problems rendering version",
         "schemas": "manifest rendering state",
+        "policies": "manifest model planning problems",
         # Shares no code with what it is tested against.
         "emulator": "",
         "cli": "applying bodies calls emulator importing lints logs manifest model permissions planfile planning "
-        "problems pushapi rendering schemas settings state verifying version",
+        "problems policies pushapi rendering schemas settings state verifying version",
     }.items()
 }
 
@@ -61,6 +62,8 @@ SHELL = {
     "manifest/paths.py": "looks at files, and keeps to the project's folder",
     "manifest/rows.py": "reads rows from files",
     "manifest/survey.py": "looks at files",
+    "policies/child.py": "the process that policies are evaluated in",
+    "policies/engine.py": "evaluates policies in a process of its own",
     "pushapi/client.py": "sends calls",
     "pushapi/containers.py": "uploads to storage",
     "pushapi/delivery.py": "sends one call, step by step",

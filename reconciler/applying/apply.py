@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from reconciler.applying.events import (
@@ -170,6 +171,7 @@ def run_calls(
     remote_time: Callable[[], int | None] | None = None,
     parallelism: int = 1,
     pauses: queue.SimpleQueue[Paused] | None = None,
+    halt: Callable[[], None] = lambda: None,
 ) -> Generator[Event, None, None]:
     """Run the calls of every stage, at most `parallelism` at once, and yield what happens as it happens.
 
@@ -180,10 +182,11 @@ def run_calls(
     at once. `remote_time` (epoch
     milliseconds, None when nobody can tell) is asked before something is removed by age, unless a source that
     was told its activity has said it. `refresh` is asked once for each provider whose identities may have changed,
-    after the last call and however the run ends. Into `pauses` the sender may put what its threads wait for. The caller
-    holds the lock and has checked the plan against the state.
+    after the last call and however the run ends. Into `pauses` the sender may put what its threads wait for. `halt` is
+    called when the lock is lost: the sender is to start no further request. The caller holds the lock and has checked
+    the plan against the state.
     """
-    return _Running(run, writer, send, clock, stop, tell, refresh, remote_time, parallelism, pauses).events()
+    return _Running(run, writer, send, clock, stop, tell, refresh, remote_time, parallelism, pauses, halt).events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,7 @@ class _Running:
         remote_time: Callable[[], int | None] | None,
         parallelism: int,
         pauses: queue.SimpleQueue[Paused] | None,
+        halt: Callable[[], None],
     ) -> None:
         self._run = run
         self._writer = writer
@@ -234,6 +238,8 @@ class _Running:
         self._began = clock.seconds()
         self._ids = OrderingIds(run.above, clock.milliseconds, clock.wait)
         self._pauses = pauses
+        self._halt = halt
+        self._writable = True
         self._heard: queue.SimpleQueue[_Landed | CallRetried] = queue.SimpleQueue()
         self._flights: dict[int, _Flight] = {}
         self._oldest: dict[tuple[str, ...], int] = {}
@@ -424,18 +430,19 @@ class _Running:
 
         `quiet` is whether the remote is told nothing more: whoever has the lock now tells it.
         """
-        # What ended the run is to be told, not that a state which just failed fails once more.
+        if quiet:
+            self._halt()
         while self._flights:
             try:
                 heard = self._heard.get(block=not at_once)
             except queue.Empty:
                 break
             if isinstance(heard, _Landed):
-                with suppress(StateError):
-                    self._settle(heard)
+                self._try(partial(self._settle, heard))
+                self._flights.pop(heard.flight.call.number, None)
         for flight in self._flights.values():
-            with suppress(StateError):
-                self._writer.settle(flight.ticket, Outcome.UNKNOWN, at=self._clock.now(), detail=_CUT_OFF)
+            at = self._clock.now()
+            self._try(partial(self._writer.settle, flight.ticket, Outcome.UNKNOWN, at=at, detail=_CUT_OFF))
         if not quiet:
             for _ in self._refreshing.events():
                 pass
@@ -444,6 +451,17 @@ class _Running:
                     pass
         with suppress(StateError):
             self._writer.end_run(at=self._clock.now(), result="interrupted" if at_once else "failed")
+
+    def _try(self, write: Callable[[], object]) -> None:
+        """Write something down of a run that breaks off, unless the state failed once more meanwhile.
+
+        What ended the run is to be told, and each failure may take its time.
+        """
+        if self._writable:
+            try:
+                write()
+            except StateError:
+                self._writable = False
 
     # -- what sources are told ---------------------------------------------------------------------
 

@@ -62,6 +62,13 @@ def command(
     Every accepted call is recorded before what waits for it is sent. If anything stops it, the same
     command goes on where it stopped. With --format json the plan goes to stderr, and stdout gets a
     report of the calls.
+
+    Examples:
+
+    \b
+        reconciler apply
+        reconciler apply -e prod --auto-approve
+        reconciler plan --out plan.json && reconciler apply plan.json
     """
     from functools import partial
 

@@ -33,6 +33,7 @@ from reconciler.cli.makeplan import Planned
 from reconciler.cli.options import is_interactive, wants_bar
 from reconciler.cli.planexpiry import refuse_lapsed
 from reconciler.cli.planning import refuse_hazards
+from reconciler.cli.policing import hold_to_policies, refuse_by_policies
 from reconciler.cli.refreshing import announcement, refresh_alone, refresher, to_refresh, unrefreshed
 from reconciler.cli.reportoptions import NO_REPORTS, Wanted
 from reconciler.cli.saved import refuse_replayed, refuse_unsaved
@@ -119,6 +120,7 @@ def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -
 
 
 def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) -> int:
+    planned = hold_to_policies(session, planned, terms.allowed)
     errors = errors_in(planned.plan.problems)
     # What stops it is told once, as the error that it is.
     told = replace(planned.plan, problems=tuple(entry for entry in planned.plan.problems if entry not in errors))
@@ -138,6 +140,8 @@ def _apply_once(session: Session, planned: Planned, terms: Terms, made_at: int) 
     fields = announce_missing_fields(session, planned.plan)
     _approve(terms.approval)
     refuse_lapsed(planned.plan, time.time())  # somebody may have thought about it for a day
+    if not terms.approval.auto:
+        refuse_by_policies(session, planned, terms.allowed)
     check_bodies(session, planned, made_at)
     make_fields(session, fields)
     # A large plan stays to the end: the cyclic collector need not look at it again and again.
@@ -303,6 +307,7 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
             remote_time=lambda: _milliseconds(status_client.remote_time()),
             parallelism=terms.parallelism,
             pauses=pauses,
+            halt=stop.halt,
         )
         finished = _follow(events, recorder, _to_go_on(plan, terms), _schedules(session))
         done = finished.done == len(planned.compiled.calls)

@@ -29,6 +29,11 @@ def command(
 
     Nothing else goes, except from sources and providers that are declared exclusive: what they hold beside it goes
     too, and the plan says so. Manifests are not read. Protected resources are refused.
+
+    Example:
+
+    \b
+        reconciler destroy --detail names
     """
     from reconciler.cli.applying import Approval, Terms, apply_planned
     from reconciler.cli.makeplan import make_destroy_plan

@@ -79,6 +79,13 @@ def command(
     Changes nothing at the remote. What is accepted and not processed yet is told as pending, what nobody can read
     (bodies, metadata without a field) is counted. Exits with 3 when something drifted, with 4 when the remote
     cannot be read.
+
+    Examples:
+
+    \b
+        reconciler drift
+        reconciler drift -e prod --of desired --source handbook
+        reconciler drift --resend --no-exit-code && reconciler apply
     """
     from reconciler.cli.output import show_problems
     from reconciler.cli.session import check_target, open_session

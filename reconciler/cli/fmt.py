@@ -44,6 +44,7 @@ def command(
         reconciler fmt - < manifests/handbook.yaml
     """
     from reconciler.cli.output import show_problems, write
+    from reconciler.manifest.load import bulk
 
     if Path(_STDIN) in paths:
         if len(paths) > 1:
@@ -54,7 +55,8 @@ def command(
     problems: list[Problem] = []
     changed = 0
     for text in texts:
-        found, made = _formatted(text)
+        with bulk():
+            found, made = _formatted(text)
         problems += found
         if text.path is None and not check and not show_diff and not found:
             write(made.decode())

@@ -42,9 +42,11 @@ COMMANDS = {
     "state": "Look at the recorded state, or change it by hand.",
     "schema": "Print the JSON Schema of manifests, a plan, the state or a report.",
     "emulator": "Serve the embedded emulator of the Push API.",
+    "completion": "Print what a shell reads to complete commands, options and names.",
 }
 
 _MODULES = {"import": "importing"}  # a word of Python's own
+_COMPLETING = "_RECONCILER_COMPLETE"  # set by a shell that wants to know how a line could go on
 
 
 class LazyGroup(click.Group):
@@ -108,6 +110,11 @@ def run(args: list[str] | None = None) -> int:
 
 def _run_and_report(args: list[str] | None) -> int:
     """Run the command line, report what is wrong and return the exit code. Raises OSError."""
+    if _COMPLETING in os.environ:
+        from reconciler.cli.completing import prepare, register
+
+        register()
+        prepare(cli)
     try:
         result: Any = cli.main(args=args, prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:

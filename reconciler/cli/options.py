@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # starting what the quotas do not let finish.
 HAZARDS = (
     *("deny-removed", "emptied", "emptied-group", "item-public", "item-unseen", "mass-delete", "mass-update"),
-    *("mass-widening", "old-commit", "over-quota", "too-many-changes", "transient-exposure", "unread-body"),
+    *("mass-widening", "old-commit", "over-quota", "policy", "too-many-changes", "transient-exposure", "unread-body"),
     "widened-access",
 )
 

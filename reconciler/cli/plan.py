@@ -72,9 +72,17 @@ def command(
 
     The same manifests (of a git repository: at the same commit) and the same state give the same bytes, wherever and
     whenever; where grants end, as of the same instant.
+
+    Examples:
+
+    \b
+        reconciler plan -e prod --exit-code
+        reconciler plan --target 'group/corp/*' --detail full
+        reconciler plan --out plan.json --format markdown > plan.md
     """
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import plan_or_report, save_plan
+    from reconciler.cli.policing import with_policies
     from reconciler.cli.reports import refusals_reported, write_reports
     from reconciler.cli.session import open_session
     from reconciler.problems import errors_in
@@ -92,6 +100,7 @@ def command(
             batching="never" if no_batch else "auto",
             access_out=access_out,
         )
+        planned = with_policies(session, planned, allowed, now=as_of)
         if check_fields:
             from reconciler.cli.fieldcheck import with_field_problems
 

@@ -67,6 +67,7 @@ def command(
     """
     from reconciler.cli.output import show_plan
     from reconciler.cli.planning import save_plan
+    from reconciler.cli.policing import with_policies
     from reconciler.cli.reports import refusals_reported, write_reports
     from reconciler.cli.session import open_session
     from reconciler.cli.undoing import LAST, Asked, make_rollback_plan
@@ -95,6 +96,7 @@ def command(
             keep_bodies=out is not None,
             batching="never" if no_batch else "auto",
         )
+        planned = with_policies(session, planned, allowed)
         show_plan(planned, session, output=output, detail=detail)
         if out is not None:
             save_plan(planned, out)

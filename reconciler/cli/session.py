@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler.calls.context import WireContext
 
 # What a cached reading depends on beside the texts; raise it when reading comes to mean something else.
-CACHE_EDITION = f"{__version__}/11"
+CACHE_EDITION = f"{__version__}/12"
 WORK_FOLDER = ".reconciler"
 
 

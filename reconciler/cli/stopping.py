@@ -24,6 +24,10 @@ class Stop:
         """Whether to start no further call."""
         return self._asked
 
+    def halt(self) -> None:
+        """Start no further call, as if somebody had asked to stop."""
+        self._asked = True
+
     def sleep(self, seconds: float) -> None:
         """Wait before another attempt. Raises Interrupted when somebody asks to stop meanwhile."""
         until = time.monotonic() + seconds

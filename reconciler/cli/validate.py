@@ -17,6 +17,12 @@ def command(directory: str | None, environment: str | None, output: str, as_of: 
     """Report every problem of the manifests, with its place and how to fix it.
 
     Reads nothing but the project. Exits with 1 when there is an error.
+
+    Examples:
+
+    \b
+        reconciler validate
+        reconciler validate --format sarif > problems.sarif
     """
     from reconciler.cli.output import from_here, prefix_of, show_problems, write
     from reconciler.manifest.opening import find_project

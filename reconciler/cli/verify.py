@@ -43,6 +43,12 @@ def command(
     arrive and why. What was learned is recorded, also by one that is interrupted; what the remote
     rejected is sent again by the next apply. Exits with 0 when everything is verified, with 1 when
     not, with 4 when the remote cannot be read.
+
+    Examples:
+
+    \b
+        reconciler verify
+        reconciler verify --all --timeout 0 --format json
     """
     from reconciler.cli.drift import explained
     from reconciler.cli.output import show_problems

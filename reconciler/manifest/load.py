@@ -80,6 +80,15 @@ class Loaded:
         assert self._reader is not None
         return examples_of(uses, self.files, self._records, lambda file: read_text(self.folder, file), self._reader)
 
+    def files_of(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Return the file that declares each of these addresses, where one does; none is read for it."""
+        wanted = set(addresses)
+        found: dict[str, str] = {}
+        for file, record in zip(self.files, self._records, strict=True):
+            for address in wanted.intersection(record.address_list()):
+                found.setdefault(address, file)
+        return found
+
     @property
     def has_access_tests(self) -> bool:
         """Whether there is any access test; no file is read for it."""

@@ -137,7 +137,8 @@ class Project:
     """What `reconciler.yaml` says, for one environment.
 
     `variables` are sorted pairs; `sources` and `providers` are sorted by name. `lints` are sorted pairs of a code
-    and what is made of its findings, where that is said.
+    and what is made of its findings, where that is said. `policies` is the folder of the policies that every plan
+    must satisfy, relative to the project's, None where there are none.
     """
 
     environment: Environment
@@ -149,6 +150,7 @@ class Project:
     quotas: Quotas = field(default_factory=Quotas)
     fields: FieldsMode = "check"
     lints: tuple[tuple[str, LintLevel], ...] = ()
+    policies: str | None = None
 
     def source(self, name: str) -> Source | None:
         """Return the source of that name, or None."""

@@ -60,11 +60,16 @@ def resolve(sections: ProjectSections, environment: str | None) -> tuple[Project
         guardrails=_guardrails(sections.guardrails, spec.guardrails),
         quotas=_quotas(sections.quotas, spec.quotas),
         fields=sections.fields,
+        policies=_folder(spec.policies or sections.policies),
         lints=tuple(
             sorted((sections.lints.model_dump(by_alias=True, exclude_none=True) if sections.lints else {}).items())
         ),
     )
     return project, tuple(_findings(sections, name, spec, project))
+
+
+def _folder(path: str | None) -> str | None:
+    return None if path is None else path.removeprefix("./").rstrip("/")
 
 
 def _chosen(environments: dict[str, EnvironmentSpec], wanted: str | None) -> str:
@@ -260,6 +265,9 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
     for number, pattern in enumerate(sections.manifests or ()):
         if problem := check_pattern(pattern):
             found.append(Finding(("manifests", number), problem))
+    for place, folder in ((("policies",), sections.policies), (("environments", name, "policies"), spec.policies)):
+        if folder is not None and (problem := _bad_folder(folder)):
+            found.append(Finding(place, problem))
     found += _bad_ways(name, spec)
     if spec.state is not None and (problem := bad_state(spec.state)):
         found.append(Finding(("environments", name, "state"), problem))
@@ -287,6 +295,21 @@ def _bad_digest_field(name: str) -> Problem:
 def bad_state(state: str) -> Problem | None:
     """Return why `state` of an environment cannot say this."""
     return bad_store(state) if is_store(state) else _outside(state, ".reconciler/prod.state.db")
+
+
+def _bad_folder(folder: str) -> Problem | None:
+    """Return why policies cannot be kept in `folder`."""
+    if problem := _outside(folder, "policies"):
+        return problem
+    name = _folder(folder)
+    if name in ("", ".") or check_pattern(folder.rstrip("/")) or set(folder) & set("*?["):
+        return Problem(
+            "bad-policies",
+            f'"{folder}" is no folder of its own for policies',
+            why="what lies in it is read as policies and their data, and not as manifests.",
+            fix="name a folder below that of reconciler.yaml, such as policies.",
+        )
+    return None
 
 
 def _outside(path: str, example: str) -> Problem | None:

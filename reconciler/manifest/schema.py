@@ -506,6 +506,7 @@ class EnvironmentSpec(Spec):
     providers: dict[LocalName, ProviderOverride] = {}
     vars: dict[str, Scalar] = {}
     guardrails: GuardrailsSpec | None = None
+    policies: Text | None = Field(default=None, description="The folder of the policies that plans of it must satisfy.")
 
 
 class ProjectSections(Spec):
@@ -523,6 +524,11 @@ class ProjectSections(Spec):
         description="Metadata that no field takes: told of when the organization is asked, given a field, or left.",
     )
     lints: LintsSpec | None = None
+    policies: Text | None = Field(
+        default=None,
+        description="The folder of the policies (`*.rego`) that every plan must satisfy, with their data beside them.",
+        examples=["policies"],
+    )
 
 
 class ManifestSections(Spec):

@@ -15,6 +15,7 @@ PROJECT_SECTIONS = (
     "guardrails",
     "quotas",
     "fields",
+    "policies",
     "lints",
 )
 SECTIONS = ("defaults", "permissions", *LIST_SECTIONS)

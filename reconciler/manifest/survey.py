@@ -130,7 +130,8 @@ def _stat(folder: ProjectFolder, path: str) -> FileStat | None:
 
 def manifest_files(project: Project, folder: ProjectFolder, project_file: str) -> tuple[list[FoundFile], list[Problem]]:
     """Return the manifest files of a project, the project's own file among them, sorted by path."""
-    globbed = folder.glob(project.manifests)
+    # What lies beside policies is their data.
+    globbed = folder.glob(project.manifests, () if project.policies is None else (project.policies,))
     found = {entry.path: entry for entry in globbed.files}
     if not found.keys() - {project_file} and not globbed.problems:
         own = folder.resolve(project_file)

@@ -3,11 +3,15 @@
 A checkpoint is a folder of pieces, each an object that fits into memory. `head` names the last one and the one before;
 it is replaced under the condition that nobody else did so, after the pieces are there, and before anything that is
 older is deleted. So a run that dies, or lost the lock, at any moment in between leaves a state that reads.
+
+Of the log, fences stay. Whoever wakes up after it lost the lock goes on with the number that the next holder's fence
+has; were that free again, its record would seem to be taken.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +31,8 @@ HEAD = "head"
 FOLDER = "checkpoints"
 FORMAT = 1
 PIECE = 16 << 20  # bytes of a state file in one object, before compression
+
+_PIECE = re.compile(rf"({FOLDER}/([0-9]{{20}})-[0-9a-f]{{12}})/[0-9]{{6}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,8 @@ class Checkpoints:
         """Keep what the copy of the state holds now, then delete what nobody needs any more."""
         path = replica.real.with_name(replica.real.name + ".checkpoint")
         position, encrypt = replica.position(), bool(replica.is_encrypted())
+        if head is not None and head.last.number >= position.number:
+            return  # another one has the lock now, and is further than we are
         with sqlite_faults.reported(str(path), self._where, writing=True):
             replica.copy_to(path)
             try:
@@ -116,7 +124,7 @@ class Checkpoints:
         if version is None:
             return  # another one did the same, or has the lock now; what we stored is swept by the next
         _nothing_since(replica)
-        self._sweep(Head(made, head.last if head else None, version))
+        self._sweep(Head(made, head.last if head else None, version), replica.fences())
 
     def _store(self, path: Path, position: Position, *, encrypt: bool) -> Checkpoint:
         # No two attempts share names: one that was cut short leaves pieces of another moment.
@@ -129,14 +137,16 @@ class Checkpoints:
                 pieces += 1
         return Checkpoint(position.number, position.digest, folder, pieces)
 
-    def _sweep(self, head: Head) -> None:
+    def _sweep(self, head: Head, fences: frozenset[int]) -> None:
         kept = {checkpoint.folder for checkpoint in (head.last, head.before) if checkpoint}
-        pieces = [name for name, _ in self._bucket.list_after(FOLDER)]
-        self._bucket.delete([name for name in pieces if name.rpartition("/")[0] not in kept])
+        pieces = [found for name, _ in self._bucket.list_after(FOLDER) if (found := _PIECE.fullmatch(name))]
+        # Not those of later records: if we lost the lock meanwhile, they are of the next holder's checkpoint.
+        self._bucket.delete([p[0] for p in pieces if p[1] not in kept and int(p[2]) <= head.last.number])
         if head.before is None:
             return
         numbers = [number_of(name) for name, _ in self._bucket.list_after("log")]
-        self._bucket.delete([name_of(n) for n in numbers if n is not None and n <= head.before.number])
+        old = (n for n in numbers if n is not None and n <= head.before.number and n not in fences)
+        self._bucket.delete([name_of(n) for n in old])
 
 
 def _nothing_since(replica: Replica) -> None:

@@ -16,7 +16,7 @@ from reconciler.state.objects_bucket import Bucket, Found
 from reconciler.state.objects_checkpoint import Checkpoints, Head
 from reconciler.state.objects_cipher import Sealer, is_encrypted
 from reconciler.state.objects_record import Record
-from reconciler.state.objects_replica import Position, Replica, move_to, position_in
+from reconciler.state.objects_replica import Position, Replica, keep_fence, move_to, position_in
 from reconciler.state.objects_seal import digest_of
 from reconciler.state.sql_writer import SqlWriter
 from reconciler.state.sqlite_faults import errors
@@ -90,6 +90,8 @@ class Log:
         if self._bucket.create(name, sealed) is None:
             raise TakenError
         after = _after(before, made, name, content, len(sealed), "")
+        if made.call == records.FENCE:
+            keep_fence(connection, made.number)
         move_to(connection, after)
         return after
 
@@ -167,6 +169,8 @@ class Log:
                 if record.previous != position.digest:
                     raise _BehindError(name, "it does not follow the record before it")
                 done.append((record, self._replay(name, record)))
+                if record.call == records.FENCE:
+                    keep_fence(connection, number)
                 position = _after(position, record, name, content, len(found.data), marks[number])
             move_to(connection, position)
         return done

@@ -22,6 +22,7 @@ from reconciler.state.sql import Sql
 from reconciler.state.sqlite import SqliteStore
 
 MOST_AT_ONCE = 1000  # copies of one state that are in use on one machine
+FENCES = 1000  # so many of the last fences stay in the log
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replica (
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS replica (
     bytes INTEGER NOT NULL
 )
 """
+_FENCE_TABLE = "CREATE TABLE IF NOT EXISTS fences (number INTEGER PRIMARY KEY)"
 _DAMAGED = frozenset(
     {
         *("state-not-a-database", "state-not-ours", "state-corrupt", "state-newer-version"),
@@ -95,6 +97,13 @@ class Replica(SqliteStore):
         """Return where in the log the copy is."""
         with self._read() as connection:
             return Position() if connection is None else position_in(connection)
+
+    def fences(self) -> frozenset[int]:
+        """Return the numbers of the last fences."""
+        with self._read() as connection:
+            if connection is None or not _has_table(connection, "fences"):
+                return frozenset()
+            return frozenset(number for (number,) in connection.execute("SELECT number FROM fences").fetchall())
 
     def drop(self) -> None:
         """Delete the copy. Raises StateError when the system forbids it."""
@@ -158,7 +167,7 @@ class Replica(SqliteStore):
 
 def position_in(connection: Sql) -> Position:
     """Return the position that tables hold."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replica'").fetchone():
+    if not _has_table(connection, "replica"):
         return Position()
     row = connection.execute("SELECT number, digest, mark, generation, records, bytes FROM replica").fetchone()
     return Position(*row) if row else Position()
@@ -168,6 +177,19 @@ def move_to(connection: Sql, position: Position) -> None:
     """Write the position down, inside the transaction that makes it true."""
     connection.execute(_TABLE)
     connection.execute("INSERT OR REPLACE INTO replica VALUES (1, ?, ?, ?, ?, ?, ?)", astuple(position))
+
+
+def keep_fence(connection: Sql, number: int) -> None:
+    """Write down that a record is a fence, inside the transaction of that record."""
+    connection.execute(_FENCE_TABLE)
+    connection.execute("INSERT OR REPLACE INTO fences VALUES (?)", (number,))
+    connection.execute(
+        "DELETE FROM fences WHERE number NOT IN (SELECT number FROM fences ORDER BY number DESC LIMIT ?)", (FENCES,)
+    )
+
+
+def _has_table(connection: Sql, name: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 class Slot:

@@ -70,7 +70,10 @@ def test_every_form_is_written_in_one_run_and_says_the_same(folder: Folder, remo
     assert texts["markdown"] == folder.ok("plan", "--format", "markdown").out == texts["comment"]
     log = orjson.loads(texts["sarif"])
     jsonschema.validate(log, SARIF)
-    assert [result["ruleId"] for result in log["runs"][0]["results"]] == ["hazard-widened-access"]
+    assert [result["ruleId"] for result in log["runs"][0]["results"]] == [
+        "hazard-widened-access",
+        "member-without-alias",
+    ]
     assert texts["annotations"].startswith("::error file=")
     assert ElementTree.fromstring(texts["junit"]).get("tests") == "1"
 
@@ -226,7 +229,7 @@ def test_stdout_takes_a_report_after_what_is_shown(folder: Folder, tmp_path: Pat
     folder.write("a.yaml", MANIFEST)
     with (tmp_path / "out").open("wb") as out:
         subprocess.run(
-            command_line("-C", str(folder.root), "plan", "--report", f"annotations={path}", "--report", f"text={path}"),
+            command_line("-C", str(folder.root), "plan", "--report", f"text={path}"),
             env=child_environment(),
             stdout=out,
             check=True,
@@ -284,7 +287,8 @@ def test_annotations_name_files_from_the_root_of_the_job(
     ran = folder.ok(command, *words, code=1)
     assert ran.out == (
         f"::error file={folder.root.name}/a.yaml,line=2,col=22,endColumn=27,title=unknown-key::"
-        'unknown key "titel"%0Awhy: a key that is not read would silently not be applied.%0Afix: did you mean "title"?\n'
+        'unknown key "titel"%0Awhy: a key that is not read would silently not be applied.%0A'
+        'fix: did you mean "title"?\n'
     )
 
 

@@ -9,6 +9,7 @@ transaction, and a failure must have been told as a StateError. Ends when runs m
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -18,37 +19,26 @@ from pathlib import Path
 
 from test_sqlite_crash import CHILD, seen, states_after_each_step
 
-CALLS = "pwrite64,fsync,fdatasync,unlink,unlinkat,rename,ftruncate"
+CALLS = ("pwrite64", "fsync", "fdatasync", "unlink", "unlinkat", "rename", "ftruncate")
 ENOUGH = 8  # untouched runs in a row: removing the lock's note may fail without harm
 
 
-def stop_everywhere(fault: str, folder: Path) -> Counter[str]:
-    """Return how often each result was seen."""
+def stop_everywhere(call: str, fault: str, folder: Path) -> Counter[str]:
+    """Return how often each result was seen; strace counts each kind of call by itself."""
     states = states_after_each_step(folder)
     results: Counter[str] = Counter()
     untouched = number = 0
     while untouched < ENOUGH:
         number += 1
         path = folder / f"{number}.db"
-        inject = f"inject={CALLS}:{fault}:when={number}"
-        command = [
-            "strace",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            inject,
-            sys.executable,
-            str(CHILD),
-            "work",
-            str(path),
-        ]
+        inject = f"inject={call}:{fault}:when={number}"
+        tracing = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject]
+        command = [*tracing, sys.executable, str(CHILD), "work", str(path)]
         run = subprocess.run(command, capture_output=True, text=True)
         notes = path.with_suffix(".done")
         done = notes.stat().st_size if notes.exists() else 0
         assert "Traceback" not in run.stderr, run.stderr
-        assert seen(path) in states[done : done + 2], f"{fault} at {number}, after {done} steps"
+        assert seen(path) in states[done : done + 2], f"{fault} at {call} {number}, after {done} steps"
         result = json.loads(run.stdout)["result"] if run.stdout else "killed"
         results[result] += 1
         untouched = untouched + 1 if result == "ok" else 0
@@ -56,6 +46,6 @@ def stop_everywhere(fault: str, folder: Path) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    for fault in ("signal=KILL", "error=EIO", "error=ENOSPC"):
+    for fault, call in itertools.product(("signal=KILL", "error=EIO", "error=ENOSPC"), CALLS):
         with tempfile.TemporaryDirectory() as folder:
-            print(fault, dict(stop_everywhere(fault, Path(folder))), flush=True)
+            print(fault, call, dict(stop_everywhere(call, fault, Path(folder))), flush=True)

@@ -184,7 +184,9 @@ def test_the_log_is_shortened_and_nobody_is_left_behind(open_copy: Open, memory:
     for number in range(1, 12):
         write_runs(open_copy("writer"), f"run-{number}")
         assert open_copy(f"new-{number}").base().serial == number + 1
-    log = [records.number_of(name) for name in names(memory, "log")]
+    fences = set(range(1, 61, 5))
+    assert fences.issubset(map(records.number_of, names(memory, "log"))), "numbers that nobody may take again"
+    log = [number for number in map(records.number_of, names(memory, "log")) if number not in fences or number > 50]
     assert len(log) < 24
     assert log == list(range(log[0] or 0, 61)), "without gaps, to the last of five records a run"
     assert len({name.split("/")[1] for name in names(memory, "checkpoints")}) == 2
@@ -220,7 +222,7 @@ def test_a_checkpoint_is_written_in_pieces(
 
 
 def test_what_an_interrupted_checkpoint_left_is_swept(open_copy: Open, memory: MemoryStore, often: None) -> None:
-    obstore.put(memory, "checkpoints/00000000000000000099-abc/000000", b"cut short")
+    obstore.put(memory, "checkpoints/00000000000000000003-abcabcabcabc/000000", b"cut short")
     write_runs(open_copy("writer"), "run-1", "run-2", "run-3")
     assert not [name for name in names(memory) if "abc" in name]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -280,6 +281,42 @@ def test_what_stopped_a_run_is_told_although_its_end_cannot_be_written_either() 
         list(run_calls(run_of(), writer=Full(fail_at="settle"), send=Wire(), clock=Ticks().clock(), stop=lambda: False))
 
     assert caught.value.problems[0].code == "state-disk-full"
+
+
+def test_who_lost_the_lock_starts_no_request_more_and_writes_nothing_more() -> None:
+    class Lost(Book):
+        tried = 0
+
+        def settle(self, ticket: int, outcome: Outcome, **more: Any) -> int:
+            self.tried += 1
+            raise StateError(Problem("lock-lost", "another one has it"))
+
+    halted, book = threading.Event(), Lost()
+    landed = threading.Barrier(2)
+
+    def send(call: Call, **_: Any) -> Any:
+        if call.number == 2:
+            landed.wait(10)
+            assert halted.wait(10)  # amid its attempts: it is told not to make another
+            raise Interrupted(PROBLEM)
+        landed.wait(10)
+        return SimpleNamespace(status=202, bytes_sent=0, request_ids=())
+
+    items = tuple(change for change in CHANGES if change.address.startswith("item/"))
+    events = run_calls(
+        run_of(items),
+        writer=book,
+        send=send,
+        clock=Ticks().clock(),
+        stop=lambda: False,
+        parallelism=2,
+        halt=halted.set,
+    )
+    with pytest.raises(StateError) as caught:
+        list(events)
+
+    assert caught.value.problems[0].code == "lock-lost"
+    assert book.tried == 2
 
 
 def test_the_writer_stands_between_call_and_call() -> None:

@@ -1,0 +1,132 @@
+"""Plans held against the project's policies: with every plan that is shown, and again before anything is applied.
+
+What was denied when a plan was made stays denied in the saved plan, and the policies that are there when it is
+applied must allow it as well: neither an old plan nor a new policy is a way around.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from reconciler.cli.makeplan import Planned
+from reconciler.cli.planning import refuse_hazards
+from reconciler.cli.session import Session
+from reconciler.planning.plan import Plan
+from reconciler.problems import ManifestError, Position, errors_in
+
+HAZARD = "policy"  # as `policies.verdict` calls it, which only a project with policies imports
+
+if TYPE_CHECKING:
+    from reconciler.manifest.load import Loaded
+    from reconciler.policies.verdict import Verdict
+
+
+def with_policies(
+    session: Session,
+    planned: Planned,
+    allowed: Collection[str],
+    *,
+    phase: Literal["plan", "apply"] = "plan",
+    now: int | None = None,
+) -> Planned:
+    """Return the plan with what the project's policies say of it, as problems and hazards.
+
+    A plan is held against them as of `now` (seconds since 1970), or without regard to time. Policies that cannot be
+    evaluated are errors of the plan. Raises UsageError where their engine is not installed.
+    """
+    below = session.project.policies
+    if below is None or not planned.plan.changes:
+        return planned
+    from reconciler.policies.verdict import hazards_of, problems_of
+
+    plan = planned.plan
+    try:
+        loaded = _loaded(session, planned, phase)
+        verdicts = _verdicts(session, planned, loaded, below, phase, now)
+        found = problems_of(verdicts, _places(planned, loaded, (verdict.address for verdict in verdicts)))
+        hazards = hazards_of(verdicts, _allowed(plan, allowed))
+    except ManifestError as error:
+        found, hazards = error.problems, ()
+    problems = (*plan.problems, *(problem for problem in found if problem not in plan.problems))
+    again = {hazard.subject for hazard in hazards}
+    kept = tuple(hazard for hazard in plan.hazards if hazard.name != HAZARD or hazard.subject not in again)
+    return replace(planned, plan=replace(plan, problems=problems, hazards=(*kept, *hazards)))
+
+
+def hold_to_policies(session: Session, planned: Planned, allowed: Collection[str]) -> Planned:
+    """Return the plan with what the policies say of it now, at the moment that it is to be applied."""
+    return with_policies(session, planned, allowed, phase="apply", now=int(time.time()))
+
+
+def refuse_by_policies(session: Session, planned: Planned, allowed: Collection[str]) -> None:
+    """Ask the policies once more, after somebody thought about a plan that they allowed.
+
+    Raises ManifestError for what they deny by now, StateError for what must be allowed by name.
+    """
+    plan = hold_to_policies(session, planned, allowed).plan
+    if errors := errors_in(plan.problems):
+        raise ManifestError(*errors)
+    refuse_hazards(plan)
+
+
+def _allowed(plan: Plan, allowed: Collection[str]) -> set[str]:
+    """Return what is allowed now, and what was when the plan was made."""
+    before = (hazard for hazard in plan.hazards if hazard.name == HAZARD and hazard.allowed)
+    return {*allowed, *(f"{HAZARD}:{hazard.subject}" for hazard in before)}
+
+
+def _verdicts(
+    session: Session,
+    planned: Planned,
+    loaded: Loaded | None,
+    below: str,
+    phase: Literal["plan", "apply"],
+    now: int | None,
+) -> tuple[Verdict, ...]:
+    from reconciler.policies.document import Occasion, policy_input
+    from reconciler.policies.engine import evaluate
+    from reconciler.policies.files import read_policies
+    from reconciler.policies.verdict import verdicts_of
+
+    policies = read_policies(session.folder, below)
+    plan = planned.plan
+    files = {} if loaded is None else loaded.files_of(change.address for change in plan.changes)
+    author = _author_of(session, plan.commit)
+    document = policy_input(plan, Occasion(phase, now, author, files))
+    return verdicts_of(evaluate(policies.modules, policies.data, document))
+
+
+def _author_of(session: Session, commit: str) -> str:
+    """Return the mail address of a commit's author, nothing where git does not say."""
+    if not commit:
+        return ""
+    from reconciler.cli.gitinfo import run_git
+
+    try:
+        code, out, _ = run_git(session.folder.root, "show", "--no-patch", "--format=%ae", commit)
+    except OSError:
+        return ""
+    return "" if code else out.decode(errors="replace").strip()
+
+
+def _loaded(session: Session, planned: Planned, phase: Literal["plan", "apply"]) -> Loaded | None:
+    """Return the manifests that a plan is made from, read again where it was made before; None where it has none."""
+    if planned.loaded is not None or phase == "apply" or planned.plan.rollback:
+        return planned.loaded
+    from reconciler.cli.worlds import loaded_manifests
+
+    return loaded_manifests(session)
+
+
+def _places(planned: Planned, loaded: Loaded | None, addresses: Iterable[str]) -> dict[str, tuple[Position, str]]:
+    """Return where the manifests declare what verdicts speak of; of a saved plan nobody knows."""
+    if loaded is None:
+        return {}
+    from reconciler.model.place import Place
+
+    changing = {str(change.address) for change in planned.plan.changes}
+    wanted = [Place(address) for address in sorted({*addresses} & changing)]
+    return {place.address: found for place, found in loaded.find_places(wanted).items()}
