@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check lint types schemas unit bench clients servers lock clean
+.PHONY: demo test check lint types schemas reference docs unit bench clients servers lock clean
 
 demo: $(READY)
 	@$(BIN)/python -m tests.demo
@@ -25,6 +25,14 @@ unit: $(READY)
 
 schemas: $(READY)
 	$(BIN)/reconciler schema --all schemas
+
+# The pages of docs/reference/ that are made from code.
+reference: $(READY)
+	$(BIN)/python -m tests.docs.generate
+
+# The pages of docs/, into .site/.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f .mkdocs.yml
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench.run
@@ -80,4 +88,4 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .clients .servers .reconciler manifests/.reconciler
+	rm -rf $(VENV) .clients .servers .site .reconciler manifests/.reconciler

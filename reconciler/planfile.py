@@ -38,7 +38,7 @@ from reconciler.model.identity import parse_identity
 from reconciler.model.instant import instant_text, parse_instant
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.change import Action, Change
-from reconciler.planning.plan import AccessTests, BodyRef, Doubt, Expiring, Hazard, Plan
+from reconciler.planning.plan import AccessTests, Blame, BodyRef, Doubt, Expiring, Hazard, Origin, Plan
 from reconciler.problems import Position, Problem, Related, Severity, StateError
 from reconciler.rendering.jsondoc import FORMAT_VERSION, checksum, encode_plan, unsigned
 
@@ -219,6 +219,7 @@ def _saved(document: dict[str, Any], digest: str) -> SavedPlan:
         rollback=tuple(_texts(document.get("rollback", []))),
         # A plan of before these were told says nothing of them.
         doubts=tuple(_doubt(entry) for entry in document.get("doubts", ())),
+        blame=_blame(document["blame"]) if "blame" in document else None,
     )
     stages = tuple(
         Stage(name, tuple(_call(entry) for entry in entries))
@@ -335,6 +336,23 @@ def _doubt(entry: dict[str, Any]) -> Doubt:
     if doubt.sent + doubt.deleted > len(doubt.addresses):
         raise ValueError("more is sent again than is in doubt")
     return doubt
+
+
+def _blame(document: dict[str, Any]) -> Blame:
+    return Blame(
+        tuple(
+            Origin(
+                address=_address(entry["address"]),
+                path=tuple(_texts(entry["path"])),
+                file=_text(entry["file"]),
+                line=0 if entry["line"] is None else _number(entry["line"]),
+                commit=_commit("" if entry["commit"] is None else entry["commit"]),
+                edited=_flag(entry["edited"]),
+            )
+            for entry in document["origins"]
+        ),
+        _number(document["left_out"]),
+    )
 
 
 def _instant(value: Any) -> str:

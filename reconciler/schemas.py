@@ -16,7 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from reconciler.manifest.examples import examples_of
+from reconciler.manifest.overlayspec import OverlayFile
 from reconciler.manifest.schema import IdentityText, ManifestFile, ProjectFile
+from reconciler.policies.schema import policy_input_schema
+from reconciler.rendering.envdiff_schema import diff_schema
 from reconciler.rendering.plan_schema import plan_schema
 from reconciler.rendering.report_schema import Report, report_schema
 from reconciler.state.snapshot import FORMAT_VERSION
@@ -244,6 +248,11 @@ def project_schema() -> _Node:
     return _published(_written_by_hand(ProjectFile), "project", "reconciler project file")
 
 
+def overlay_schema() -> _Node:
+    """Return the schema of an overlay file."""
+    return _published(_written_by_hand(OverlayFile), "overlay", "reconciler overlay")
+
+
 def published_plan_schema() -> _Node:
     """Return the schema of a saved plan, which is also what `plan --format json` prints."""
     return _published(_documented(plan_schema()), "plan", "reconciler plan")
@@ -255,6 +264,16 @@ def state_schema() -> _Node:
     return _published(_documented(StateDocument.model_json_schema()), "state", "reconciler state")
 
 
+def published_policy_input() -> _Node:
+    """Return the schema of what policies are asked about."""
+    return _published(_documented(policy_input_schema()), "policy-input", "reconciler policy input")
+
+
+def published_diff() -> _Node:
+    """Return the schema of how two environments differ."""
+    return _published(_documented(diff_schema()), "diff", "reconciler diff report")
+
+
 def _published_report(name: Report) -> _Node:
     return _published(_documented(report_schema(name)), name, f"reconciler {name} report")
 
@@ -262,14 +281,17 @@ def _published_report(name: Report) -> _Node:
 SCHEMAS: dict[str, Callable[[], _Node]] = {
     "manifest": manifest_schema,
     "project": project_schema,
+    "overlay": overlay_schema,
     "plan": published_plan_schema,
     "state": state_schema,
     "validate": partial(_published_report, "validate"),
     "apply": partial(_published_report, "apply"),
     "verify": partial(_published_report, "verify"),
     "drift": partial(_published_report, "drift"),
+    "diff": published_diff,
     "history": partial(_published_report, "history"),
     "history-verify": partial(_published_report, "history-verify"),
+    "policy-input": published_policy_input,
 }
 
 
@@ -321,9 +343,17 @@ def _property(entry: _Node, model: str, key: str) -> _Node:
     if "anyOf" in entry:
         left = [choice for choice in entry["anyOf"] if choice != {"type": "null"}]
         own = {**left[0], **own} if len(left) == 1 else {"anyOf": left, **own}
+    own.setdefault("examples", examples_of(model, key) or _choices(own))
+    if not own["examples"]:
+        del own["examples"]
     own_word = own.pop("description", None)
     said = _HELP.get(f"{model}.{key}") or entry.get("description") or _HELP.get(f"*.{key}") or own_word
     return {"description": said, **own} if said else own
+
+
+def _choices(entry: _Node) -> list[Any]:
+    """Return every value of a key that has few."""
+    return [True, False] if entry.get("type") == "boolean" else list(entry.get("enum", ()))
 
 
 def _any_required(keys: str | tuple[str, ...]) -> _Node:

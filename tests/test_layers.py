@@ -22,7 +22,8 @@ LAYERS: dict[str, frozenset[str]] = {
         "problems": "",
         "logs": "",
         "model": "problems",
-        "manifest": "model problems version",
+        # What overlays do to who sees what is part of whether they may be read.
+        "manifest": "model permissions problems version",
         "settings": "manifest problems",
         "permissions": "model problems",
         "importing": "manifest model problems",
@@ -36,8 +37,8 @@ LAYERS: dict[str, frozenset[str]] = {
         "verifying": "calls model planning problems pushapi state",
         "rendering": "applying calls logs model permissions planning problems verifying version",
         "planfile": "calls model planning problems rendering version",
-        "schemas": "manifest rendering state",
         "policies": "manifest model planning problems",
+        "schemas": "manifest policies rendering state",
         # Shares no code with what it is tested against.
         "emulator": "",
         "cli": "applying bodies calls emulator importing lints logs manifest model permissions planfile planning "

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from reconciler import schemas
 from reconciler.cli.schema import NAMES
 from reconciler.manifest import schema as models
+from reconciler.manifest.examples import EXAMPLES
 from tests.builders import REPOSITORY, Folder, as_yaml, run_here
 
 MANIFESTS = REPOSITORY / "manifests"
@@ -73,7 +74,7 @@ def test_patterns_are_understood_by_javascript(name: str) -> None:
         assert not re.search(r"\(\?[a-zA-Z<#]|\\[AzZ]", pattern), pattern
 
 
-@pytest.mark.parametrize("name", ["manifest", "project"])
+@pytest.mark.parametrize("name", ["manifest", "project", "overlay"])
 def test_help_for_every_key(name: str) -> None:
     schema = VALIDATORS[name].schema
     for title, definition in [(name, schema), *schema["$defs"].items()]:
@@ -82,7 +83,39 @@ def test_help_for_every_key(name: str) -> None:
             assert entry.get("description"), f"{title}.{key}"
 
 
-@pytest.mark.parametrize("name", ["manifest", "project"])
+@pytest.mark.parametrize("name", ["manifest", "project", "overlay"])
+def test_every_key_has_examples_that_are_right(name: str) -> None:
+    schema = VALIDATORS[name].schema
+    for title, definition in [(name, schema), *schema["$defs"].items()]:
+        for key, entry in definition.get("properties", {}).items():
+            own = entry.get("examples") or _of_its_type(schema, entry)
+            assert own, f"{title}.{key} has no example; see reconciler/manifest/examples.py"
+            judge = jsonschema.Draft202012Validator({"$defs": schema["$defs"], **entry})
+            for example in own:
+                judge.validate(example)
+
+
+def _of_its_type(schema: dict[str, Any], entry: dict[str, Any]) -> list[Any]:
+    """Return the examples of the definition that a key names, if it has any."""
+    name = entry.get("$ref", "").rpartition("/")[2]
+    return list(schema["$defs"][name].get("examples", ())) if name else []
+
+
+def test_no_example_is_of_a_key_that_does_not_exist() -> None:
+    known = {
+        f"{definition_name}.{key}"
+        for schema_name, file in (("manifest", "ManifestFile"), ("project", "ProjectFile"))
+        for definition_name, definition in [
+            (file, VALIDATORS[schema_name].schema),
+            *VALIDATORS[schema_name].schema["$defs"].items(),
+        ]
+        for key in definition.get("properties", {})
+    }
+    everywhere = {f"*.{name.rpartition('.')[2]}" for name in known}
+    assert set(EXAMPLES) <= known | everywhere
+
+
+@pytest.mark.parametrize("name", ["manifest", "project", "overlay"])
 def test_nothing_that_nobody_types_is_offered(name: str) -> None:
     for node in nodes(VALIDATORS[name].schema):
         assert node.get("type") != "null"

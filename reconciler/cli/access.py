@@ -86,7 +86,7 @@ def who(
     Example:
 
     \b
-        reconciler access who https://blog.example.com/2019/01 --source blog --format json
+        reconciler access who https://blog.example.com/the-202-lie --source blog --format json
         reconciler access who file://folder/mytext.txt --at 2026-03-01T18:00:00+01:00
     """
     from reconciler.rendering.access import Viewers, viewers_document, viewers_lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import queue
 import sys
 import time
@@ -28,7 +29,7 @@ from reconciler.cli.bodycheck import check_bodies
 from reconciler.cli.bodydiffs import KEPT_BODY, texts_to_keep
 from reconciler.cli.fieldcheck import announce_missing_fields, make_fields
 from reconciler.cli.identify import iso, lock_info, this_command
-from reconciler.cli.loudness import take_run
+from reconciler.cli.loudness import is_plain, take_run
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.options import is_interactive, wants_bar
 from reconciler.cli.planexpiry import refuse_lapsed
@@ -186,10 +187,23 @@ def _show(planned: Planned, session: Session, terms: Terms, waiting: Collection[
     """Show the plan, and what is asked for beside it, where it is not in the way of the report."""
     from reconciler.cli.output import show_plan, write
 
-    with redirect_stdout(sys.stderr) if terms.output == "json" else nullcontext():
+    def show() -> None:
         show_plan(planned, session, output="text", detail=terms.approval.detail)
         if terms.refresh_identities:
             write("".join(f"{line}\n" for line in announcement(session, to_refresh(planned.compiled, waiting))))
+
+    if terms.output != "json":
+        show()
+    elif is_plain() or (is_interactive() and not terms.approval.auto):
+        with redirect_stdout(sys.stderr):
+            show()
+    else:
+        # An event like others, for whoever reads those.
+        shown = io.BytesIO()
+        with redirect_stdout(io.TextIOWrapper(shown, encoding="utf-8", write_through=True)):
+            show()
+            text = shown.getvalue().decode().removesuffix("\n")
+        tell("plan", text, changes=len(planned.plan.changes), calls=len(planned.compiled.calls))
 
 
 def _write_reports(planned: Planned, session: Session, terms: Terms) -> None:

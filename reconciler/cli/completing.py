@@ -107,7 +107,10 @@ class _Named(click.types.StringParamType):
         self._find = find
 
     def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - click's own signature
+        incomplete: str,
     ) -> list[CompletionItem[Any]]:
         """Return what begins as the incomplete word does."""
         try:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import format_option, project_options
+from reconciler.cli.loudness import take_run
+from reconciler.cli.options import format_option, project_options, wants_bar
+from reconciler.logs import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -236,7 +238,6 @@ def _look(session: Session, question: Question, target: Target) -> DriftReport:
 
 def _follow(events: Iterator[Started | Looked | DriftReport]) -> DriftReport:
     """Return the report that ends the events, showing the way there on a terminal."""
-    import os
     import sys
     from contextlib import ExitStack
 
@@ -245,7 +246,7 @@ def _follow(events: Iterator[Started | Looked | DriftReport]) -> DriftReport:
 
     with ExitStack() as stack:
         progress = None
-        if sys.stderr.isatty() and not os.environ.get("CI"):
+        if wants_bar():
             from rich.console import Console  # 60 ms to import, and only a terminal needs it
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -315,7 +316,7 @@ def refresh_recorded(session: Session) -> None:
     for standing in (Standing.STILL_THERE, Standing.PENDING, Standing.HIDDEN):
         if number := report.count(standing):
             found.append(f"{number:,} {standing.value.replace('-', ' ')}")
-    click.echo(f"compared with the remote: {', '.join(found)}", err=True)
+    tell("drift.compared", f"compared with the remote: {', '.join(found)}", resources=report.total, drifted=len(marks))
 
 
 # -- sending again ---------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def _record(session: Session, marks: tuple[Verification, ...], target: Target) -
         return
     lock = lock_info(iso())
     run = RunInfo(
-        id=uuid.uuid4().hex[:12],
+        id=take_run(),
         command="drift",
         started_at=lock.since,
         host=lock.host,

@@ -16,6 +16,7 @@ import click
 
 from reconciler.cli.emulator_conduct import Conduct, applied, bad_fault, conduct_options, is_key
 from reconciler.cli.options import project_options
+from reconciler.logs import tell
 from reconciler.problems import Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def command(
 
     def ready(url: str) -> None:
         for line in _notes(host, key if told else "", data):
-            click.echo(line, err=True)
+            tell("emulator.note", line)
         click.echo(url)
 
     with _hold(data):

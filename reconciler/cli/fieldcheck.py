@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import click
 import orjson
 
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.session import Session
+from reconciler.logs import tell
 from reconciler.model.address import Kind
 from reconciler.model.digestfield import digest_key
 from reconciler.model.metadata import TYPED_ELSEWHERE, FieldType, join, type_of
@@ -146,7 +146,7 @@ def announce_missing_fields(session: Session, plan: Plan) -> dict[str, FieldType
     """Return the fields to make before the plan's first item, and tell them. Raises as `missing_fields` does."""
     fields = missing_fields(session, plan)
     if fields:
-        click.echo(f"before the first item, this creates {told(fields)}", err=True)
+        tell("fields.missing", f"before the first item, this creates {told(fields)}", fields=dict(fields))
     return fields
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,11 @@ _STDIN = "-"
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change.")
 @project_options
 def command(
-    paths: tuple[Path, ...], check: bool, show_diff: bool, directory: str | None, environment: str | None
+    paths: tuple[Path, ...],
+    check: bool,
+    show_diff: bool,
+    directory: str | None,
+    environment: str | None,  # noqa: ARG001 - goes with every command, and files are for all environments
 ) -> int:
     """Format manifests: indentation, quotes and spacing, and nothing that has a meaning.
 
@@ -49,7 +54,7 @@ def command(
     if Path(_STDIN) in paths:
         if len(paths) > 1:
             raise UsageError(Problem("stdin-alone", "`-` stands for stdin alone", fix="leave out the files, or `-`."))
-        texts = [_Text("<stdin>", None, click.get_binary_stream("stdin").read())]
+        texts = [_Text("<stdin>", None, sys.stdin.buffer.read())]
     else:
         texts = [_read(path) for path in paths] if paths else _project_texts(directory)
     problems: list[Problem] = []
@@ -139,8 +144,8 @@ def _patterns(folder: ProjectFolder, file: str) -> Sequence[str]:
 
 
 def _diff(text: _Text, made: bytes) -> str:
-    sides = [data.decode(errors="replace").splitlines(keepends=True) for data in (text.data, made)]
-    lines = unified_diff(*sides, fromfile=text.name, tofile=f"{text.name} (formatted)")
+    before, after = (data.decode(errors="replace").splitlines(keepends=True) for data in (text.data, made))
+    lines = unified_diff(before, after, fromfile=text.name, tofile=f"{text.name} (formatted)")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import format_option, project_options
+from reconciler.logs import tell
 
 if TYPE_CHECKING:
     from reconciler.model.states import StateBase
@@ -53,7 +54,7 @@ def group(
         return 0
     write("\n".join(_text(record, newest=place == 0) for place, record in enumerate(runs)))
     if not runs:
-        click.echo(f"nothing ran yet on {where}", err=True)
+        tell("history.empty", f"nothing ran yet on {where}")
     return 0
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import __version__
+from reconciler.cli.loudness import take_run
 from reconciler.cli.options import project_options
+from reconciler.logs import tell
 from reconciler.problems import ManifestError, Problem, UsageError, errors_in
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def command(
 
     \b
         reconciler import --bodies dump/ --source handbook --provider corp --out manifests/imported
-        reconciler import -e prod --source handbook --out manifests/imported --state
+        reconciler import -e prod --source handbook --out manifests/live --state
     """
     from reconciler.cli.session import open_session
     from reconciler.rendering.values import count
@@ -104,7 +106,7 @@ def command(
         settle = (lambda loaded: _record(session, loaded, unpushed)) if record else None
         written = _write(session, gathered, out, origin, force=force, settle=settle)
     for note, number in sorted((+gathered.notes).items()):
-        click.echo(f"note: {number:,} x {note}", err=True)
+        tell("note", f"note: {number:,} x {note}", note=note, times=number)
     click.echo(f"Imported {_counted(gathered)} into {count(written, 'file')} of {out}.")
     return 0
 
@@ -190,7 +192,7 @@ def _record(session: Session, loaded: Loaded, unpushed: Collection[str]) -> None
 
     lock = lock_info(iso())
     info = RunInfo(
-        id=f"{IMPORTED}{uuid.uuid4().hex[:12]}",
+        id=f"{IMPORTED}{take_run()}",
         command=lock.command,
         started_at=lock.since,
         host=lock.host,
@@ -282,9 +284,9 @@ def _checker(session: Session, prefix: str, settle: Settle | None) -> Callable[[
         found = {file.path for file in session.folder.glob(project.manifests).files}
         if not written <= found:
             project = replace(project, manifests=(*project.manifests, f"{prefix}*.yaml"))
-            click.echo(
+            tell(
+                "note",
                 f'note: no pattern under `manifests` of reconciler.yaml matches the new files; add "{prefix}*.yaml"',
-                err=True,
             )
         loaded = load_manifests(
             project,

@@ -7,7 +7,7 @@ import re
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,9 +36,7 @@ _TAKEN = ("reconciler.yaml", "reconciler.yml")
 @click.option("--ci", type=click.Choice(("github", "gitlab")), help="Write a pipeline for this forge, too.")
 @click.option("--no-input", is_flag=True, help="Ask nothing: what no option says is as by default.")
 @click.pass_context
-def command(
-    ctx: click.Context, /, folder: Path | None, directory: Path | None, no_input: bool, **given: str | None
-) -> int:
+def command(ctx: click.Context, /, folder: Path | None, directory: Path | None, no_input: bool, **given: Any) -> int:
     """Write a new project into DIR: commented, valid, and ready to be applied to the embedded emulator.
 
     Asks for the organization and its sources on a terminal, and nothing elsewhere; every answer has an option. Writes
@@ -49,7 +47,7 @@ def command(
 
     \b
         reconciler init handbook
-        reconciler init handbook --organization acmeproduction --source-id acme-handbook --ci github --no-input
+        reconciler init acme --organization acmeproduction --source-id acme-handbook --ci github --no-input
     """
     from reconciler.cli.initfiles import Answers, ignoring, project_files
     from reconciler.schemas import schema_text
@@ -96,7 +94,8 @@ def _asked(answers: Answers, given: set[str]) -> Answers:
     if answers.organization:
         for name, what in (("source_id", "Id of that source"), ("provider_id", "Id of the security identity provider")):
             if name not in given:
-                answers = replace(answers, **{name: ask(name, f"{what} (empty: to be filled in)")})
+                said: dict[str, Any] = {name: ask(name, f"{what} (empty: to be filled in)")}
+                answers = replace(answers, **said)
     return answers
 
 

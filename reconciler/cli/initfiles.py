@@ -113,7 +113,7 @@ on:
   pull_request:
   push: {branches: [main]}
 permissions: {contents: read}
-concurrency: {group: reconciler-$${{ github.ref }}}
+concurrency: {group: "reconciler-$${{ github.ref }}"}
 jobs:
   check:
     runs-on: ubuntu-latest
@@ -121,10 +121,9 @@ jobs:
       - name: Check out with the whole history, by which an old branch is noticed
         env: {TOKEN: "$${{ github.token }}"}
         run: |
-          git clone --quiet "$$GITHUB_SERVER_URL/$$GITHUB_REPOSITORY" . \\
-            -c http.extraheader="AUTHORIZATION: basic $$(printf 'x-access-token:%s' "$$TOKEN" | base64 -w0)"
-          git -c http.extraheader="AUTHORIZATION: basic $$(printf 'x-access-token:%s' "$$TOKEN" | base64 -w0)" \\
-            fetch --quiet origin "$$GITHUB_SHA"
+          auth="AUTHORIZATION: basic $$(printf 'x-access-token:%s' "$$TOKEN" | base64 -w0)"
+          git -c http.extraheader="$$auth" clone --quiet "$$GITHUB_SERVER_URL/$$GITHUB_REPOSITORY" .
+          git -c http.extraheader="$$auth" fetch --quiet origin "$$GITHUB_SHA"
           git checkout --quiet --detach "$$GITHUB_SHA"
       - run: pipx install reconciler
       - run: reconciler validate

@@ -36,9 +36,11 @@ COMMANDS = {
     "verify": "Ask the remote whether it took what was accepted.",
     "import": "Write manifests of what exists: documents that were pushed, or what a live remote shows.",
     "drift": "Say whether the remote still is as recorded, or as the manifests want it.",
+    "diff": "Say how two environments differ.",
     "show": "Show a saved plan.",
     "access": "Say who sees what, and why.",
     "test": "Run the access tests of the manifests.",
+    "policy": "Run the tests of the policies, or show what they are asked about.",
     "state": "Look at the recorded state, or change it by hand.",
     "schema": "Print the JSON Schema of manifests, a plan, the state or a report.",
     "emulator": "Serve the embedded emulator of the Push API.",
@@ -52,6 +54,15 @@ _COMPLETING = "_RECONCILER_COMPLETE"  # set by a shell that wants to know how a 
 class LazyGroup(click.Group):
     """A group whose commands are imported on demand."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if loudness.is_json():
+                # click would begin a new line on stderr, which for people ends that of ^C, and is no object.
+                raise click.exceptions.Abort from None
+            raise
+
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -59,7 +70,12 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"reconciler.cli.{_MODULES.get(name, name)}")
-        return loudness.add_options(module.command)
+        command = loudness.add_options(module.command)
+        if _COMPLETING in os.environ:
+            from reconciler.cli.completing import prepare
+
+            prepare(command)
+        return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -20,12 +20,14 @@ from reconciler.cli.planexpiry import with_expiring
 from reconciler.cli.plantests import with_tests
 from reconciler.cli.session import Session, check_target
 from reconciler.cli.unread import with_unread
+from reconciler.logs import DEBUG, phase, tell
 from reconciler.manifest.project import Project
 from reconciler.manifest.survey import Survey, survey
 from reconciler.model.address import Address
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.planning.plan import BodyRef, Plan
 from reconciler.problems import ManifestError, Problem, StateError, errors_in
+from reconciler.rendering.values import count
 from reconciler.state.store import StateReader
 
 if TYPE_CHECKING:
@@ -95,13 +97,16 @@ def make_project_plan(
     check_sources((*wish.sources, *wish.resent), [source.name for source in session.project.sources])
     with session.store.reading():
         seen = _glance(session.store)
-        surveyed = survey(session.project, session.folder, session.project_file, session.cache, as_of=session.as_of)
+        with phase("looking at the manifests"):
+            surveyed = survey(session.project, session.folder, session.project_file, session.cache, as_of=session.as_of)
         key = _plan_key(surveyed.key, seen, wish, batching, digest=digest)
         known = _known_plan(session, key)
         # Whoever needs the bodies is about to act on the plan; only a plan of nothing holds none.
         if known is not None and not (keep_bodies and known.plan.changes) and access_out is None:
+            tell("cache", "the cache has the plan: nothing changed since it was made", DEBUG, plan=True)
             return known
-        recorded = _read_state(session, seen)
+        with phase("reading the state"):
+            recorded = _read_state(session, seen)
     planned, manifests_key, seen = _fresh_plan(
         session, wish, surveyed, recorded, keep_bodies, digest, batching, access_out
     )
@@ -129,10 +134,15 @@ def _fresh_plan(
     from reconciler.planning.make import Side, make_plan
     from reconciler.planning.respelled import respelled_deletions
 
-    loaded = load_surveyed(surveyed, recorded=recorded.fingerprints, cache=session.cache, keep_bodies=keep_bodies)
+    files, kept = len(surveyed.files), sum(entry.row is not None for entry in surveyed.files)
+    tell(
+        "cache", f"the cache has {kept:,} of {count(files, 'manifest file')}", DEBUG, plan=False, files=files, kept=kept
+    )
+    with phase("reading the manifests"):
+        loaded = load_surveyed(surveyed, recorded=recorded.fingerprints, cache=session.cache, keep_bodies=keep_bodies)
     if errors_in(loaded.problems):
         raise ManifestError(*loaded.problems)
-    with session.store.reading():
+    with phase("planning"), session.store.reading():
         # Another run may have written while the files were read: all that a plan says of the state is of one moment.
         if session.store.base() != recorded.glance.base:
             recorded = _read_state(session, _glance(session.store))

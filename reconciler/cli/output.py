@@ -19,6 +19,9 @@ from reconciler.problems import Position, Problem, errors_in
 
 PLAIN_WIDTH = 100
 
+# The folders that what a job says of files is relative to.
+_ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
+
 
 def write(text: str) -> None:
     """Write data to stdout as UTF-8, whatever the locale."""
@@ -45,6 +48,7 @@ def show_plan(planned: Planned, session: Session, *, output: str, detail: str, b
         detail=Detail(detail),
         body_diffs=diffs,
         source_providers=session.source_providers,
+        everybody=output == "html",
     )
     if output == "markdown":
         from reconciler.rendering.markdown import render_markdown
@@ -106,6 +110,17 @@ def prefix_of(root: Path | None) -> str:
     except ValueError:
         return root.as_posix()
     return "" if relative == "." else Path(relative).as_posix()
+
+
+def folder_in_job(root: Path | None) -> str:
+    """Return the project's folder as a job knows it: from the root of what was checked out, else from here."""
+    if root is not None:
+        for name in _ROOTS:
+            value = os.environ.get(name)
+            if value and root.resolve().is_relative_to(Path(value).resolve()):
+                relative = root.resolve().relative_to(Path(value).resolve()).as_posix()
+                return "" if relative == "." else relative
+    return prefix_of(root)
 
 
 def _moved(position: Position, prefix: str) -> Position:

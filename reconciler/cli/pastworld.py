@@ -11,6 +11,7 @@ from reconciler.cli.session import Session
 from reconciler.cli.worlds import World, make_world, readings_of
 from reconciler.model.address import Kind
 from reconciler.model.instant import moment_text
+from reconciler.problems import StateError
 from reconciler.rendering.values import kind_noun, visible
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ _LIMITS = (
 def past_world(session: Session, moment: int) -> World:
     """Return the world of what was recorded at a moment, in milliseconds since 1970.
 
-    Raises StateError as `past_of` does.
+    Raises StateError as `past_of` does, and `state-migrated` where nothing was recorded since the state was moved.
     """
     from reconciler.cli.makeplan import recorded_resources
     from reconciler.state.past import past_of
+    from reconciler.state.whole import moved_problem
 
     with session.store.reading():
+        if to := session.store.moved_to():
+            raise StateError(moved_problem(session.store.where, to))
         now = session.store.fingerprints()
         past = past_of(session.store, moment, now)
         then = past.fingerprints(now)

@@ -26,6 +26,11 @@ from reconciler.planning.wish import EXPIRING_WITHIN, Wish
 @plan_options
 @format_option("text", "json", "markdown", "html")
 @detail_option
+@click.option(
+    "--blame",
+    is_flag=True,
+    help="Say of each changed value which file and line it comes from, and which git commit wrote that.",
+)
 @click.option("--body-diff", is_flag=True, help="Show small text bodies line by line.")
 @click.option(
     "--check-fields",
@@ -57,6 +62,7 @@ def command(
     allowed: tuple[str, ...],
     output: str,
     detail: str,
+    blame: bool,
     body_diff: bool,
     check_fields: bool,
     no_batch: bool,
@@ -105,6 +111,10 @@ def command(
             from reconciler.cli.fieldcheck import with_field_problems
 
             planned = with_field_problems(session, planned, sources)
+        if blame:
+            from reconciler.cli.blaming import with_blame
+
+            planned = with_blame(planned, session)
         show_plan(planned, session, output=output, detail=detail, body_diffs=body_diff)
         if out is not None:
             save_plan(planned, out)

@@ -40,20 +40,27 @@ def with_policies(
     below = session.project.policies
     if below is None or not planned.plan.changes:
         return planned
-    from reconciler.policies.verdict import hazards_of, problems_of
+    from reconciler.policies.verdict import addresses_told, hazards_of, problems_of
 
     plan = planned.plan
     try:
         loaded = _loaded(session, planned, phase)
         verdicts = _verdicts(session, planned, loaded, below, phase, now)
-        found = problems_of(verdicts, _places(planned, loaded, (verdict.address for verdict in verdicts)))
+        found = problems_of(verdicts, _places(planned, loaded, addresses_told(verdicts)))
         hazards = hazards_of(verdicts, _allowed(plan, allowed))
     except ManifestError as error:
         found, hazards = error.problems, ()
-    problems = (*plan.problems, *(problem for problem in found if problem not in plan.problems))
+    # Of a saved plan nobody knows the lines any more, and what was told is not told twice.
+    told = {(problem.code, problem.what) for problem in plan.problems}
+    problems = (*plan.problems, *(problem for problem in found if (problem.code, problem.what) not in told))
     again = {hazard.subject for hazard in hazards}
     kept = tuple(hazard for hazard in plan.hazards if hazard.name != HAZARD or hazard.subject not in again)
     return replace(planned, plan=replace(plan, problems=problems, hazards=(*kept, *hazards)))
+
+
+def input_of(session: Session, planned: Planned, *, now: int | None) -> bytes:
+    """Return what policies are asked about a plan, as JSON. Raises ManifestError for a plan that is too large."""
+    return _input(session, planned, _loaded(session, planned, "plan"), "plan", now)
 
 
 def hold_to_policies(session: Session, planned: Planned, allowed: Collection[str]) -> Planned:
@@ -86,17 +93,23 @@ def _verdicts(
     phase: Literal["plan", "apply"],
     now: int | None,
 ) -> tuple[Verdict, ...]:
-    from reconciler.policies.document import Occasion, policy_input
     from reconciler.policies.engine import evaluate
     from reconciler.policies.files import read_policies
     from reconciler.policies.verdict import verdicts_of
 
     policies = read_policies(session.folder, below)
+    document = _input(session, planned, loaded, phase, now)
+    return verdicts_of(evaluate(policies.modules, policies.data, document))
+
+
+def _input(
+    session: Session, planned: Planned, loaded: Loaded | None, phase: Literal["plan", "apply"], now: int | None
+) -> bytes:
+    from reconciler.policies.document import Occasion, policy_input
+
     plan = planned.plan
     files = {} if loaded is None else loaded.files_of(change.address for change in plan.changes)
-    author = _author_of(session, plan.commit)
-    document = policy_input(plan, Occasion(phase, now, author, files))
-    return verdicts_of(evaluate(policies.modules, policies.data, document))
+    return policy_input(plan, Occasion(phase, now, _author_of(session, plan.commit), files))
 
 
 def _author_of(session: Session, commit: str) -> str:

@@ -545,10 +545,11 @@ def refused(privileges: str) -> Iterator[None]:
 @contextmanager
 def progress() -> Iterator[Tell]:
     """Give what shows on a terminal how reading goes on; elsewhere it shows nothing."""
-    import os
     import sys
 
-    if not sys.stderr.isatty() or os.environ.get("CI"):
+    from reconciler.cli.options import wants_bar
+
+    if not wants_bar():
         yield lambda _what, _done, _total: None
         return
     from rich.console import Console  # 60 ms to import, and only a terminal needs it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.files import write_whole
 from reconciler.cli.makeplan import Planned
-from reconciler.cli.output import PLAIN_WIDTH, prefix_of, write
-from reconciler.cli.reportoptions import STDOUT, Report, Wanted
+from reconciler.cli.output import PLAIN_WIDTH, folder_in_job, write
+from reconciler.cli.reportoptions import LEAST_BUDGET, STDOUT, Report, Wanted
 from reconciler.cli.session import Session
 from reconciler.planning.plan import Plan
 from reconciler.problems import Position, Problem, ReconcilerError, Severity, UsageError
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 FOLDS = (20, 3)
 """Above how many changes that are alike a report under a budget tells their pattern: the second where names do not
 fit."""
-
-# The folders that what a job says of files is relative to.
-_ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 
 
 class ReportError(ReconcilerError):
@@ -51,7 +48,7 @@ class _Source:
     body_diffs: bool = False
     document: str = ""
 
-    def outline(self, fold_above: int) -> Outline:
+    def outline(self, fold_above: int, *, everybody: bool) -> Outline:
         from reconciler.rendering.outline import Detail, outline
 
         return outline(
@@ -62,12 +59,13 @@ class _Source:
             body_diffs=self._diffs,
             source_providers=self.session.source_providers if self.session is not None else None,
             fold_above=fold_above,
-            everybody=True,
+            everybody=everybody,
         )
 
     @cached_property
     def outlines(self) -> Sequence[Outline]:
-        return [self.outline(fold_above) for fold_above in FOLDS]
+        """The plan with everybody in it, each telling more by patterns than the one before."""
+        return [self.outline(fold_above, everybody=True) for fold_above in FOLDS]
 
     @cached_property
     def manifests(self) -> Loaded | None:
@@ -122,8 +120,12 @@ def refusals_reported(wanted: Wanted) -> Iterator[None]:
     except ReconcilerError as error:
         folder = getattr(error, "folder", None)
         root = Path(folder) if folder else None
-        problems = error.problems
-        _write_all(wanted, lambda report: _refused(report, problems, root, wanted))
+        # An excerpt is a line of a manifest, which whoever runs the command may see, and a report be published.
+        problems = [replace(problem, excerpt="") for problem in error.problems]
+        try:
+            _write_all(wanted, lambda report: _refused(report, problems, root, wanted))
+        except ReportError as unwritten:
+            error.problems = (*error.problems, *unwritten.problems)
         raise
 
 
@@ -177,7 +179,7 @@ def _rendered(report: Report, source: _Source, root: Path | None, project_file: 
         return _findings(form, _plan_findings(source, project_file), folder_in_job(root)), None
     if form == "junit":
         return _tests(source), None
-    return _shown(form, source.outlines[0]), None
+    return _shown(form, source.outlines[0] if form == "html" else source.outline(FOLDS[0], everybody=False)), None
 
 
 def _shown(form: str, made: Outline) -> str:
@@ -198,6 +200,10 @@ def _within(report: Report, source: _Source, budget: int) -> tuple[str, Problem 
     from reconciler.rendering.budget import render_within
 
     wanted = source.wanted
+    if report.append:
+        # What the earlier commands of a step have said counts as well.
+        with suppress(OSError):
+            budget = max(LEAST_BUDGET, budget - Path(report.path).stat().st_size)
     whole = wanted.whole or _elsewhere(wanted)
     made = render_within(source.outlines, budget, whole=whole, brief=report.form == "summary")
     if made.fits:
@@ -310,14 +316,3 @@ def _refused(
     from reconciler.rendering.budget import render_problems_within
 
     return render_problems_within(problems, wanted.budget_of(form)).text, None
-
-
-def folder_in_job(root: Path | None) -> str:
-    """Return the project's folder as a job knows it: from the root of what was checked out, else from here."""
-    if root is not None:
-        for name in _ROOTS:
-            value = os.environ.get(name)
-            if value and root.resolve().is_relative_to(Path(value).resolve()):
-                relative = root.resolve().relative_to(Path(value).resolve()).as_posix()
-                return "" if relative == "." else relative
-    return prefix_of(root)

@@ -7,10 +7,25 @@ from pathlib import Path
 
 import click
 
+from reconciler.logs import tell
 from reconciler.problems import Problem, UsageError
 
 # Named here so that `--help` needs no pydantic; a test holds them against `schemas.SCHEMAS`.
-NAMES = ("manifest", "project", "plan", "state", "validate", "apply", "verify", "drift", "history", "history-verify")
+NAMES = (
+    "manifest",
+    "project",
+    "overlay",
+    "plan",
+    "state",
+    "validate",
+    "apply",
+    "verify",
+    "drift",
+    "diff",
+    "history",
+    "history-verify",
+    "policy-input",
+)
 
 
 @click.command("schema")
@@ -19,10 +34,11 @@ NAMES = ("manifest", "project", "plan", "state", "validate", "apply", "verify", 
 def command(name: str | None, folder: Path | None) -> int:
     """Print a JSON Schema (draft 2020-12), by default the one of manifests.
 
-    NAME is manifest or project, for what you write; plan or state, for what is saved; validate, apply,
-    verify, drift, history or history-verify, for what these commands report with --format json.
+    NAME is manifest, project or overlay, for what you write; plan or state, for what is saved; validate, apply,
+    verify, drift, diff, history or history-verify, for what these commands report with --format json;
+    policy-input, for what policies are asked about.
 
-    With the first two an editor completes keys and marks mistakes while one types. The first line of a manifest
+    With the first three an editor completes keys and marks mistakes while one types. The first line of a manifest
     names it:
 
     \b
@@ -62,4 +78,4 @@ def _write_all(folder: Path) -> None:
                     fix="choose another folder for --all.",
                 )
             ) from None
-        click.echo(f"wrote {path}", err=True)
+        tell("schema.written", f"wrote {path}", path=str(path))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
+from reconciler.logs import phase
 from reconciler.manifest.cache import ManifestCache
 from reconciler.manifest.opening import find_project, open_project
 from reconciler.manifest.paths import ProjectFolder
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.calls.context import WireContext
 
 # What a cached reading depends on beside the texts; raise it when reading comes to mean something else.
-CACHE_EDITION = f"{__version__}/12"
+CACHE_EDITION = f"{__version__}/13"
 WORK_FOLDER = ".reconciler"
 
 
@@ -117,10 +118,12 @@ def open_session(
     try:
         if use_cache:
             _ignore_in_git(work)
-        project = open_project(folder, file, environment, cache)
+        with phase("opening the project"):
+            project = open_project(folder, file, environment, cache)
         key = find_state_key()
         chosen = project.environment
-        store = open_store(chosen.state, folder.root, work, key, must_encrypt=chosen.encrypt_state)
+        with phase("opening the state"):
+            store = open_store(chosen.state, folder.root, work, key, must_encrypt=chosen.encrypt_state)
     except BaseException as error:
         cache.close()
         if isinstance(error, ManifestError):

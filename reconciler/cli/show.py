@@ -54,7 +54,7 @@ def _rendered(saved: SavedPlan, output: str, detail: str) -> str:
     from reconciler.cli.output import terminal_width
     from reconciler.rendering.outline import Detail, outline
 
-    made = outline(saved.plan, saved.compiled, detail=Detail(detail))
+    made = outline(saved.plan, saved.compiled, detail=Detail(detail), everybody=output == "html")
     if output == "markdown":
         from reconciler.rendering.markdown import render_markdown
 

@@ -11,6 +11,7 @@ import click
 from reconciler.cli import history, stateedit, stateencrypt, statemigrate, statepush
 from reconciler.cli.addresses import unknown_address
 from reconciler.cli.options import format_option, project_options
+from reconciler.logs import tell
 
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
@@ -56,7 +57,7 @@ def list_command(directory: str | None, environment: str | None, output: str) ->
         text, notes = (_list_json if output == "json" else _list_text)(session)
     write(text)
     for note in notes:
-        click.echo(note, err=True)
+        tell("note", note)
     return 0
 
 
@@ -145,7 +146,7 @@ def check_command(directory: str | None, environment: str | None, output: str) -
     else:
         write(f"nothing is wrong with {where}: {told}\n")
     if output == "text" and clear:
-        click.echo("it is not encrypted, although there is a key: `reconciler state encrypt` does that", err=True)
+        tell("note", "it is not encrypted, although there is a key: `reconciler state encrypt` does that")
     return 1 if problems else 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.addresses import unknown_address
+from reconciler.cli.loudness import take_run
 from reconciler.cli.options import is_interactive, project_options
 from reconciler.problems import Problem, StateError, UsageError, did_you_mean
 
@@ -180,7 +181,7 @@ def editing(
                 )
             )
         run = RunInfo(
-            id=uuid.uuid4().hex[:12],
+            id=take_run(),
             command=lock.command,
             started_at=lock.since,
             host=lock.host,

@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.options import project_options
 from reconciler.cli.stateedit import lock_timeout_option
+from reconciler.logs import tell
 from reconciler.problems import Problem, StateError, UsageError
 
 if TYPE_CHECKING:
@@ -61,12 +62,12 @@ def encrypt_command(directory: str | None, environment: str | None, variable: st
         click.echo(f"{where} is encrypted with this key already")
         return 0
     click.echo(f"encrypted {where}; written anew: {', '.join(done.files)}")
-    click.echo(
+    tell(
+        "state.encrypted",
         "what was there before is removed, but freed blocks of the disk, snapshots and backups may still hold it",
-        err=True,
     )
     if variable:
-        click.echo(f"from now on the key in {variable} is the one to put into {STATE_KEY_VARIABLE}", err=True)
+        tell("state.key", f"from now on the key in {variable} is the one to put into {STATE_KEY_VARIABLE}")
     return 0
 
 

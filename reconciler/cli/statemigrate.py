@@ -10,10 +10,14 @@ import click
 
 from reconciler.cli.options import project_options
 from reconciler.cli.stateedit import lock_timeout_option
+from reconciler.logs import tell
+from reconciler.manifest.urls import OBJECT_SCHEMES
 from reconciler.problems import Problem, StateError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.state.store import Store
+
+_OBJECTS = tuple(f"{scheme}://" for scheme in OBJECT_SCHEMES)
 
 
 @click.command("migrate", short_help="Move the whole state, with its history, to another store.")
@@ -62,7 +66,8 @@ def migrate_command(
                 arrived.lock(lock, timeout=lock_timeout) as writer,
             ):
                 moved = source.moved_to()
-                if moved and not force:
+                # One that was killed before it could say so is done.
+                if moved and not force and not (moved == goal and _same(source, arrived)):
                     raise StateError(moved_problem(source.where, moved))
                 problems = source.check()
                 if problems:
@@ -77,11 +82,13 @@ def migrate_command(
                     if not _same(source, arrived):
                         raise StateError(_not_whole(arrived.where))
                 left.record_moved(goal)
+                if arrived.moved_to():  # it was there before, and nothing happened since
+                    writer.record_moved("")
             resources, runs = len(arrived.fingerprints()), len(arrived.runs())
             click.echo(f"moved {source.where} to {arrived.where}: resources: {resources}, runs: {runs}")
     click.echo("the remote was not touched, and no run begins any more where the state was")
     if key is not None and goal.startswith(("postgresql://", "postgres://")):
-        click.echo("reconciler does not encrypt a state in PostgreSQL: what is there now is not encrypted", err=True)
+        tell("note", "reconciler does not encrypt a state in PostgreSQL: what is there now is not encrypted")
     if origin is None:
         click.echo(f"now say in reconciler.yaml, under environments, {session.project.environment.name}:")
         click.echo(f"    state: {goal}")
@@ -136,6 +143,10 @@ def _refuse_same(told: str, goal: str, source: Store, arrived: Store) -> None:
     same = told == goal or source.where == arrived.where
     if isinstance(source, SqliteStore) and isinstance(arrived, SqliteStore):
         same = source.real == arrived.real
+    elif told.startswith(_OBJECTS) and goal.startswith(_OBJECTS):
+        from reconciler.state.objects_url import parse
+
+        same = parse(told) == parse(goal)  # two accounts or endpoints may have buckets of one name
     if same:
         raise UsageError(
             Problem("same-store", f'the state is at "{goal}" already', fix="name another store with --to.")

@@ -35,7 +35,7 @@ def command(
     """
     import orjson
 
-    from reconciler.cli.output import write
+    from reconciler.cli.output import folder_in_job, write
     from reconciler.cli.plantests import run_tests
     from reconciler.cli.session import open_session
     from reconciler.cli.worlds import desired_world, loaded_manifests, recorded_world
@@ -63,7 +63,6 @@ def command(
     elif output == "junit":
         write(tests_junit(ran, coverage, untested))
     elif output == "github":
-        from reconciler.cli.reports import folder_in_job
         from reconciler.rendering.annotations import render_annotations
 
         failed = [failure_problem(test) for test in ran if not test.result.passed]

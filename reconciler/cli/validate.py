@@ -24,7 +24,7 @@ def command(directory: str | None, environment: str | None, output: str, as_of: 
         reconciler validate
         reconciler validate --format sarif > problems.sarif
     """
-    from reconciler.cli.output import from_here, prefix_of, show_problems, write
+    from reconciler.cli.output import folder_in_job, from_here, show_problems, write
     from reconciler.manifest.opening import find_project
 
     root = find_project(directory)[0].root
@@ -36,9 +36,8 @@ def command(directory: str | None, environment: str | None, output: str, as_of: 
     elif output == "sarif":
         from reconciler.rendering.problems import render_sarif
 
-        write(render_sarif(problems, folder=prefix_of(root)))
+        write(render_sarif(problems, folder=folder_in_job(root)))
     elif output == "github":
-        from reconciler.cli.reports import folder_in_job
         from reconciler.rendering.annotations import render_annotations
 
         write(render_annotations(problems, folder=folder_in_job(root)))

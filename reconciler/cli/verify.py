@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import format_option, project_options
+from reconciler.cli.loudness import take_run
+from reconciler.cli.options import format_option, project_options, wants_bar
+from reconciler.logs import ERROR, tell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -80,7 +82,7 @@ def command(
             show_problems([session.placed(problem) for problem in explained(report.failure).problems], None)
             return report.failure.exit_code
     if report.stopped is Stopped.INTERRUPTED:
-        click.echo("interrupted", err=True)
+        tell("interrupted", "interrupted", ERROR)
         return INTERRUPTED
     return 0 if report.good else 1
 
@@ -129,12 +131,9 @@ def _look(session: Session, scope: Scope, timeout: float) -> Report:
 
 def _follow(events: Generator[Event, None, None]) -> Report:
     """Return the report that ends the events, showing the way there; whoever interrupts it gets what is known."""
-    import os
-    import sys
-
     from reconciler.verifying.events import Report
 
-    watched = _with_bar if sys.stderr.isatty() and not os.environ.get("CI") else _with_lines
+    watched = _with_bar if wants_bar() else _with_lines
     try:
         return watched(events)
     except KeyboardInterrupt as stop:
@@ -157,8 +156,11 @@ def _with_lines(events: Generator[Event, None, None]) -> Report:
             return event
         if isinstance(event, Waiting) and (told is None or time.monotonic() - told >= TELL_EVERY):
             told = time.monotonic()
-            click.echo(
-                f"verify: waiting for {count(event.pending, 'resource')}, up to {event.left:,.0f} s more", err=True
+            tell(
+                "verify.waiting",
+                f"verify: waiting for {count(event.pending, 'resource')}, up to {event.left:,.0f} s more",
+                pending=event.pending,
+                seconds_left=round(event.left, 3),
             )
     raise AssertionError("a verification ended without a report. This is a bug in reconciler.")
 
@@ -255,7 +257,7 @@ def _record(session: Session, scope: Scope, report: Report, resent: Iterable[Ver
     assert scope.target is not None
     lock = lock_info(iso())
     run = RunInfo(
-        id=uuid.uuid4().hex[:12],
+        id=take_run(),
         command=COMMAND,
         started_at=lock.since,
         host=lock.host,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.cli.session import Session
 from reconciler.manifest.project import Project
+from reconciler.manifest.readings import readings_of as readings_of
 from reconciler.model.address import Kind
 from reconciler.model.canonical import canonical_json, digest
 from reconciler.model.permission import PermissionLevel, PermissionModel, PermissionSet
@@ -205,17 +206,6 @@ def _spelled(grounds: Iterable[Ground], known: Directory) -> tuple[Ground, ...]:
             chain=tuple(replace(step, start=known.name(step.start), end=known.name(step.end)) for step in ground.chain),
         )
         for ground in grounds
-    )
-
-
-def readings_of(project: Project) -> Readings:
-    """Return how the documents are read for a project."""
-    from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
-
-    names = [provider.name for provider in project.providers if provider.id == EMAIL_PROVIDER]
-    return Readings(
-        email_provider=names[0] if names else EMAIL_PROVIDER,
-        case_sensitive=frozenset(provider.name for provider in project.providers if provider.case_sensitive),
     )
 
 

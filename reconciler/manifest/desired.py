@@ -167,20 +167,36 @@ def _make_aliases(
         for address, doc in documents(records, shared=False)
         if address.startswith(("group/", "virtual-group/"))
     ]
-    taken = {spelling.key(address) for address in desired.fingerprints if address.startswith(_ALIAS)}
+    spelled_out = [address for address in desired.fingerprints if address.startswith(_ALIAS)]
+    for address, doc in made_aliases(wanted, groups, spelled_out, spelling).items():
+        fingerprint = hashlib.sha256(doc).digest() + NO_SHARED
+        desired.fingerprints[address] = fingerprint
+        if recorded.get(address) != fingerprint:
+            desired.emitted[address] = Emitted(address, doc, b"")
+
+
+def made_aliases(
+    wanted: Sequence[OfEach],
+    groups: Sequence[tuple[str, list[str]]],
+    spelled_out: Sequence[str],
+    spelling: Spelling,
+) -> dict[str, bytes]:
+    """Return the document of each alias that is made for a member of these groups, by address.
+
+    `groups` are addresses with their members, `spelled_out` the addresses of aliases that need not be made.
+    """
+    made: dict[str, bytes] = {}
+    taken = set(map(spelling.key, spelled_out))
     for entry in wanted:
         for identity in _members(entry, groups):
             name = parse_identity(identity).name
             mappings = sorted({mapping.replace("{name}", name) for mapping in entry.mappings})
             alias = alias_of(identity, mappings, protect=entry.protect)
             # An alias that is spelled out wins over the one that would be made.
-            if (key := spelling.key(alias.address)) in taken:
-                continue
-            taken.add(key)
-            fingerprint = hashlib.sha256(alias.doc).digest() + NO_SHARED
-            desired.fingerprints[alias.address] = fingerprint
-            if recorded.get(alias.address) != fingerprint:
-                desired.emitted[alias.address] = Emitted(alias.address, alias.doc, b"")
+            if (key := spelling.key(alias.address)) not in taken:
+                taken.add(key)
+                made[alias.address] = alias.doc
+    return made
 
 
 def _members(entry: OfEach, groups: Sequence[tuple[str, list[str]]]) -> list[str]:

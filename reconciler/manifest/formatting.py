@@ -56,7 +56,7 @@ def format_yaml(text: bytes, file: str) -> bytes:
         raise Refused((_cannot("a carriage return stands within a line", file),))
     if not values:
         # Comments alone, or nothing: there is no indentation to speak of.
-        made = _TRAILING.sub("", plain).strip("\n")
+        made = "\n".join(line.rstrip(" \t") for line in plain.split("\n")).strip("\n")
         made += "\n" if made else ""
     else:
         made = _exactly(plain, file)
@@ -184,14 +184,12 @@ def _round_trip() -> YAML:
                 return style if "'" in value or "\n" in value else "'"
             return style
 
-        def increase_indent(
-            self, flow: bool = False, sequence: bool | None = None, indentless: bool = False
-        ) -> None:
+        def increase_indent(self, flow: bool = False, sequence: bool | None = None, indentless: bool = False) -> None:
             depth = len(self.indents.values)
             nested = bool(sequence) and not flow and self.sequence_context
             super().increase_indent(flow=flow, sequence=sequence, indentless=indentless)
             if self._compact.get(depth) and not indentless:
-                self.indent -= _INDENT
+                self.indent = (self.indent or 0) - _INDENT
             self._compact[depth + 1] = nested
 
         def expect_block_sequence_item(self, first: bool = False) -> None:

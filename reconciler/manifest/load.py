@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,17 +33,20 @@ from reconciler.model.accesstest import AccessTest
 from reconciler.model.address import Address
 from reconciler.model.place import Place
 from reconciler.model.states import Resource
-from reconciler.problems import ManifestError, Position, Problem, Severity
+from reconciler.problems import ManifestError, Position, Problem, Severity, errors_in
 
 if TYPE_CHECKING:
     from reconciler.manifest.crossfile import Example
+    from reconciler.manifest.origins import Field as Path
+    from reconciler.manifest.origins import Lines
 
 
 @dataclass(slots=True)
 class Loaded:
     """A project's manifests, read for the instant `as_of` (seconds since 1970).
 
-    `problems` are sorted by position; with an error among them `desired` is partial.
+    `problems` are sorted by position; with an error among them `desired` is partial. `patched` says where the patches
+    of overlays stand, by the address that they change; `desired` is what they made of it.
     """
 
     project: Project
@@ -54,6 +58,7 @@ class Loaded:
     as_of: int
     _records: list[FileRecord] = field(default_factory=list)
     _reader: Reader | None = None
+    patched: dict[str, tuple[Position, ...]] = field(default_factory=dict)
 
     def resources(self, addresses: Iterable[str]) -> dict[str, Resource]:
         """Return the desired resources at these addresses, reading again what was only counted."""
@@ -89,6 +94,17 @@ class Loaded:
                 found.setdefault(address, file)
         return found
 
+    def entries_beside(self, other: Loaded) -> Iterator[tuple[str, str]]:
+        """Yield the addresses that an entry gave here and in another reading of the same texts, in order of files.
+
+        An entry that gave another number of resources there, or an item set that found other files, is passed over.
+        """
+        theirs = dict(zip(other.files, other._records, strict=True))
+        for file, record in zip(self.files, self._records, strict=True):
+            beside = theirs.get(file)
+            if beside is not None and len(record.counts) == len(beside.counts):
+                yield from _side_by_side(record, beside)
+
     @property
     def has_access_tests(self) -> bool:
         """Whether there is any access test; no file is read for it."""
@@ -97,7 +113,11 @@ class Loaded:
     def identities(self) -> list[Resource]:
         """Return the desired groups, virtual groups, users and aliases, sorted; no file is read for it."""
         docs = dict(documents(self._records, shared=False))
-        docs |= {address: entry.doc for address, entry in self.desired.emitted.items() if address not in docs}
+        docs |= {
+            address: entry.doc
+            for address, entry in self.desired.emitted.items()
+            if address not in docs or address in self.patched
+        }
         shared = {**dict(documents(self._records, shared=True)), **self.desired.shared}
         return [
             Resource(Address(address), docs[address], shared.get(address, b""))
@@ -114,6 +134,12 @@ class Loaded:
         from reconciler.manifest.places import find_places
 
         return find_places(places, self.files, self._records, lambda file: read_text(self.folder, file), self.project)
+
+    def find_origins(self, wanted: Mapping[str, Sequence[Path]]) -> dict[tuple[str, Path], list[Lines]]:
+        """Return the lines that say each wanted field of each address; their files are read again, once each."""
+        from reconciler.manifest.origins import find_origins
+
+        return find_origins(wanted, self.files, self._records, lambda file: read_text(self.folder, file))
 
     def access_tests(self) -> list[tuple[Position, AccessTest]]:
         """Return every access test and where it stands, in order of files; their files are read again, once each."""
@@ -230,10 +256,18 @@ def load_surveyed(
         problems += confirmed.problems
         outdated = confirmed.outdated
     _save(cache, surveyed, done, outdated)
-    key = None if problems else key_of(project, {entry.path: entry.row for entry in done}, surveyed.as_of)
+    rows = {entry.path: entry.row for entry in done}
+    key = None if problems else key_of(project, rows, surveyed.as_of, surveyed.overlays)
     problems = _graded(problems, dict(project.lints))
     problems.sort(key=lambda found: found.sort_key)
-    return Loaded(project, folder, desired, tuple(problems), files, key, surveyed.as_of, records, reader)
+    loaded = Loaded(project, folder, desired, tuple(problems), files, key, surveyed.as_of, records, reader)
+    if surveyed.overlays and not errors_in(problems):
+        from reconciler.manifest.overlays import lay_over
+
+        if told := lay_over(loaded, surveyed.overlays, reader, records):
+            loaded.problems = tuple(sorted((*problems, *told), key=lambda found: found.sort_key))
+            loaded.key = None
+    return loaded
 
 
 def _read_all(reader: Reader, surveyed: Survey, cache: ManifestCache, clock: Callable[[], int]) -> list[Done]:
@@ -322,6 +356,15 @@ def _entries_of(record: FileRecord, addresses: set[str]) -> set[int]:
             entries.add(entry)
             hit = next(remaining, None)
     return entries
+
+
+def _side_by_side(one: FileRecord, other: FileRecord) -> Iterator[tuple[str, str]]:
+    found, beside = ({entry.entry: entry.found for entry in record.leans.patterns} for record in (one, other))
+    here, there = iter(one.address_list()), iter(other.address_list())
+    for entry, (count, counterpart) in enumerate(zip(one.counts, other.counts, strict=True)):
+        pairs = list(islice(here, count)), list(islice(there, counterpart))
+        if count == counterpart and found.get(entry) == beside.get(entry):
+            yield from zip(*pairs, strict=True)
 
 
 @contextmanager

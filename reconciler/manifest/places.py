@@ -43,8 +43,8 @@ def find_places(
     texts = Texts(files, records, text_of)
     variables = dict(project.variables)
     found = {}
-    entries = _entries(texts, {place.address for place in wanted if place.model is None})
-    models = _models(texts, {place.model for place in wanted if place.model is not None})
+    entries = entries_of(texts, {place.address for place in wanted if place.model is None})
+    models = models_of(texts, {place.model for place in wanted if place.model is not None})
     for place in sorted(wanted):
         known = entries.get(place.address) if place.model is None else models.get(place.model)
         if known is None:
@@ -59,12 +59,12 @@ def find_places(
     return found
 
 
-_Known = tuple[int, Part, int | None, tuple[str, ...]]
+Known = tuple[int, Part, int | None, tuple[str, ...]]
 
 
-def _entries(texts: Texts, addresses: set[str]) -> dict[str, _Known]:
+def entries_of(texts: Texts, addresses: set[str]) -> dict[str, Known]:
     """Return of each address the first entry that gives it: file, section, number and the path to it from there."""
-    found: dict[str, _Known] = {}
+    found: dict[str, Known] = {}
     for file, record in enumerate(texts.records):
         hits = addresses.intersection(record.addresses.split(SEPARATOR)) - found.keys()
         if not hits:
@@ -76,8 +76,9 @@ def _entries(texts: Texts, addresses: set[str]) -> dict[str, _Known]:
     return found
 
 
-def _models(texts: Texts, names: set[str]) -> dict[str, _Known]:
-    found: dict[str, _Known] = {}
+def models_of(texts: Texts, names: set[str]) -> dict[str, Known]:
+    """Return of each named permission model where it is declared: file, section, None and the path to it."""
+    found: dict[str, Known] = {}
     for file, record in enumerate(texts.records):
         for name in sorted(names.intersection(record.models) - found.keys()):
             for part in texts.parts(file):

@@ -108,6 +108,24 @@ class Quotas:
 
 
 @dataclass(frozen=True, slots=True)
+class OverlayScope:
+    """What patches may touch: items of these sources whose uri a pattern matches (None: any), and groups."""
+
+    sources: tuple[str, ...] | None = None
+    uris: tuple[str, ...] | None = None
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Patterns of overlay files, what their patches may touch (None: everything), and whether they may widen access."""
+
+    files: tuple[str, ...]
+    scope: OverlayScope | None = None
+    may_widen: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """One environment: where calls go, where its state lives, and what differs there.
 
@@ -138,7 +156,8 @@ class Project:
 
     `variables` are sorted pairs; `sources` and `providers` are sorted by name. `lints` are sorted pairs of a code
     and what is made of its findings, where that is said. `policies` is the folder of the policies that every plan
-    must satisfy, relative to the project's, None where there are none.
+    must satisfy, relative to the project's, None where there are none. `overlays` are this environment's,
+    `overlay_files` the patterns of those of all: what they match is no manifest.
     """
 
     environment: Environment
@@ -151,6 +170,8 @@ class Project:
     fields: FieldsMode = "check"
     lints: tuple[tuple[str, LintLevel], ...] = ()
     policies: str | None = None
+    overlays: tuple[Overlay, ...] = ()
+    overlay_files: tuple[str, ...] = ()
 
     def source(self, name: str) -> Source | None:
         """Return the source of that name, or None."""

@@ -5,6 +5,7 @@ Pure: it takes validated sections. Overrides of the environment win over the pro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from reconciler.manifest.normalize import Finding, Path
@@ -14,6 +15,8 @@ from reconciler.manifest.project import (
     Environment,
     Exemption,
     Guardrails,
+    Overlay,
+    OverlayScope,
     Project,
     Provider,
     Quotas,
@@ -28,6 +31,7 @@ from reconciler.manifest.schema import (
     ProviderOverride,
     QuotasSpec,
     Scalar,
+    ScopeSpec,
     SourceOverride,
     WidenedAccessSpec,
 )
@@ -61,11 +65,60 @@ def resolve(sections: ProjectSections, environment: str | None) -> tuple[Project
         quotas=_quotas(sections.quotas, spec.quotas),
         fields=sections.fields,
         policies=_folder(spec.policies or sections.policies),
+        overlays=_overlays(spec),
+        overlay_files=tuple(
+            sorted({file for each in environments.values() for entry in _overlays(each) for file in entry.files})
+        ),
         lints=tuple(
             sorted((sections.lints.model_dump(by_alias=True, exclude_none=True) if sections.lints else {}).items())
         ),
     )
     return project, tuple(_findings(sections, name, spec, project))
+
+
+def _overlays(spec: EnvironmentSpec) -> tuple[Overlay, ...]:
+    out = []
+    for entry in spec.overlays:
+        if isinstance(entry, str):
+            out.append(Overlay((entry,)))
+            continue
+        scope, files = entry.scope, entry.files
+        out.append(
+            Overlay(
+                (files,) if isinstance(files, str) else tuple(files),
+                None if scope is None else _scope(scope),
+                entry.may_widen,
+            )
+        )
+    return tuple(out)
+
+
+def _scope(spec: ScopeSpec) -> OverlayScope:
+    return OverlayScope(
+        None if spec.sources is None else tuple(spec.sources),
+        None if spec.uris is None else tuple(spec.uris),
+        tuple(spec.groups),
+    )
+
+
+def _bad_overlays(sections: ProjectSections, name: str, spec: EnvironmentSpec) -> Iterator[Finding]:
+    """Yield what is wrong with the patterns of overlays, and with the sources that their scopes name."""
+    for number, (entry, overlay) in enumerate(zip(spec.overlays, _overlays(spec), strict=True)):
+        place: Path = ("environments", name, "overlays", number)
+        for pattern in overlay.files:
+            if problem := check_pattern(pattern):
+                yield Finding(place if isinstance(entry, str) else (*place, "files"), problem)
+        for index, source in enumerate((overlay.scope.sources if overlay.scope else None) or ()):
+            if source not in sections.sources:
+                yield Finding(
+                    (*place, "scope", "sources", index),
+                    Problem(
+                        "unknown-source",
+                        f'no source is named "{source}"',
+                        why="the scope would hold nothing.",
+                        fix=did_you_mean(source, sections.sources) or "declare it under `sources`.",
+                    ),
+                )
 
 
 def _folder(path: str | None) -> str | None:
@@ -231,24 +284,7 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
                     ),
                 )
             )
-    for what, overrides, known in (
-        ("source", spec.sources, set(sections.sources)),
-        ("provider", spec.providers, set(sections.providers)),
-    ):
-        for override in overrides:
-            if override not in known:
-                found.append(
-                    Finding(
-                        ("environments", name, f"{what}s", override),
-                        Problem(
-                            f"unknown-{what}",
-                            f'no {what} is named "{override}"',
-                            why="an environment can only change what the project declares.",
-                            fix=did_you_mean(override, known) or f"declare it under `{what}s`.",
-                        ),
-                        on_key=True,
-                    )
-                )
+    found += _bad_overrides(sections, name, spec)
     if not project.environment.organization:
         found.append(
             Finding(
@@ -268,6 +304,7 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
     for place, folder in ((("policies",), sections.policies), (("environments", name, "policies"), spec.policies)):
         if folder is not None and (problem := _bad_folder(folder)):
             found.append(Finding(place, problem))
+    found += _bad_overlays(sections, name, spec)
     found += _bad_ways(name, spec)
     if spec.state is not None and (problem := bad_state(spec.state)):
         found.append(Finding(("environments", name, "state"), problem))
@@ -280,6 +317,30 @@ def _findings(sections: ProjectSections, name: str, spec: EnvironmentSpec, proje
             problem = _bad_digest_field(entry.digest_field)
             found.append(Finding(("sources", source, "digestField"), problem))
     found += _doubles(project)
+    return found
+
+
+def _bad_overrides(sections: ProjectSections, name: str, spec: EnvironmentSpec) -> list[Finding]:
+    """Return what an environment says otherwise of sources and providers that the project does not declare."""
+    found = []
+    for what, overrides, known in (
+        ("source", spec.sources, set(sections.sources)),
+        ("provider", spec.providers, set(sections.providers)),
+    ):
+        for override in overrides:
+            if override not in known:
+                found.append(
+                    Finding(
+                        ("environments", name, f"{what}s", override),
+                        Problem(
+                            f"unknown-{what}",
+                            f'no {what} is named "{override}"',
+                            why="an environment can only change what the project declares.",
+                            fix=did_you_mean(override, known) or f"declare it under `{what}s`.",
+                        ),
+                        on_key=True,
+                    )
+                )
     return found
 
 

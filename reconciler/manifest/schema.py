@@ -461,6 +461,36 @@ class QuotasSpec(Spec):
     items_per_day: Annotated[int, Field(ge=1)] | None = Field(default=None, alias="itemsPerDay")
 
 
+class ScopeSpec(Spec):
+    """What an overlay may patch; a list that is left out is everything of its kind, but without `groups` no group."""
+
+    sources: list[LocalName] | None = Field(default=None, description="Items of these.", examples=[["handbook"]])
+    uris: list[Text] | None = Field(
+        default=None,
+        description="Patterns over uris; `*` is any text within a segment, `**` any text.",
+        examples=[["https://handbook.example.com/hr/**"]],
+    )
+    groups: list[Text] = Field(
+        default=[], description="Patterns over the names of groups and virtual groups.", examples=[["HR*"]]
+    )
+
+
+class OverlaySpec(Spec):
+    """Overlay files, and what they may do."""
+
+    files: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+        description="Glob patterns of overlay files.", examples=["overlays/teams/hr.yaml"]
+    )
+    scope: ScopeSpec | None = Field(
+        default=None,
+        description="What their patches may touch; default: everything.",
+        examples=[{"uris": ["https://handbook.example.com/hr/**"], "groups": ["HR*"]}],
+    )
+    may_widen: bool = Field(
+        default=True, alias="mayWiden", description="`false`: they only narrow access, also with `widens`."
+    )
+
+
 class EnvironmentSpec(Spec):
     """Where an environment's calls go and what differs there."""
 
@@ -504,6 +534,11 @@ class EnvironmentSpec(Spec):
     state: Text | None = None
     sources: dict[LocalName, SourceOverride] = {}
     providers: dict[LocalName, ProviderOverride] = {}
+    overlays: list[Text | OverlaySpec] = Field(
+        default=[],
+        description="Files of patches to the manifests here, which may only narrow who sees what unless they say so.",
+        examples=[["overlays/prod/*.yaml"]],
+    )
     vars: dict[str, Scalar] = {}
     guardrails: GuardrailsSpec | None = None
     policies: Text | None = Field(default=None, description="The folder of the policies that plans of it must satisfy.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,6 +15,9 @@ from reconciler.manifest.inputs import found_digest, set_inputs
 from reconciler.manifest.paths import FileStat, FoundFile, ProjectFolder
 from reconciler.manifest.project import Project
 from reconciler.problems import ManifestError, Problem
+
+if TYPE_CHECKING:
+    from reconciler.manifest.overlayfiles import OverlayText
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A project's manifest files, sorted by path, and what is wrong with finding them.
+    """A project's manifest files and overlays, sorted by path, and what is wrong with finding them.
 
     `as_of` is the instant that they are read for, in seconds since 1970.
     """
@@ -46,6 +50,7 @@ class Survey:
     gone: tuple[str, ...]
     problems: tuple[Problem, ...]
     as_of: int
+    overlays: tuple[OverlayText, ...] = ()
 
     @property
     def key(self) -> bytes | None:
@@ -53,16 +58,18 @@ class Survey:
         if self.problems or not all(entry.unchanged for entry in self.files):
             return None
         rows = {entry.file.path: entry.row for entry in self.files if entry.row is not None}
-        return key_of(self.project, rows, self.as_of)
+        return key_of(self.project, rows, self.as_of, self.overlays)
 
 
-def key_of(project: Project, rows: Mapping[str, CachedFile], as_of: int) -> bytes:
+def key_of(project: Project, rows: Mapping[str, CachedFile], as_of: int, overlays: Sequence[OverlayText] = ()) -> bytes:
     """Return a digest of a project and of what its files were when they were read, and as of when if that matters."""
     total = hashlib.sha256(repr(project).encode())
     if any(row.leans.has_grants_that_end for row in rows.values()):
         total.update(str(as_of).encode())
     for path in sorted(rows):
         total.update(path.encode() + b"\0" + rows[path].digest + rows[path].leans.digest())
+    for overlay in overlays:
+        total.update(overlay.path.encode() + b"\0" + hashlib.sha256(overlay.text).digest())
     return total.digest()
 
 
@@ -72,6 +79,12 @@ def survey(project: Project, folder: ProjectFolder, project_file: str, cache: Ma
     Raises ManifestError when there is no manifest at all: nothing found is never "nothing wanted".
     """
     found, problems = manifest_files(project, folder, project_file)
+    overlays: tuple[OverlayText, ...] = ()
+    if project.overlays:
+        from reconciler.manifest.overlayfiles import overlay_files
+
+        overlays, missing = overlay_files(project, folder)
+        problems += missing
     cached = cache.load()
     context = context_of(project)
     files = tuple(
@@ -87,7 +100,7 @@ def survey(project: Project, folder: ProjectFolder, project_file: str, cache: Ma
     )
     present = {file.path for file in found}
     gone = tuple(path for path in cached if path not in present)
-    return Survey(project, folder, project_file, files, gone, tuple(problems), as_of)
+    return Survey(project, folder, project_file, files, gone, tuple(problems), as_of, overlays)
 
 
 def _surveyed(
@@ -130,8 +143,9 @@ def _stat(folder: ProjectFolder, path: str) -> FileStat | None:
 
 def manifest_files(project: Project, folder: ProjectFolder, project_file: str) -> tuple[list[FoundFile], list[Problem]]:
     """Return the manifest files of a project, the project's own file among them, sorted by path."""
-    # What lies beside policies is their data.
-    globbed = folder.glob(project.manifests, () if project.policies is None else (project.policies,))
+    # What lies beside policies is their data, and an overlay is one in every environment.
+    set_apart = (*(() if project.policies is None else (project.policies,)), *project.overlay_files)
+    globbed = folder.glob(project.manifests, set_apart)
     found = {entry.path: entry for entry in globbed.files}
     if not found.keys() - {project_file} and not globbed.problems:
         own = folder.resolve(project_file)

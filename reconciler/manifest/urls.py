@@ -5,6 +5,7 @@ What a store makes of the rest of its URL is its own concern: it is opened later
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,11 @@ from reconciler.problems import Position, Problem, did_you_mean
 POSTGRES_SCHEMES = ("postgresql", "postgres")
 OBJECT_SCHEMES = ("s3", "gs", "az")
 _OBJECT_OPTIONS = ("account", "endpoint", "region")
-_SECRET_OPTIONS = ("password", "sslpassword")  # libpq's; `sslkey` and `passfile` are paths
+# libpq's; `sslkey` and `passfile` are paths
+_SECRET_OPTIONS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+
+_WITHOUT_SLASHES = re.compile(rf"({'|'.join((*POSTGRES_SCHEMES, *OBJECT_SCHEMES))}):(?!//)", re.IGNORECASE)
+_ODD_PORT = re.compile(r":[^:\]]*[^:\]0-9][^:\]]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,19 @@ def has_credentials(url: str) -> bool:
 
 
 def is_store(state: str) -> bool:
-    """Return whether a `state` names a store by its URL; otherwise it is a path."""
-    return "://" in state
+    """Return whether a `state` names a store by its URL, or is meant to; otherwise it is a path."""
+    return "://" in state or _WITHOUT_SLASHES.match(state) is not None
 
 
 def bad_store(url: str) -> Problem | None:
     """Return what is wrong with the URL of a store of the state, as far as the URL alone tells."""
+    if found := _WITHOUT_SLASHES.match(url):
+        return Unshown(
+            "state-url",
+            f'the URL of `state` begins with "{found[1]}:" and not with "{found[1]}://"',
+            why="taken for a path it would be a state that nobody else sees.",
+            fix="write both slashes.",
+        )
     scheme, _, rest = url.partition("://")
     postgres = scheme in POSTGRES_SCHEMES
     options = [key for key, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)]
@@ -59,7 +71,7 @@ def bad_store(url: str) -> Problem | None:
     if postgres and not {key.lower() for key in options}.isdisjoint(_SECRET_OPTIONS):
         return secret_in("state", _instead(postgres))
     if postgres:
-        return None
+        return _bad_port(rest)
     if scheme not in OBJECT_SCHEMES:
         known = (*POSTGRES_SCHEMES[:1], *OBJECT_SCHEMES)
         return (Unshown if options else Problem)(
@@ -79,6 +91,18 @@ def bad_store(url: str) -> Problem | None:
             fix=f"known are {', '.join(_OBJECT_OPTIONS)}; credentials belong in the environment.",
         )
     return None
+
+
+def _bad_port(rest: str) -> Problem | None:
+    hosts = re.split("[/?#]", rest)[0].rpartition("@")[2]
+    if not any(_ODD_PORT.search(host) for host in hosts.split(",")):
+        return None
+    return Unshown(
+        "state-url",
+        "the URL of `state` has a port that is no number",
+        why="it may as well be a password that lacks the host behind it, so it is not repeated.",
+        fix="write postgresql://user@host:5432/database; give the password by PGPASSWORD or in ~/.pgpass.",
+    )
 
 
 def _instead(postgres: bool) -> str:

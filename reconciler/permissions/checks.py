@@ -291,14 +291,33 @@ def item_matcher(pattern: str) -> Callable[[str], bool]:
     """Return what says whether an item's address, or the uri in it, matches a pattern."""
     if "*" not in pattern:
         return lambda address: address == pattern or address.split("/", 2)[2] == pattern
-    parts = (".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part) for part in _STARS.split(pattern))
-    matches = re.compile("".join(parts), re.DOTALL).fullmatch
+    matches = re.compile(_expression(pattern), re.DOTALL).fullmatch
     if pattern.startswith("item/"):
         return lambda address: matches(address) is not None
     return lambda address: matches(address.split("/", 2)[2]) is not None
 
 
-_STARS = re.compile(r"(\*\*|\*)")
+def _expression(pattern: str) -> str:
+    """Return the regular expression of a pattern, which takes no more than quadratic time to say no.
+
+    The first place that a text between two stars is found at is never worse than a later one, so no star is tried
+    again: each is an atomic group together with the text behind it, up to the next `**`.
+    """
+    first, *chunks = pattern.split("**")
+    if not chunks:
+        return _within(first, is_last=True)
+    *middle, last = chunks
+    between = "".join(f"(?>.*?{_within(chunk)})" for chunk in middle)
+    return f"{_within(first)}{between}.*{_within(last, is_last=True)}"
+
+
+def _within(chunk: str, *, is_last: bool = False) -> str:
+    """Return the expression of what stands between two `**`; the text of the last one ends where the pattern ends."""
+    first, *texts = map(re.escape, chunk.split("*"))
+    stars = [f"(?>[^/]*?{text})" for text in texts]
+    if stars and is_last:
+        stars[-1] = f"[^/]*{texts[-1]}"
+    return first + "".join(stars)
 
 
 def _has(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:

@@ -80,6 +80,31 @@ class Doubt:
     deleted: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """Where the manifests say a value of what changes, and the commit that it came with.
+
+    `path` is that of the field, empty for the resource as a whole. `file` is relative to the project's folder, `line`
+    is from 1, or 0 where the value is a whole file. `commit` is in hex, empty where git does not know it; `edited`
+    says that the line is of no commit yet.
+    """
+
+    address: str
+    path: tuple[str, ...]
+    file: str
+    line: int
+    commit: str = ""
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The origins of what changes, sorted; of `left_out` more changes nobody looked for them."""
+
+    origins: tuple[Origin, ...] = ()
+    left_out: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class AccessTests:
     """How many access tests ran on what the manifests ask for, and how many of them failed.
@@ -113,6 +138,8 @@ class Plan:
 
     `doubts` are the calls of earlier runs whose outcome is unknown, oldest first.
 
+    `blame` is where what changes comes from, where somebody asked for it.
+
     `rollback` is empty but for a plan that undoes what runs did: the options of `rollback` that make it anew.
     """
 
@@ -135,6 +162,7 @@ class Plan:
     commit: str = ""
     dirty: bool = False
     doubts: tuple[Doubt, ...] = ()
+    blame: Blame | None = None
 
     def count(self, action: Action) -> int:
         """Return how many changes do `action`."""

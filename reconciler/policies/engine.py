@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.policies.rego import TEST, VERDICTS, Module, line_with, position_of_range
+from reconciler.policies.child import OUT_OF_MEMORY
+from reconciler.policies.rego import VERDICTS, Module, line_with, position_of_range
 from reconciler.problems import ManifestError, Position, Problem, UsageError
 
 SECONDS = 30
-MEMORY = 3 << 30  # bytes; an input takes about a hundred times its size
+SECONDS_FOR_MEGABYTE = 5  # more, for each of the input
+MEMORY = 4 << 30  # bytes; an input takes about a hundred times its size
 
-_PARSE_ERROR = re.compile(r"\(error 1:[^|\n]*\|(\d+)\|(\d+)\s*\(errormsg \d+:([^\n]*?)\)\s*\(", re.DOTALL)
+_PARSE_ERROR = re.compile(r"\(error \d+:[^|\n]*\|(\d+)\|(\d+)\s*\(errormsg \d+:([^\n]*?)\)\s*\(", re.DOTALL)
 _QUOTED = re.compile(r"not found: ([A-Za-z_][\w.]*)")
 _CHILD = Path(__file__).with_name("child.py")
 
@@ -39,68 +42,78 @@ class Asked:
 def evaluate(modules: Sequence[Module], data: bytes, document: bytes, *, seconds: int = SECONDS) -> list[Asked]:
     """Return what each verdict of each package says of an input document, both JSON.
 
+    `seconds` are those that the policies may take, beside what reading a large input takes.
+
     Raises ManifestError for policies that cannot be evaluated, UsageError where the engine is not installed.
     """
-    return _evaluated(modules, _wanted(modules, lambda rule: rule in VERDICTS), data, document, seconds)
+    [asked] = evaluate_each(modules, data, [(document, None)], seconds=seconds)
+    return asked
 
 
-def run_tests(modules: Sequence[Module], data: bytes, *, seconds: int = SECONDS) -> list[Asked]:
-    """Return what each rule `test_...` says, without an input but what it brings itself; raises as `evaluate`."""
-    return _evaluated(modules, _wanted(modules, lambda rule: rule.startswith(TEST)), data, b"{}", seconds)
+def evaluate_each(
+    modules: Sequence[Module], data: bytes, inputs: Sequence[tuple[bytes, str | None]], *, seconds: int = SECONDS
+) -> list[list[Asked]]:
+    """Return what the verdicts of a package, or (None) of each, say of an input document; raises as `evaluate`."""
+    wanted = [_verdicts(modules, package) for _, package in inputs]
+    # In one query, since the engine compiles everything anew for each. In lists, since what is undefined would make
+    # the whole query so.
+    queries = [
+        (document, f"[{', '.join(map(_query, rules))}]") for (document, _), rules in zip(inputs, wanted, strict=True)
+    ]
+    results = _ask(modules, data, queries, seconds)
+    for (document, _), rules, result in zip(inputs, wanted, results, strict=True):
+        if "error" in result:
+            # To tell whose fault it is, each rule is asked alone.
+            alone = _ask(modules, data, [(document, _query(rule)) for rule in rules], seconds)
+            raise ManifestError(*_faults(rules, modules, result, alone))
+    return [_asked(rules, result["value"], modules) for rules, result in zip(wanted, results, strict=True)]
 
 
-def _wanted(modules: Sequence[Module], wanted: Any) -> list[tuple[Module, str]]:
-    """Return each rule of each package that is wanted, once."""
+def _query(rule: tuple[Module, str]) -> str:
+    return f"[x | x := data.{rule[0].package}.{rule[1]}]"
+
+
+def _verdicts(modules: Sequence[Module], package: str | None) -> list[tuple[Module, str]]:
+    """Return each verdict of each package, or of this one, once, with the first module that has it."""
     found: dict[tuple[str, str], Module] = {}
     for module in modules:
         for rule, _ in module.rules:
-            if wanted(rule):
+            if rule in VERDICTS and package in (None, module.package):
                 found.setdefault((module.package, rule), module)
     return [(module, rule) for (_, rule), module in found.items()]
 
 
-def _evaluated(
-    modules: Sequence[Module], wanted: Sequence[tuple[Module, str]], data: bytes, document: bytes, seconds: int
-) -> list[Asked]:
-    if not wanted:
-        return []
-    # All in one query: the engine compiles everything anew for each. In a list, since what is undefined would
-    # make the whole query so.
-    queries = [f"[x | x := data.{module.package}.{rule}]" for module, rule in wanted]
-    together = "[" + ", ".join(queries) + "]"
-    answer = _asked(modules, [together], data, document, seconds)
-    [result] = answer
-    if "text" in result:
-        found = _expression(result["text"])
-        if isinstance(found, list) and len(found) == len(wanted) and all(isinstance(entry, list) for entry in found):
-            return [Asked(module, rule, tuple(values)) for (module, rule), values in zip(wanted, found, strict=True)]
+def _asked(wanted: Sequence[tuple[Module, str]], found: Any, modules: Sequence[Module]) -> list[Asked]:
+    if not isinstance(found, list) or len(found) != len(wanted) or not all(isinstance(each, list) for each in found):
         raise ManifestError(_unreadable(modules))
-    # To tell whose fault it is, each is asked alone.
-    alone = _asked(modules, queries, data, document, seconds)
+    return [Asked(module, rule, tuple(values)) for (module, rule), values in zip(wanted, found, strict=True)]
+
+
+def _faults(
+    wanted: Sequence[tuple[Module, str]],
+    modules: Sequence[Module],
+    together: dict[str, Any],
+    alone: Sequence[dict[str, Any]],
+) -> list[Problem]:
+    """Return what is wrong with each rule."""
     faults = [
         _fault(module, rule, modules, each["error"])
         for (module, rule), each in zip(wanted, alone, strict=True)
         if "error" in each
     ]
-    raise ManifestError(*(faults or [_fault(*wanted[0], modules, result["error"])]))
+    return faults or [_fault(*wanted[0], modules, together["error"])]
 
 
-def _expression(text: str) -> Any:
-    try:
-        return json.loads(text)["expressions"][0]
-    except (ValueError, KeyError, IndexError, RecursionError):
-        return None
-
-
-def _asked(
-    modules: Sequence[Module], queries: Sequence[str], data: bytes, document: bytes, seconds: int
+def _ask(
+    modules: Sequence[Module], data: bytes, queries: Sequence[tuple[bytes, str]], seconds: int
 ) -> list[dict[str, Any]]:
+    """Return the answer to each query over an input: its value, or the error."""
+    seconds += SECONDS_FOR_MEGABYTE * (sum(len(document) for document, _ in queries) >> 20)
     request = {
         "path": [_engine_folder()],
         "modules": [(module.file, module.text) for module in modules],
         "data": data.decode(),
-        "input": document.decode(),
-        "queries": queries,
+        "queries": [(document.decode(), query) for document, query in queries],
         "seconds": seconds,
         "memory": MEMORY,
     }
@@ -110,7 +123,7 @@ def _asked(
             input=json.dumps(request).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},
+            env=_environment(),
             cwd=_CHILD.parent,
             timeout=seconds,
             check=False,
@@ -125,6 +138,11 @@ def _asked(
         raise ManifestError(*_parse_problems(modules, answer))
     results: list[dict[str, Any]] = answer["results"]
     return results
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of the process: nothing, but for what Windows starts no process without."""
+    return {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
 
 
 def _engine_folder() -> str:
@@ -182,8 +200,8 @@ def _unreadable(modules: Sequence[Module]) -> Problem:
     return Problem(
         "policy-result",
         "what the policies say cannot be read",
-        why="a message that was cut inside of a quote or a line break is no text any more.",
-        fix="give names and titles as they are, without `substring`.",
+        why="a verdict that nobody can read allows nothing.",
+        fix="write it in another way; `reconciler policy test` tries it.",
         where=modules[0].file,
     )
 
@@ -200,11 +218,19 @@ def _too_slow(modules: Sequence[Module], seconds: int) -> Problem:
 
 
 def _died(modules: Sequence[Module], code: int) -> Problem:
+    if code == OUT_OF_MEMORY:
+        return Problem(
+            "policy-memory",
+            f"the policies took more than {MEMORY / (1 << 30):.0f} GiB of memory",
+            why="a policy that does not answer allows nothing.",
+            fix="look for what multiplies its input; split a very large plan (--source, --target).",
+            where=modules[0].file,
+        )
     return Problem(
         "policy-crashed",
         f"the engine of the policies ended before its time (exit code {code})",
-        why="it took more memory or time than a policy gets, or recurses without end; what does not answer allows "
-        "nothing.",
-        fix="make the policies simpler, or split a very large plan (--source, --target).",
+        why="a policy that does not answer allows nothing.",
+        fix="leave out what was last changed in the policies, and write it in another way; `reconciler policy test` "
+        "tries them.",
         where=modules[0].file,
     )

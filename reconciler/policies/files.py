@@ -10,7 +10,8 @@ import orjson
 from reconciler.manifest.files import read_text
 from reconciler.manifest.paths import ProjectFolder
 from reconciler.manifest.read import read_documents
-from reconciler.policies.rego import TEST, VERDICTS, Module, read_module
+from reconciler.policies.cases import SUFFIXES, Case, read_cases
+from reconciler.policies.rego import VERDICTS, Module, read_module
 from reconciler.problems import ManifestError, Position, Problem
 
 MAX_BYTES = 4 << 20  # of all files together
@@ -18,17 +19,20 @@ MAX_BYTES = 4 << 20  # of all files together
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """The policies of a folder, sorted by file, and their data as JSON."""
+    """The policies of a folder, sorted by file, their data as JSON, and their tests."""
 
     modules: tuple[Module, ...]
     data: bytes
+    cases: tuple[Case, ...] = ()
 
 
 def read_policies(folder: ProjectFolder, below: str) -> Policies:
     """Return the policies in a folder of the project.
 
-    A data file is known by its path: `hr/owners.yaml` is `data.hr.owners`. Raises ManifestError with all problems,
-    also where there is no policy, or none with a verdict: nothing found is never "all is allowed".
+    A data file is known by its path: `hr/owners.yaml` is `data.hr.owners`; `*.test.yaml` are tests.
+
+    Raises ManifestError with all problems, also where there is no policy, or none with a verdict: nothing found is
+    never "all is allowed".
     """
     found = folder.glob([f"{below}/**/*.rego", *(f"{below}/**/*.{kind}" for kind in ("json", "yaml", "yml"))])
     if found.problems:
@@ -38,18 +42,29 @@ def read_policies(folder: ProjectFolder, below: str) -> Policies:
     modules: list[Module] = []
     problems: list[Problem] = []
     data: dict[str, Any] = {}
+    tests: dict[str, Any] = {}
     for file in (entry.path for entry in found.files):
         text = read_text(folder, file)
         if file.endswith(".rego"):
             problems += _read_module(file, text, modules)
         else:
-            problems += _read_data(file, text, below, data)
+            value, wrong = _read_value(file, text)
+            problems += wrong
+            if file.endswith(SUFFIXES):
+                tests[file] = value
+            elif not wrong:
+                problems += _place(file.removeprefix(f"{below}/"), file, value, data)
     problems += _clashes(modules, data)
-    if not any(rule in VERDICTS or rule.startswith(TEST) for module in modules for rule, _ in module.rules):
+    cases: list[Case] = []
+    for file, value in tests.items() if not problems else ():
+        found_cases, wrong = read_cases(file, value, [module.package for module in modules])
+        cases += found_cases
+        problems += wrong
+    if not any(rule in VERDICTS for module in modules for rule, _ in module.rules):
         problems += [] if problems else [_no_policies(below)]
     if problems:
         raise ManifestError(*problems)
-    return Policies(tuple(modules), orjson.dumps(data))
+    return Policies(tuple(modules), orjson.dumps(data), tuple(cases))
 
 
 def _read_module(file: str, text: bytes, modules: list[Module]) -> list[Problem]:
@@ -61,18 +76,22 @@ def _read_module(file: str, text: bytes, modules: list[Module]) -> list[Problem]
     return problems
 
 
-def _read_data(file: str, text: bytes, below: str, data: dict[str, Any]) -> list[Problem]:
-    """Add what a data file holds; return what is wrong with it."""
+def _read_value(file: str, text: bytes) -> tuple[Any, list[Problem]]:
+    """Return the one value that a file holds, and what is wrong with it."""
     documents, problems = read_documents(text, file)
     if problems:
-        return problems
-    try:
-        value = orjson.loads(orjson.dumps(documents[0] if documents else None))
-    except (TypeError, ValueError) as error:
-        return [_bad_data(file, f"is nothing that JSON can say: {error}")]
+        return None, problems
     if len(documents) != 1:
-        return [_bad_data(file, f"holds {len(documents)} documents, where one is wanted")]
-    *folders, name = file.removeprefix(f"{below}/").rpartition(".")[0].split("/")
+        return None, [_bad_data(file, f"holds {len(documents)} documents, where one is wanted")]
+    try:
+        return orjson.loads(orjson.dumps(documents[0])), []
+    except (TypeError, ValueError) as error:
+        return None, [_bad_data(file, f"is nothing that JSON can say: {error}")]
+
+
+def _place(path: str, file: str, value: Any, data: dict[str, Any]) -> list[Problem]:
+    """Put a value where its path says; return what is wrong with that."""
+    *folders, name = path.rpartition(".")[0].split("/")
     inner = data
     for step in folders:
         inner = inner.setdefault(step, {})

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from reconciler.problems import Position, Problem
 
 VERDICTS = ("deny", "warn")
-TEST = "test_"
 
 # What would give another answer each time, or would tell of the machine. The engine itself knows no way to files
 # and to the network.
@@ -33,6 +32,7 @@ _FORBIDDEN = re.compile(
 # A comment, a raw text, or a text: where a name means nothing.
 _PROSE = re.compile(r'#[^\n]*|`[^`]*`|"(?:[^"\\\n]|\\.)*"')
 _COMMENT = re.compile(r'(`[^`]*`|"(?:[^"\\\n]|\\.)*")|#[^\n]*')
+_WITH = re.compile(r"(?<![\w.])with(?=\s+(?:input|data|[a-z_][\w.]*)\b[^\n]*\bas\b)")
 _PACKAGE = re.compile(
     r"^[ \t]*package[ \t]+([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)[ \t]*;?", re.MULTILINE
 )
@@ -64,14 +64,16 @@ def read_module(file: str, text: str) -> tuple[Module, list[Problem]]:
     )
     module = Module(file, text, package[1] if package else "", rules)
     problems = [] if package else [_no_package(file)]
-    return module, [*problems, *_forbidden(file, text)]
+    return module, [*problems, *_forbidden(file, text), *_replacing(file, bare)]
 
 
 def position_of_range(text: str, file: str, offset: int, length: int) -> Position:
-    """Return where in a text the bytes from `offset` on stand."""
-    before = text.encode()[:offset].decode(errors="ignore")
-    line = before.count("\n") + 1
-    return Position(file, line, len(before) - (before.rfind("\n") + 1) + 1, max(1, length))
+    """Return where the bytes of a text from `offset` on stand."""
+    return _at(text, file, len(text.encode()[:offset].decode(errors="ignore")), length)
+
+
+def _at(text: str, file: str, start: int, length: int) -> Position:
+    return Position(file, _line(text, start), start - text.rfind("\n", 0, start), max(1, length))
 
 
 def line_with(text: str, name: str) -> int | None:
@@ -89,8 +91,19 @@ def _forbidden(file: str, text: str) -> Iterator[Problem]:
             "policy-forbidden-call",
             f"a policy may not call {match[0]}",
             why="the same plan must get the same verdict everywhere, and a policy has no business beyond the plan.",
-            fix="use what `input` says: `input.asOf` and `input.weekday` tell the time where it counts.",
-            position=position_of_range(text, file, len(text[: match.start()].encode()), len(match[0])),
+            fix="use what `input` says: `input.as_of` and `input.weekday` tell the time where it counts.",
+            position=_at(text, file, match.start(), len(match[0])),
+        )
+
+
+def _replacing(file: str, bare: str) -> Iterator[Problem]:
+    for match in _WITH.finditer(bare):
+        yield Problem(
+            "policy-forbidden-call",
+            "a policy may not replace its input by `with`",
+            why="the engine may crash over it.",
+            fix="give the inputs of tests in a file NAME.test.yaml, for `reconciler policy test`.",
+            position=_at(bare, file, match.start(), len("with")),
         )
 
 

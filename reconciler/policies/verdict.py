@@ -109,14 +109,26 @@ def problems_of(verdicts: Sequence[Verdict], places: Mapping[str, tuple[Position
 
     `places` are where the manifests declare the addresses that verdicts name, each with its whole line.
     """
-    firm = [verdict for verdict in verdicts if verdict.denies and not verdict.overridable]
-    soft = [verdict for verdict in verdicts if not verdict.denies]
+    firm, soft = _firm(verdicts), _soft(verdicts)
     return (
         *(_problem(verdict, places, "policy-denied", Severity.ERROR) for verdict in firm[:TOLD]),
         *_rest(firm, "policy-denied", Severity.ERROR),
         *(_problem(verdict, places, "policy-warned", Severity.WARNING) for verdict in soft[:TOLD]),
         *_rest(soft, "policy-warned", Severity.WARNING),
     )
+
+
+def addresses_told(verdicts: Sequence[Verdict]) -> set[str]:
+    """Return the addresses that `problems_of` needs the places of."""
+    return {verdict.address for verdict in (*_firm(verdicts)[:TOLD], *_soft(verdicts)[:TOLD]) if verdict.address}
+
+
+def _firm(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.denies and not verdict.overridable]
+
+
+def _soft(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return [verdict for verdict in verdicts if not verdict.denies]
 
 
 def hazards_of(verdicts: Iterable[Verdict], allowed: Collection[str]) -> tuple[Hazard, ...]:

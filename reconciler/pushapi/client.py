@@ -112,7 +112,9 @@ class PushClient:
             now=now,
         )
         # Its own connections, without the API key: storage must never see it (push-api.md 7 no. 15).
-        self._storage = Http(headers={}, transport=transport, network=network, timeouts=timeouts, clock=clock)
+        self._storage = Http(
+            headers={}, transport=transport, network=network, timeouts=timeouts, clock=clock, secret=True
+        )
 
     def __repr__(self) -> str:
         return f"PushClient({self._base!r})"
@@ -161,7 +163,7 @@ class PushClient:
         parcel = Parcel(call, resources, bodies, Wire(context, self._limits))
         with Delivery(depot, self._base, parcel, ordering_id, progress) as delivery:
             reply = self._session.run(delivery.attempt, progress, retried)
-        return _accepted(reply, progress, call)
+        return self._accepted(reply, progress, call)
 
     def tell(self, path: str, status: StatusType) -> datetime | None:
         """Say what a source is doing (push-api.md 5.5), and return the remote's time if its answer says it.
@@ -172,6 +174,17 @@ class PushClient:
         url = with_query(f"{self._base}/{path}", (("statusType", status.value),))
         reply = self._session.run(lambda: self._session.exchange(progress, "call", "POST", url), progress)
         return moment(reply.headers.get("date"))
+
+    def _accepted(self, reply: Reply, progress: Progress, call: Call) -> Accepted:
+        ordering_id, request_ids = None, progress.request_ids
+        if call.kind in STREAMS:
+            ordering_id = _ordering_id(reply)
+            value = reply.json()
+            found = value.get("requestId") if isinstance(value, dict) else None
+            # Streams say in their answer what no header need say (push-api.md 2.5).
+            if isinstance(found, str) and found and not reply.request_id:
+                request_ids = [*request_ids, self._session.redacted(found, 100)]
+        return Accepted(reply.status, tuple(request_ids), progress.bytes_sent, progress.attempts, ordering_id)
 
     def remote_time(self) -> datetime | None:
         """Return what time it is at the remote, None when nothing says it.
@@ -191,11 +204,6 @@ def moment(value: str | None) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
-
-
-def _accepted(reply: Reply, progress: Progress, call: Call) -> Accepted:
-    ordering_id = _ordering_id(reply) if call.kind in STREAMS else None
-    return Accepted(reply.status, tuple(progress.request_ids), progress.bytes_sent, progress.attempts, ordering_id)
 
 
 def _ordering_id(reply: Reply) -> int | None:

@@ -71,7 +71,9 @@ class Depot:
             self.session.settle(
                 progress,
                 "upload",
-                lambda: self.storage.exchange("PUT", upload_uri, headers=sent, content=payload.pieces()),
+                lambda: self.storage.exchange(
+                    "PUT", upload_uri, headers=sent, content=payload.pieces(), attempt=progress.attempts
+                ),
                 payload.size,
             )
         except Final as error:

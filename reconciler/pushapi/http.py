@@ -16,7 +16,9 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+from reconciler.logs import DEBUG, heard
 from reconciler.pushapi.network import Network, Timeouts, Transport
+from reconciler.pushapi.telling import Answered, Asked, tell_request
 
 __all__ = ["Http", "Network", "NoReply", "Reply", "Timeouts"]
 
@@ -99,7 +101,10 @@ class NoReply(Exception):
 
 
 class Http:
-    """Sends requests with fixed headers; safe to use from several threads."""
+    """Sends requests with fixed headers, and logs each; safe to use from several threads.
+
+    `secret` says that the addresses are secrets, as those of uploads are.
+    """
 
     def __init__(
         self,
@@ -109,7 +114,9 @@ class Http:
         network: Network | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
+        secret: bool = False,
     ) -> None:
+        self._secret = secret
         self._timeouts = timeouts or Timeouts()
         self._headers = dict(headers)
         self._clock = clock
@@ -131,13 +138,15 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         content: bytes | Iterable[bytes] | None = None,
+        attempt: int = 1,
     ) -> Reply:
-        """Send one request and return its reply. Raises NoReply.
+        """Send one request and return its reply. Raises NoReply. `attempt` is logged, no more.
 
         Only the fixed headers, `headers` and those that HTTP itself needs travel; the URL's path and
         query travel as they are, since a signature may cover every byte of them (push-api.md 8).
         """
-        failure: NoReply | None = None
+        asked = Asked(method, url, attempt, self._secret)
+        began = self._clock()
         try:
             # Made by hand: a request built by the client would carry the client's default headers.
             request = httpx.Request(
@@ -152,11 +161,23 @@ class Http:
                 body = self._bounded(response, self._clock())
             finally:
                 response.close()
-            return Reply(response.status_code, _headers(response), body, cut=len(body) >= MAX_REPLY)
+            reply = Reply(response.status_code, _headers(response), body, cut=len(body) >= MAX_REPLY)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
             failure = _no_reply(error)
+        else:
+            if heard(DEBUG):
+                seconds = self._clock() - began
+                tell_request(asked, Answered(seconds, reply.status, self._shown(reply.request_id), size=len(body)))
+            return reply
         # Outside the handler: the httpx exception must not stay attached as the context.
+        if heard(DEBUG):
+            tell_request(asked, Answered(self._clock() - began, failure=self._shown(failure.text)))
         raise failure
+
+    def _shown(self, text: str) -> str:
+        """Return what a remote said without the API key, which some services echo."""
+        key = self._headers.get("Authorization", "").removeprefix("Bearer ")
+        return text.replace(key, "***") if key else text
 
     def _bounded(self, response: httpx.Response, started: float) -> bytes:
         body = bytearray()

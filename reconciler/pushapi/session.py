@@ -163,7 +163,9 @@ class Session:
             return self.settle(
                 progress,
                 step,
-                lambda: self._http.exchange(method, url, headers=JSON if content else {}, content=content),
+                lambda: self._http.exchange(
+                    method, url, headers=JSON if content else {}, content=content, attempt=progress.attempts
+                ),
                 len(content) if content else 0,
             )
         except Again as again:
@@ -194,7 +196,7 @@ class Session:
         else:
             progress.bytes_sent += size
             if reply.request_id:
-                progress.request_ids.append(reply.request_id)
+                progress.request_ids.append(self.redacted(reply.request_id, 100))
             if reply.ok:
                 self._refuse_foreign(progress, step, reply)
                 return reply
@@ -224,7 +226,8 @@ class Session:
         if said:
             if step in ("call", "batch"):
                 progress.outcome = "unknown"
-            raise Final(Failure(step, "bad-reply", message=self.redacted(said)))
+            request = self.redacted(reply.request_id, 100)
+            raise Final(Failure(step, "bad-reply", message=self.redacted(said), request_id=request))
 
     def redacted(self, text: str, length: int = 300) -> str:
         """Return a remote's text, made printable, without the API key: some services echo it."""

@@ -26,26 +26,33 @@ from reconciler.rendering.values import ELLIPSIS, count, kind_noun, visible
 LINE = 120
 """Bytes of the line that tells one change by its name, at most, with its line break."""
 
+SPARED = 4
+"""The part of what is left (a quarter) that names of deletions do not take from what ranks behind them."""
+
 _LONG_LINE = 400
 _HEAD = 60
 
 
 class Rank(IntEnum):
-    """What is kept before what. The first three are what nobody may decide without."""
+    """What is kept before what. The first three are what nobody may decide without.
+
+    A deletion is always told in the number of its group; its name ranks behind that, and behind what stops the plan.
+    """
 
     HAZARD = 0
     WIDENING = 1
     DELETION = 2
-    DELETED_NAME = 3
-    ERROR = 4
-    ACCESS = 5
-    ACCESS_CHANGE = 6
-    PATTERN = 7
-    NAME = 8
-    WARNING = 9
-    FACT = 10
-    ADVICE = 11
-    DETAIL = 12
+    ERROR = 3
+    FACT = 4
+    GROUP = 5
+    DELETED_NAME = 6
+    ACCESS_CHANGE = 7
+    ACCESS = 8
+    PATTERN = 9
+    NAME = 10
+    WARNING = 11
+    ADVICE = 12
+    DETAIL = 13
 
 
 _WORDS = {
@@ -56,6 +63,7 @@ _WORDS = {
     Rank.ERROR: ("error", "errors"),
     Rank.ACCESS: ("line on access", "lines on access"),
     Rank.ACCESS_CHANGE: ("update of access", "updates of access"),
+    Rank.GROUP: ("group of other changes", "groups of other changes"),
     Rank.PATTERN: ("pattern of changes", "patterns of changes"),
     Rank.NAME: ("change by its name", "changes by their names"),
     Rank.WARNING: ("warning", "warnings"),
@@ -101,8 +109,8 @@ def render_within(outlines: Sequence[Outline], budget: int, *, whole: str = "", 
     """Return the plan in at most `budget` bytes of UTF-8, at least 1,000.
 
     `outlines` are of one plan, with everybody in them, each folding more than the one before: the first is taken that
-    needs nothing left out, else the last. `whole` says where the whole is. A `brief` report has no details: each change that it names
-    takes one line of at most 120 bytes.
+    needs nothing left out, else the last. `whole` says where the whole is. A `brief` report has no details: each change
+    that it names takes one line of at most 120 bytes.
     """
     if not (brief or _hides_deletions(outlines[0])):
         text = render_markdown(outlines[0])
@@ -116,7 +124,7 @@ def render_within(outlines: Sequence[Outline], budget: int, *, whole: str = "", 
 
 
 def _hides_deletions(outline: Outline) -> bool:
-    return any(fold.names for group in outline.groups for fold in group.folds)
+    return any(group.folds for group in outline.groups if group.action is Action.DELETE)
 
 
 def render_problems_within(problems: Sequence[Problem], budget: int | None = None) -> Within:
@@ -157,12 +165,15 @@ def _kept(pieces: Sequence[_Piece], room: int) -> list[bool]:
         if piece.frame:
             frames[piece.section] += piece.size
     opened: set[int] = set()
+    spared: int | None = None
     for at in sorted(range(len(pieces)), key=lambda at: (pieces[at].rank, at)):
         piece, parent = pieces[at], parents[at]
         if piece.frame or (parent is not None and not kept[parent]):
             continue
         size = piece.size + (0 if piece.section in opened else frames[piece.section])
-        if size <= room:
+        if piece.rank is Rank.DELETED_NAME and spared is None:
+            spared = room // SPARED
+        if size <= room - (spared or 0 if piece.rank is Rank.DELETED_NAME else 0):
             kept[at] = True
             room -= size
             opened.add(piece.section)
@@ -259,7 +270,7 @@ def _hazards(hazards: tuple[Hazard, ...]) -> Iterator[_Part]:
 def _tally(outline: Outline) -> Iterator[_Part]:
     lines = list(tally(outline))
     if lines:
-        yield Rank.PATTERN, ("", *lines), False
+        yield Rank.FACT, ("", *lines), False
 
 
 def _access(outline: Outline) -> Iterator[_Part]:
@@ -320,7 +331,7 @@ def _names(outline: Outline, action: Action) -> Iterator[_Part]:
     deletes = action is Action.DELETE
     for group in groups:
         title = f"- {group.count:,} {kind_noun(group.kind, group.count)} in {code(_windowed(group.scope, _HEAD))}"
-        yield Rank.DELETION if deletes else Rank.PATTERN, (title,), False
+        yield Rank.DELETION if deletes else Rank.GROUP, (title,), False
         for fold in group.folds:
             yield from _fold(fold, group)
         rows = {row.name.address: row for row in group.rows}

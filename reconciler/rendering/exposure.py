@@ -105,7 +105,7 @@ def _people(entry: dict[str, Any]) -> str:
 def persons(entry: Mapping[str, Any]) -> list[str]:
     """Return the short names of the first persons of an entry."""
     # A plan of before persons were told names their identities alone.
-    names = entry.get("persons") or entry["identities"][: NAMES * 2]
+    names = (entry.get("persons") or ())[:NAMES] or entry["identities"][: NAMES * 2]
     return sorted({parse_identity(name).short for name in names})[: min(NAMES, entry["people"])]
 
 

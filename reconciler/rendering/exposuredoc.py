@@ -19,7 +19,8 @@ from reconciler.model.identity import parse_identity
 from reconciler.permissions.exposure import Causes, Exposure, Naming, Relations, Shift
 from reconciler.planning.plan import Hazard
 
-EXAMPLES = 5  # items, and persons, that are named of those that change alike
+EXAMPLES = 5  # items that are named of those that change alike
+PERSONS = 25  # and people
 NAMED = 30_000  # identities, and relations of causes, in a complete document: about 2 MB each
 LISTED = 500  # entries of either side in any document
 SHORT = 20  # identities of an entry, and relations of a cause, in a document that is not complete
@@ -183,7 +184,7 @@ def _entry(entry: _Entry, names: Names, name: Naming, most: int | None) -> dict[
         "examples": sorted(chain.from_iterable(other.shift.examples for other in entry.sides))[:EXAMPLES],
         "because": [str(part.address) for part in entry.causes.parts],
         "more_causes": entry.causes.more,
-        "persons": name(side.people, EXAMPLES),
+        "persons": name(side.people, PERSONS),
         "identities": names(side.people, most),
     }
 

@@ -71,7 +71,7 @@ def hazard_views(document: Mapping[str, Any]) -> list[HazardView]:
             about=", ".join(
                 [count(hazard["items"], "item"), *([count(hazard["people"], "user")] if hazard["people"] else ())]
             ),
-            items=_items(hazard),
+            items=listed_items(hazard),
             allowed=hazard["allowed"],
         )
         for hazard in document["hazards"]
@@ -105,7 +105,7 @@ def _shift(entry: Mapping[str, Any], causes: Mapping[str, Any]) -> ShiftView:
         people=_people(entry),
         number=f"{count(entry['items'], 'item')} in {entry['source']}",
         kind=KINDS[entry["kind"]],
-        items=_items(entry),
+        items=listed_items(entry),
         causes=[CauseView(address, _said(causes.get(address))) for address in because[:NAMES]],
         more_causes=max(0, len(because) - NAMES) + entry.get("more_causes", 0),
     )
@@ -121,7 +121,8 @@ def _people(entry: Mapping[str, Any]) -> Listed:
     return Listed(names, words, count(hidden, "user") if hidden > 0 else "")
 
 
-def _items(entry: Mapping[str, Any]) -> Listed:
+def listed_items(entry: Mapping[str, Any]) -> Listed:
+    """Return some of the items of a shift or a hazard."""
     shown = [address.split("/", 2)[2] for address in entry["examples"][:NAMES]]
     hidden = entry["items"] - len(shown)
     return Listed(shown, (), f"{hidden:,}" if hidden > 0 else "")

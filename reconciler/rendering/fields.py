@@ -38,6 +38,8 @@ class FieldRow:
     removed: tuple[str, ...] = ()
     hidden: int = 0
     notes: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    """Where the manifests say it, where somebody asked."""
 
     @property
     def is_list(self) -> bool:

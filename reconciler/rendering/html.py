@@ -1,7 +1,8 @@
-"""An outline as one HTML page, and so the exposure of `access diff`: nothing is loaded, no script runs.
+"""An outline as one HTML page, and so the exposure of `access diff`: nothing is loaded, and all can be read as it is.
 
-Every string passes through `visible` and is escaped as it enters a template (`templates/`); the only markup that
-does not is the style sheet, which the page's policy allows by its digest. It knows nothing of how a page is sent.
+Every string passes through `visible` and is escaped as it enters a template (`templates/`); the only text that does
+not is the style sheet and, on the page of a plan, the script that searches it, which the page's policy allows by their
+digests. That script takes nothing from the page for markup. It knows nothing of how a page is sent.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from reconciler.planning.change import Action
 from reconciler.problems import Problem, errors_in
 from reconciler.rendering.calls import StageRow
 from reconciler.rendering.exposureview import SideView, exposure_view, hazard_views
-from reconciler.rendering.outline import ACCESS_LISTED, Detail, Outline
+from reconciler.rendering.matrix import access_matrix
+from reconciler.rendering.outline import Detail, Outline
 from reconciler.rendering.problems import count_line, sort_problems
 from reconciler.rendering.text import (
     CALLS_LISTED,
@@ -40,6 +42,7 @@ from reconciler.rendering.text import (
 )
 from reconciler.rendering.values import count, kind_noun, visible
 
+NAMES_LISTED = 5_000  # of a pattern, for a search to find
 OPENED = 30  # rows in detail up to which all of them are shown unfolded
 
 _STYLES = {Action.CREATE: "plus", Action.UPDATE: "warn-ink", Action.DELETE: "minus"}
@@ -86,6 +89,8 @@ def render_html(outline: Outline) -> str:
     calls = chain([cost_line(outline.calls)], status_lines(outline.calls), quota_lines(outline.calls))
     if outline.state_only:
         calls = chain(calls, [f"{count(outline.state_only, 'change')} without a call: only the state records it."])
+    # There is something to search where changes are told one by one.
+    script = _file(_environment(), "find.js") if outline.groups else ""
     problems = len(outline.problems) + sum(number for _, number in outline.hidden_problems)
     return _page(
         "plan.html.j2",
@@ -108,6 +113,13 @@ def render_html(outline: Outline) -> str:
         signs=SYMBOLS,
         verbs=_VERBS,
         fold_title=fold_title,
+        listed=NAMES_LISTED,
+        matrix=access_matrix(outline.exposure) if outline.exposure is not None else None,
+        kinds=list(dict.fromkeys(group.kind for group in outline.groups)),
+        actions=list(dict.fromkeys(group.action for group in outline.groups)),
+        scopes=sorted({group.scope for group in outline.groups}),
+        script=script,
+        policy=_policy(script),
     )
 
 
@@ -170,12 +182,12 @@ def _stage(stage: StageRow, *, everything: bool) -> _Stage:
 def _found(outline: Outline) -> tuple[SideView, ...] | None:
     if outline.exposure is None:
         return None
-    return exposure_view(outline.exposure, None if outline.detail is Detail.FULL else ACCESS_LISTED)
+    return exposure_view(outline.exposure, None)
 
 
 def _page(name: str, **values: Any) -> str:
     environment = _environment()
-    return environment.get_template(name).render(values) + "\n"
+    return environment.get_template(name).render({"policy": _policy(), "script": "", **values}) + "\n"
 
 
 @cache
@@ -189,15 +201,26 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_seen,
     )
-    assert environment.loader is not None
-    style = environment.loader.get_source(environment, "page.css")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment.globals.update(
-        style=Markup(style),  # noqa: S704 - a file of this package
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
-    )
+    environment.globals.update(style=_file(environment, "page.css"))
     environment.filters.update(number=_grouped, count=count, noun=_noun)
     return environment
+
+
+def _file(environment: Environment, name: str) -> Markup:
+    """Return a file of this package as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])  # noqa: S704 - nobody else's
+
+
+def _policy(script: str = "") -> str:
+    """Return the policy of a page: nothing but its own style and, where it has one, its own script."""
+    allowed = [("style-src", str(_environment().globals["style"])), *([("script-src", script)] if script else ())]
+    sources = "; ".join(f"{what} 'sha256-{_digest(text)}'" for what, text in allowed)
+    return f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _seen(value: Any) -> Any:

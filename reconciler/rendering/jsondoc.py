@@ -21,6 +21,7 @@ from reconciler.model.states import Resource
 from reconciler.planning.change import Action, Change, FieldChange, field_changes, touches_access
 from reconciler.planning.plan import BodyRef, Hazard, Plan
 from reconciler.problems import Problem
+from reconciler.rendering.blame import blame_document
 from reconciler.rendering.doubts import doubt_document
 from reconciler.rendering.effective import effect_document
 from reconciler.rendering.expiring import expiring_document
@@ -88,6 +89,8 @@ def _parts(plan: Plan, compiled: Compiled) -> Iterator[tuple[str, _Part]]:
     yield "state", canonical_json({"lineage": plan.base.lineage, "serial": plan.base.serial})
     if plan.doubts:
         yield "doubts", [canonical_json(doubt_document(doubt)) for doubt in plan.doubts]
+    if plan.blame is not None:
+        yield "blame", canonical_json(blame_document(plan.blame))
     yield "summary", canonical_json({**summary, "no_op": plan.no_op})
     yield "changes", changes
     yield "calls", [canonical_json(call) for call in _calls(compiled.stages)]

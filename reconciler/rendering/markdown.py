@@ -12,6 +12,7 @@ from itertools import chain
 
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Hazard
+from reconciler.rendering.blame import from_text
 from reconciler.rendering.fields import FieldRow
 from reconciler.rendering.outline import ACTION_ORDER, Detail, Fold, Group, Name, Outline, Row
 from reconciler.rendering.text import (
@@ -242,6 +243,8 @@ def group_details(group: Group) -> Iterator[list[str]]:
 def _row(group: Group, row: Row) -> Iterator[str]:
     note = f" ({row.name.note})" if row.name.note else ""
     yield f"# {SYMBOLS[group.action]} {kind_noun(group.kind, 1)} in {group.scope}: {row.name.name}{note}"
+    if row.origins:
+        yield f"#   {from_text(row.origins)}"
     yield from (line for entry in row.fields for line in _field(entry))
     for line in row.body_diff:
         mark = line[:1] if line[:1] in "+-" else " "
@@ -251,6 +254,12 @@ def _row(group: Group, row: Row) -> Iterator[str]:
 
 
 def _field(row: FieldRow) -> Iterator[str]:
+    yield from _values(row)
+    if row.origins:
+        yield f"#     {from_text(row.origins)}"
+
+
+def _values(row: FieldRow) -> Iterator[str]:
     name, before, after = field_text(row)
     if row.is_list:
         yield from (f"-   {name}: {entry}" for entry in row.removed)

@@ -33,6 +33,7 @@ from reconciler.planning.change import (
 )
 from reconciler.planning.plan import NO_TESTS, AccessTests, Hazard, Plan
 from reconciler.problems import Problem
+from reconciler.rendering.blame import origins_by_field
 from reconciler.rendering.calls import CallsSummary, summarise_calls
 from reconciler.rendering.doubts import doubt_lines
 from reconciler.rendering.effective import effective_line
@@ -102,7 +103,7 @@ class Fold:
     uniform: bool
     touches_access: bool
     names: tuple[Name, ...] = ()
-    """All of them, where they are deletions: a report that has room tells each."""
+    """All of them, where they were asked for: a report that has room tells each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ class Row:
     body_diff: tuple[str, ...]
     body_diff_hidden: int
     touches_access: bool
+    origins: tuple[str, ...] = ()
+    """Where the manifests say all of it, where that is new and somebody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +194,12 @@ def outline(
     `body_diffs` gives unified diff lines by address
     where the caller made them. `source_providers` says which provider goes without saying for the
     identities in the permissions of a source's items; without it the target's only provider does.
-    With `everybody` all who gain and lose sight of something are listed, as far as the plan itself does, at any detail.
+    With `everybody` all who gain and lose sight of something are listed, as far as the plan itself does, at any detail,
+    and so is each change that is told by a pattern.
     """
     buckets = _bucketed(plan.changes)
-    maker = _Maker(detail, body_diffs or {}, _providers(plan, source_providers or {}), fold_above)
+    origins = origins_by_field(plan.blame)
+    maker = _Maker(detail, body_diffs or {}, _providers(plan, source_providers or {}), fold_above, origins, everybody)
     tally = tuple(_tally(kind, buckets) for kind in KIND_ORDER)
     shown, hidden = _problems(plan.problems, everything=detail is Detail.FULL)
     order = () if detail is Detail.NONE else tuple(order_lines(compiled))
@@ -293,6 +298,8 @@ class _Maker:
     body_diffs: Mapping[str, Sequence[str]]
     providers: Mapping[str, str]
     fold_above: int
+    origins: Mapping[str, Mapping[str, tuple[str, ...]]]
+    everybody: bool
 
     def group(self, key: _Key, changes: Sequence[Change]) -> Group:
         action, kind, scope = key
@@ -313,7 +320,7 @@ class _Maker:
         for change in changes:
             alike.setdefault("" if change.moved_from or change.moved_to else change.reason, []).append(change)
         folded = {reason for reason, entries in alike.items() if reason and len(entries) > self.fold_above}
-        folds = tuple(_fold_of_verb(alike[reason]) for reason in sorted(folded))
+        folds = tuple(_fold_of_verb(alike[reason], everybody=self.everybody) for reason in sorted(folded))
         return folds, [entry for reason, entries in alike.items() if reason not in folded for entry in entries]
 
     def _folded_updates(self, changes: Sequence[Change], reader: Reader) -> tuple[tuple[Fold, ...], Sequence[Change]]:
@@ -353,9 +360,10 @@ class _Maker:
             note=_note(change),
             paths=tuple(".".join(entry.path) for entry in fields),
             examples=tuple(_name(entry) for entry, _ in entries[:EXAMPLES]),
-            rows=field_rows(fields, reader) if self.detail is not Detail.NAMES else (),
+            rows=self._with_origins(change, field_rows(fields, reader)) if self.detail is not Detail.NAMES else (),
             uniform=same,
             touches_access=touches_access(change, fields),
+            names=tuple(_name(entry) for entry, _ in entries) if self.everybody else (),
         )
 
     def _row(self, change: Change, reader: Reader) -> Row:
@@ -367,14 +375,20 @@ class _Maker:
         limit = len(diff) if reader.full else DIFF_LINES
         return Row(
             name=_name(change),
-            fields=field_rows(fields, reader),
+            fields=self._with_origins(change, field_rows(fields, reader)),
+            origins=self.origins.get(change.address, {}).get("", ()),
             body_diff=tuple(window(line, DIFF_CAP) for line in diff[:limit]),
             body_diff_hidden=max(0, len(diff) - limit),
             touches_access=touches_access(change, fields),
         )
 
+    def _with_origins(self, change: Change, rows: tuple[FieldRow, ...]) -> tuple[FieldRow, ...]:
+        """Return the rows with where each value comes from, told once for a value that takes several."""
+        known = dict(self.origins.get(change.address, {}))
+        return tuple(replace(row, origins=known.pop(row.path, ())) for row in rows) if known else rows
 
-def _fold_of_verb(changes: Sequence[Change]) -> Fold:
+
+def _fold_of_verb(changes: Sequence[Change], *, everybody: bool) -> Fold:
     first = changes[0]
     return Fold(
         count=len(changes),
@@ -384,7 +398,7 @@ def _fold_of_verb(changes: Sequence[Change]) -> Fold:
         rows=(),
         uniform=False,
         touches_access=touches_access(first),
-        names=tuple(map(_name, changes)) if first.action is Action.DELETE else (),
+        names=tuple(map(_name, changes)) if everybody else (),
     )
 
 

@@ -307,6 +307,30 @@ class DoubtDocument(_Model):
     deleted_again: int = Field(ge=0)
 
 
+class OriginDocument(_Model):
+    """Where the manifests say a value of what changes."""
+
+    address: str
+    path: list[str]
+    """The field, as in `fields` of the change; empty for the resource as a whole."""
+    file: str
+    """Relative to the project's folder."""
+    line: int | None = Field(ge=1)
+    """The line of the value that was written last; null where the value is a whole file."""
+    commit: str | None = Field(pattern="^([0-9a-f]{40}|[0-9a-f]{64})$")
+    """The commit that wrote it; null where git does not know it."""
+    edited: bool
+    """Whether it is of no commit yet."""
+
+
+class BlameDocument(_Model):
+    """Where what changes comes from."""
+
+    left_out: int = Field(ge=0)
+    """Changes of which nobody looked for it: only the first by address are."""
+    origins: list[OriginDocument]
+
+
 class HazardDocument(_Model):
     """A named risk that must be allowed before the plan is applied."""
 
@@ -402,6 +426,8 @@ class PlanDocument(_Model):
     state: StateDocument
     doubts: list[DoubtDocument] | None = None
     """Oldest first; only where the outcome of any call is unknown."""
+    blame: BlameDocument | None = None
+    """Where what changes comes from; only with `--blame`."""
     summary: SummaryDocument
     changes: list[ChangeDocument]
     """Sorted by address; what stays as it is is only counted."""

@@ -14,6 +14,7 @@ from itertools import chain
 from reconciler.calls.quotas import UNLIMITED
 from reconciler.planning.change import Action
 from reconciler.planning.plan import Hazard
+from reconciler.rendering.blame import from_text
 from reconciler.rendering.calls import CallRow, CallsSummary, StageRow
 from reconciler.rendering.fields import FieldRow
 from reconciler.rendering.outline import Detail, Fold, Group, Name, Outline, Row
@@ -313,6 +314,8 @@ class _Text:
         sign = SYMBOLS[group.action]
         kind = kind_noun(group.kind, 1)
         yield f"{self._sign(sign)} {visible(f'{kind} in {group.scope}: ')}{self._name(row.name)}"
+        if row.origins:
+            yield f"    {visible(from_text(row.origins))}"
         for entry in row.fields:
             yield from self._field(entry)
         for line in row.body_diff:
@@ -336,6 +339,8 @@ class _Text:
             yield f"{' ' * (len(start) - 3)}-> {after}"
         for note in row.notes:
             yield f"      {visible(note)}"
+        if row.origins:
+            yield f"      {visible(from_text(row.origins))}"
 
     def _calls(self, outline: Outline) -> Iterator[str]:
         calls = outline.calls

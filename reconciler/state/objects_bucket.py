@@ -49,7 +49,8 @@ _NO_CREDENTIALS = re.compile(
     re.IGNORECASE,
 )
 _NETWORK = (
-    (re.compile(r"timed out|timeout", re.IGNORECASE), "it did not answer in time"),
+    # Each text names `retry_timeout`, whatever happened.
+    (re.compile(r"timed ?out|\btimeout", re.IGNORECASE), "it did not answer in time"),
     (re.compile(r"dns error|failed to lookup", re.IGNORECASE), "its name cannot be resolved"),
     (re.compile(r"certificate|tls|ssl", re.IGNORECASE), "no secure connection to it can be made"),
     (

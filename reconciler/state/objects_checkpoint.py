@@ -85,15 +85,18 @@ class Checkpoints:
         fresh = replica.real.with_name(replica.real.name + ".got")
         names = checkpoint.names()
         with sqlite_faults.reported(str(fresh), self._where, writing=True):
-            with fresh.open("wb") as file:
-                for name, found in zip(names, self._bucket.get_all(names), strict=True):
-                    if found is None:
-                        return False
-                    try:
-                        file.write(self._sealer.unseal(name, found.data))
-                    except ValueError as error:
-                        raise faults.corrupt(self._where(), name, _why(error)) from error
-            replica.put_in_place(fresh)
+            try:
+                with fresh.open("wb") as file:
+                    for name, found in zip(names, self._bucket.get_all(names), strict=True):
+                        if found is None:
+                            return False
+                        try:
+                            file.write(self._sealer.unseal(name, found.data))
+                        except ValueError as error:
+                            raise faults.corrupt(self._where(), name, _why(error)) from error
+                replica.put_in_place(fresh)
+            finally:
+                fresh.unlink(missing_ok=True)
         position = replica.position()
         if (position.number, position.digest) != (checkpoint.number, checkpoint.digest):
             replica.drop()

@@ -64,6 +64,7 @@ def _rewrite(path: Path, known: Key | None, key: Key | None) -> bool:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     fresh = path.with_name(path.name + ".new")
     try:
+        fresh.touch(0o600)  # nobody who may not read the state reads it while it is decrypted
         _export(path, found, fresh, key, version)
         fresh.chmod(path.stat().st_mode & 0o7777)
         fresh.replace(path)

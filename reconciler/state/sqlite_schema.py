@@ -253,11 +253,13 @@ def _keep_copy(connection: Connection, version: int) -> None:
     kept = path.with_name(f"{path.name}.version-{version}")
     fresh = kept.with_name(kept.name + ".new")
     fresh.unlink(missing_ok=True)
+    fresh.touch(0o600)
     # By SQLite alone: opening the file in any other way would, once closed, take this process's locks on it along.
     if connection.key is None:
         _copy_plain(path, fresh)
     else:
         _copy_encrypted(path, fresh, connection.key)
+    fresh.chmod(path.stat().st_mode & 0o777)
     fresh.replace(kept)
     sync_folder(path.parent)
 

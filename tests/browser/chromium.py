@@ -27,7 +27,8 @@ _PATIENCE = 60.0
 
 # What lies to the right of the screen, apart from what a scrolling box of its own holds.
 BEYOND = """[...document.querySelectorAll('body *')].filter(
-    element => !element.closest('pre, select, datalist') && element.getBoundingClientRect().right > innerWidth + 0.5
+    element => !element.closest('pre, select, datalist, .scroll')
+        && element.getBoundingClientRect().right > innerWidth + 0.5
 ).map(element => element.outerHTML.slice(0, 200))"""
 
 # Whether a script that is put into the page runs, and whether a style does.

@@ -1,9 +1,11 @@
-"""The HTML page of a plan in a real browser: its layout, its colors, and that no name in it runs.
+"""The HTML page of a plan in a real browser: its layout, its colors, its search, and that no name in it runs.
 
 Needs Debian's package chromium, which `.ci/run` installs.
 """
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -42,6 +44,38 @@ def manifest(members: list[str]) -> str:
     return as_yaml({"defaults": {"source": "handbook", "provider": "corp"}, "items": ITEMS, "groups": groups})
 
 
+MANY = 60
+
+
+def many_changes(members: list[str], text: str) -> str:
+    """Items and groups, most of which differ alike between two texts."""
+    items = [
+        {
+            "uri": f"https://example.com/page/{number}",
+            "source": "handbook" if number % 3 else "blog",
+            "title": f"{text} {number}",
+            **({"permissions": {"allowed": ["group:Staff"]}} if number % 3 else {}),
+        }
+        for number in range(MANY)
+    ]
+    items += [{"uri": f"https://example.com/{text}", "source": "blog"}]
+    groups = [{"name": "Staff", "members": members}, {"name": f"Of {text}", "members": members[:1]}]
+    return as_yaml({"defaults": {"source": "handbook", "provider": "corp"}, "items": items, "groups": groups})
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of many changes of every verb, in two sources, with people who gain and who lose."""
+    root = tmp_path_factory.mktemp("many")
+    folder = Folder(root / "project", PROJECT)
+    folder.write("all.yaml", many_changes(["user:ann@example.com", "user:bob@example.com"], "One"))
+    folder.ok("apply", "--auto-approve", "--allow", "item-public")
+    folder.write("all.yaml", many_changes(["user:ann@example.com", "user:cy@example.com"], "Two"))
+    path = root / "many.html"
+    folder.ok("plan", "--report", f"html={path}", "--blame")
+    return path.as_uri()
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Pages by name, as addresses of files: a first load, one with failing tests, a saved plan, a comparison."""
@@ -70,6 +104,88 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 NAMES = ("first", "saved", "names", "difference")
 
+# What of the changes can be seen, and of the table of who sees what.
+SHOWN = """[...document.querySelectorAll('.group [data-find]')].filter(element => element.checkVisibility()).length"""
+ROWS = "[...document.querySelectorAll('.matrix tbody tr')].filter(element => element.checkVisibility()).length"
+FILL = """(() => {
+    const form = document.querySelector('form.find');
+    form.reset();
+    for (const [name, value] of Object.entries(%s)) {
+        const field = form.elements[name];
+        if (field.type === 'checkbox') field.checked = value; else field.value = value;
+    }
+    form.dispatchEvent(new Event('input', {bubbles: true}));
+    return form.elements.count.value;
+})()"""
+
+
+def filled(browser: Chromium, **fields: object) -> str:
+    """Fill in the form and return what it says of how many it found."""
+    count: str = browser.value(FILL % json.dumps(fields))
+    return count
+
+
+def test_changes_are_found_by_words_kind_verb_source_and_access(browser: Chromium, many: str) -> None:
+    browser.open(many)
+    everything = browser.value(SHOWN)
+    assert filled(browser) == ""
+    assert filled(browser, words="PAGE/7") == f"1 of {everything} entries", "also what is told by a pattern"
+    assert filled(browser, words="page no-such-word") == f"0 of {everything} entries"
+    assert (
+        browser.value("[...document.querySelectorAll('.group h3')].some(element => element.checkVisibility())") is False
+    )
+    seen = {name: filled(browser, verb=name) for name in ("create", "update", "delete")}
+    assert sum(int(count.split(" ")[0]) for count in seen.values()) == everything
+    sources = {name: filled(browser, scope=name) for name in ("blog", "handbook", "corp")}
+    assert sum(int(count.split(" ")[0]) for count in sources.values()) == everything
+    assert filled(browser, kind="group", verb="create") == f"1 of {everything} entries"
+    assert "Of Two" in browser.value("[...document.querySelectorAll('.group')].find(e => !e.hidden).textContent")
+    access = int(filled(browser, access=True, verb="update").split(" ")[0])
+    assert access == 1, "only the members of a group"
+    assert filled(browser) == ""
+    assert browser.value(SHOWN) == everything
+
+
+def test_people_are_found_in_the_matrix(browser: Chromium, many: str) -> None:
+    browser.open(many)
+    assert browser.value(ROWS) > 2
+    filled(browser, words="cy@example.com")
+    assert browser.value(ROWS) == 1
+    row = browser.value("document.querySelector('.matrix tbody tr:not([hidden])').innerText")
+    assert "user:cy@example.com" in row
+    assert "no \u2192 yes" in row
+    filled(browser, words="bob@example.com")
+    assert "yes \u2192 no" in browser.value("document.querySelector('.matrix tbody tr:not([hidden])').innerText")
+
+
+def test_without_scripts_all_is_there_and_no_form(browser: Chromium, many: str) -> None:
+    browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(many)
+    browser.ask("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.value("document.querySelector('form.find').checkVisibility()") is False
+    assert browser.value("document.querySelectorAll('.group code').length") > MANY
+    assert browser.value(ROWS) > 2
+
+
+def test_a_form_that_is_sent_leads_nowhere(browser: Chromium, many: str) -> None:
+    browser.open(many)
+    browser.value("document.querySelector('form.find input').focus()")
+    browser.press("Enter")
+    assert browser.value("location.href") == many
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_page_of_many_changes_fits_a_screen_and_can_be_read(
+    browser: Chromium, many: str, width: int, dark: bool
+) -> None:
+    browser.screen(width, dark=dark)
+    browser.open(many)
+    assert browser.value(BEYOND) == []
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value(CONTRAST) >= 4.5
+    assert browser.picture().startswith(b"\x89PNG")
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_overflows_a_screen_sideways(browser: Chromium, pages: dict[str, str], name: str) -> None:
@@ -87,7 +203,9 @@ def test_a_page_loads_nothing_runs_nothing_and_has_nothing_to_complain_of(
 ) -> None:
     browser.open(pages[name])
     assert browser.value("window.broken ?? null") is None
-    assert browser.value("document.querySelectorAll('script, img, link, [onerror]').length") == 0
+    assert browser.value("document.querySelectorAll('img, link, [onerror]').length") == 0
+    # Its own script alone, which a comparison has no use for.
+    assert browser.value("document.querySelectorAll('script').length") == (name != "difference")
     assert [event["request"]["url"] for event in browser.happened("Network.requestWillBeSent")] == [pages[name]]
     assert [event["entry"]["text"] for event in browser.happened("Log.entryAdded")] == []
     assert browser.value("document.body.textContent.includes('<script>window.broken = 1</script>')")

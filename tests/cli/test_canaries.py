@@ -27,6 +27,8 @@ from reconciler.emulator.door import Exchange, Hooks
 from tests.builders import KEY, Folder, Remote, child_environment, command_line, start_remote
 
 PLAN_KEY = "canary-7b81-plan-key"
+STATE_KEY = "ca9a47057a7e" + "5ea1ed0b" * 6 + "0000"
+PASSWORD = "canary-9a55-password"
 BODIES = {
     "text": "canary-b01d body of a manifest",
     "base64": "canary-b02d body in base64",
@@ -61,7 +63,13 @@ DETAILS = ("none", "names", "fields", "full")
 
 def forbidden(*, bodies: bool = True) -> dict[str, bytes]:
     """Return what must not be seen, by name; a text also as base64 has it, wherever it begins."""
-    texts = {"key": KEY, "plan key": PLAN_KEY, "signature": "X-Amz-Signature="}
+    texts = {
+        "key": KEY,
+        "plan key": PLAN_KEY,
+        "state key": STATE_KEY,
+        "password": PASSWORD,
+        "signature": "X-Amz-Signature=",
+    }
     found = {name: text.encode() for name, text in texts.items()}
     for name, text in BODIES.items() if bodies else ():
         found[name] = text.split()[0].encode()
@@ -293,3 +301,89 @@ def test_who_looks_at_the_processes_sees_no_secret(ready: Folder, remote: Remote
     fail(remote)
     assert any(b"apply" in line for line in seen)
     assert [line for line in seen if leaks(line)] == []
+
+
+LOUD = (
+    ("--quiet",),
+    ("-v",),
+    ("-vv",),
+    ("--log-format", "json"),
+    ("-vv", "--log-format", "json"),
+)
+
+
+@pytest.mark.parametrize("loud", LOUD, ids=" ".join)
+def test_however_much_is_said_no_secret_is(
+    ready: Folder, remote: Remote, loud: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With an encrypted state, with a remote that echoes what it is sent, and when commands fail."""
+    monkeypatch.setenv("RECONCILER_STATE_KEY", STATE_KEY)
+    plan = str(tmp_path / "plan.json")
+    shown: dict[str, str] = {}
+
+    def run(*arguments: str, code: int | None = None) -> None:
+        ran = ready.run(*arguments, *loud)
+        assert code is None or ran.code == code, ran.err
+        shown[" ".join(arguments)] = ran.out + ran.err
+
+    run("plan", "--out", plan, code=0)
+    fail(remote, f"PUT documents: 400 x1 reason={KEY}", "PUT storage: 403 x1 reason=X-Amz-Signature")
+    run("apply", plan, "--auto-approve")
+    fail(remote)
+    run("apply", "--auto-approve", "--format", "json", code=0)
+    for arguments in (
+        *READING,
+        ("import", "--out", str(ready.root / "new")),
+        ("access", "who", "x:text", "--of=remote"),
+    ):
+        run(*arguments)
+    run("state", "show", "item/blog/x:nothing", code=2)
+    run("apply", "--nonsense", code=2)
+    project = ready.root / "reconciler.yaml"
+    project.write_text(re.sub("target: [^,]*", "target: http://127.0.0.1:9, retryFor: 0", project.read_text()))
+    changed(ready)
+    for arguments in (("apply", "--auto-approve"), ("verify", "--all", "--timeout", "0"), ("drift",)):
+        run(*arguments)
+
+    assert {command: found for command, said in shown.items() if (found := leaks(said.encode()))} == {}
+    if "-vv" in loud:
+        assert any("HTTP 202 in" in said and "an address that is not shown" in said for said in shown.values())
+
+
+UNUSABLE = (
+    # state, variables
+    (f"postgresql://ann:{PASSWORD}@127.0.0.1:9/db", {}),
+    ("postgresql://ann@127.0.0.1:9/db?connect_timeout=2", {"PGPASSWORD": PASSWORD}),
+    ("s3://bucket/state?endpoint=http://127.0.0.1:9", {"AWS_SECRET_ACCESS_KEY": PASSWORD, "AWS_ACCESS_KEY_ID": "ann"}),
+    (f"s3://ann:{PASSWORD}@bucket/state", {}),
+)
+
+
+@pytest.mark.parametrize("loud", [(), *LOUD], ids=" ".join)
+@pytest.mark.parametrize(("state", "variables"), UNUSABLE, ids=lambda value: str(value)[:12])
+def test_what_opens_a_state_is_not_told_when_it_cannot_be_opened(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, state: str, variables: dict[str, str], loud: tuple[str, ...]
+) -> None:
+    for name, value in {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    project = folder.root / "reconciler.yaml"
+    project.write_text(
+        project.read_text().replace("local: {target: emulator", f"local: {{state: '{state}', target: emulator")
+    )
+    for words in (("plan",), ("state", "list"), ("apply", "--auto-approve")):
+        ran = folder.run(*words, *loud)
+        assert ran.code in (1, 2) and "error[internal]" not in ran.err, ran.err
+        assert leaks((ran.out + ran.err).encode()) == []
+
+
+@pytest.mark.parametrize("loud", [(), *LOUD], ids=" ".join)
+def test_a_proxy_that_cannot_be_reached_keeps_its_password(
+    ready: Folder, monkeypatch: pytest.MonkeyPatch, loud: tuple[str, ...]
+) -> None:
+    project = ready.root / "reconciler.yaml"
+    project.write_text(re.sub("target: [^,]*", "target: https://remote.example, retryFor: 0", project.read_text()))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://ann:{PASSWORD}@127.0.0.1:9")
+    ran = ready.run("apply", "--auto-approve", *loud)
+    assert ran.code == 4
+    assert leaks((ran.out + ran.err).encode()) == []

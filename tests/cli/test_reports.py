@@ -127,6 +127,8 @@ def test_manifests_of_which_no_plan_can_be_made_are_reported_in_every_form(
     text = (tmp_path / form).read_text()
     assert "unknown-key" in ran.err
     assert "titel" in text
+    assert "uri: 'x:1'" in ran.err
+    assert "uri: 'x:1'" not in text, "no line of a manifest is published"
     if form == "sarif":
         jsonschema.validate(orjson.loads(text), SARIF)
     if form == "junit":
@@ -183,6 +185,13 @@ def test_a_report_that_cannot_be_written_fails_the_command_and_the_others_are_wr
     assert [path.name for path in tmp_path.iterdir() if "comment" in path.name] == []
 
 
+def test_a_report_of_problems_that_cannot_be_written_hides_none_of_them(folder: Folder, tmp_path: Path) -> None:
+    folder.write("a.yaml", HEAD + "items: [{uri: 'x:1', titel: t}]\n")
+    ran = folder.ok("plan", "--report", f"text={tmp_path}/nowhere/x", code=1)
+    assert "error[unknown-key]" in ran.err
+    assert "error[cannot-write]" in ran.err
+
+
 def test_an_apply_whose_report_cannot_be_written_changes_nothing(
     folder: Folder, remote: Remote, tmp_path: Path
 ) -> None:
@@ -202,6 +211,16 @@ def test_the_summary_of_a_step_is_added_to(folder: Folder, tmp_path: Path, monke
     text = step.read_text()
     assert text.startswith("# Of an earlier command\n### Plan for `local`\n")
     assert text.count("### Plan for") == 2
+
+
+def test_what_is_added_and_what_was_there_fit_the_budget_together(folder: Folder, tmp_path: Path) -> None:
+    items = "".join(f'  - {{uri: "x:{number:04}"}}\n' for number in range(200))
+    folder.write("a.yaml", f"{HEAD}items:\n{items}")
+    step = tmp_path / "step.md"
+    step.write_text("x" * 5_000)
+    folder.ok("plan", "--report", f"summary=+{step}", "--budget", "8000")
+    assert 5_000 < step.stat().st_size <= 8_000
+    assert "Cut to" in step.read_text() or "items:" in step.read_text()
 
 
 def test_a_file_is_replaced(folder: Folder, tmp_path: Path) -> None:
@@ -236,6 +255,19 @@ def test_stdout_takes_a_report_after_what_is_shown(folder: Folder, tmp_path: Pat
         )
     text = folder.ok("plan").out
     assert (tmp_path / "out").read_text() == text + text
+    assert Path("/dev/stdout").is_symlink() or not sys.platform.startswith("linux")
+
+
+def test_a_plan_saved_to_stdout_leaves_its_name_to_the_system(folder: Folder, tmp_path: Path) -> None:
+    folder.write("a.yaml", MANIFEST)
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run(
+            command_line("-C", str(folder.root), "plan", "--out", "/dev/stdout"),
+            env=child_environment(),
+            stdout=out,
+            check=True,
+        )
+    assert '"format_version":"1.0"' in (tmp_path / "out").read_text()
     assert Path("/dev/stdout").is_symlink() or not sys.platform.startswith("linux")
 
 

@@ -112,6 +112,15 @@ def test_one_that_was_killed_before_it_closed_the_old_state_is_finished(applied:
     assert "error[state-migrated]" in applied.ok("plan", code=1).err
 
 
+def test_one_that_was_killed_before_it_could_say_so_is_done(applied: Folder) -> None:
+    first = applied.ok("state", "migrate", "--to", NEW)
+    assert applied.ok("state", "migrate", "--to", NEW).out == first.out
+    at(applied, NEW).ok("state", "rm", "group/corp/Team")
+    project = applied.root / "reconciler.yaml"
+    project.write_text(project.read_text().replace(f"state: '{NEW}', ", ""))
+    assert "error[state-migrated]" in applied.ok("state", "migrate", "--to", NEW, code=1).err
+
+
 def test_a_place_that_holds_another_state_is_left_alone(applied: Folder) -> None:
     applied.ok("state", "migrate", "--to", NEW)
     applied.ok("state", "reopen")
@@ -128,6 +137,21 @@ def test_back_from_another_place(applied: Folder) -> None:
     ran = applied.ok("state", "migrate", "--from", NEW, "--to", "back.db")
     assert "reconciler.yaml" not in ran.out
     assert tables(applied, "back.db") == tables(applied, NEW)
+
+
+def test_back_to_where_it_was_and_nothing_happened_since(applied: Folder) -> None:
+    applied.ok("state", "migrate", "--to", NEW)
+    applied.ok("state", "migrate", "--from", NEW, "--to", OLD)
+    applied.ok("plan", "--exit-code")
+    assert "error[state-migrated]" in at(applied, NEW).ok("plan", code=1).err
+
+
+def test_a_state_that_was_moved_tells_no_past(applied: Folder) -> None:
+    ended = applied.ok("state", "history", "--format", "json").json["runs"][0]["ended_at"]
+    asked = ("access", "who", "https://example.com/a", "--at", ended)
+    applied.ok(*asked)
+    applied.ok("state", "migrate", "--to", NEW)
+    assert "error[state-migrated]" in applied.ok(*asked, code=1).err
 
 
 def test_a_damaged_state_is_not_moved(applied: Folder) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.accesstest import AccessTest
-from reconciler.permissions.checks import Checks, Kind
+from reconciler.permissions.checks import Checks, Kind, item_matcher
 from reconciler.permissions.evaluate import decide_item
 from reconciler.permissions.expand import Directory, Person
 from reconciler.permissions.readings import Readings, is_person
@@ -55,3 +57,20 @@ def test_whom_a_test_speaks_of_must_and_must_not_see(world: World, who: str) -> 
         key = directory.key(who)
         meant = [sees for person, sees in pairs if (person.start == key if is_person(key) else person.has(key))]
         assert (kind in counts(world, test)) is (wrong in meant)
+
+
+PIECES = st.lists(st.sampled_from(["*", "**", "a", "b", "/", "ab", "a/", "***"]), max_size=7).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(PIECES, st.text("ab/", max_size=9))
+def test_a_pattern_matches_what_its_plain_expression_matches(pattern: str, uri: str) -> None:
+    parts = (".*" if part == "**" else "[^/]*" if part == "*" else part for part in re.split(r"(\*\*|\*)", pattern))
+    plain = re.fullmatch("".join(parts), uri) is not None
+    assert item_matcher(pattern)(f"item/handbook/{uri}") is plain
+
+
+def test_a_pattern_of_many_stars_says_no_in_a_few_steps() -> None:
+    """With stars that were tried again this would not end."""
+    assert not item_matcher("**a" * 30 + "b")("item/handbook/" + "a" * 2000)
+    assert not item_matcher("*a" * 30 + "b")("item/handbook/" + "a" * 2000)

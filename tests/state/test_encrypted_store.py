@@ -34,8 +34,10 @@ from store_contract import (
 from reconciler.model.states import StateBase
 from reconciler.problems import Problem, StateError
 from reconciler.settings import Secret
+from reconciler.state import sqlite_convert
 from reconciler.state.journal import Outcome
 from reconciler.state.key import Key
+from reconciler.state.sql import Sql
 from reconciler.state.sqlite import SqliteStore
 from reconciler.state.sqlite_cipher import CipherConnection, open_file
 from reconciler.state.sqlite_convert import Converted, convert
@@ -352,6 +354,29 @@ def test_the_copy_that_an_upgrade_makes_of_an_encrypted_state_is_encrypted(opene
     assert not in_clear(path)
     assert dumped(path.with_name(f"{path.name}.version-1"), KEY) == before
     assert opened(path).check() == ()
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_nobody_may_read_a_copy_who_may_not_read_the_state(
+    opened: Opened, path: Path, key: Key | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(opened(path, key))
+    as_version_1(path, key)
+    path.chmod(0o600)
+    with running(opened(path, key), "run-2"):
+        pass
+    copy = path.with_name(f"{path.name}.version-1")
+    whole, modes = sqlite_convert._copy, set()
+
+    def spy(connection: Sql) -> None:
+        whole(connection)
+        modes.update(file.stat().st_mode & 0o777 for file in path.parent.glob("*.new*"))
+
+    monkeypatch.setattr(sqlite_convert, "_copy", spy)
+    opened(path, key).close()
+    convert(opened(path, key), lock_info(), KEY if key is None else None)
+    assert modes == {0o600}
+    assert [file.stat().st_mode & 0o777 for file in (path, copy)] == [0o600, 0o600]
 
 
 # --- kills ---------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_a_long_run_is_kept_before_it_ends(
 
 
 def test_a_checkpoint_is_written_in_pieces(
-    open_copy: Open, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    open_copy: Open, memory: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reconciler.state.objects_checkpoint.PIECE", 10_000)
     write_runs(open_copy("writer"), "run-1")
@@ -219,6 +219,7 @@ def test_a_checkpoint_is_written_in_pieces(
     obstore.delete(memory, pieces[2:3])
     code, what = refused(open_copy("new").base)
     assert (code, "piece" in what) == ("state-corrupt", True)
+    assert not list(tmp_path.glob("new*.got"))
 
 
 def test_what_an_interrupted_checkpoint_left_is_swept(open_copy: Open, memory: MemoryStore, often: None) -> None:

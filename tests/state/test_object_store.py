@@ -336,4 +336,5 @@ def test_a_server_that_is_not_there_is_told_of(s3_url: str, tmp_path: Path, monk
         with pytest.raises(StateError) as error:
             store.base()
         assert code_of(error) == "state-unreachable"
+        assert "no connection to it can be made" in error.value.problems[0].what
         assert error.value.__cause__ is None

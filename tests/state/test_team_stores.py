@@ -151,3 +151,12 @@ def test_the_roles_of_the_documents_are_enough(
             for role in (owner, reader):
                 connection.execute(f"DROP OWNED BY {role} CASCADE")
                 connection.execute(f"DROP ROLE {role}")
+
+
+def test_buckets_of_one_name_at_two_places_are_not_taken_for_one(folder: Folder, remote: Remote, s3_url: str) -> None:
+    """Were they one all the same, the lock would tell."""
+    moved(folder.at(remote), s3_url).write("all.yaml", MANIFEST)
+    folder.ok("apply", "--auto-approve")
+    assert "error[same-store]" in folder.ok("state", "migrate", "--to", f"{s3_url}/", code=2).err
+    elsewhere = f"{s3_url}?endpoint={os.environ['AWS_ENDPOINT_URL']}"
+    assert "error[state-locked]" in folder.ok("state", "migrate", "--to", elsewhere, code=1).err

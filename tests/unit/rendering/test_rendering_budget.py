@@ -271,6 +271,12 @@ def test_who_sees_more_is_told_before_any_change_by_its_name() -> None:
     assert Rank.NAME in dict(made.left_out) or Rank.DELETED_NAME in dict(made.left_out)
 
 
+def test_names_of_many_deletions_leave_room_for_what_ranks_behind_them() -> None:
+    left = dict(within(large_plan(3_000), 65_536).left_out)
+    assert left[Rank.DELETED_NAME] > 1_000
+    assert not {Rank.ERROR, Rank.FACT, Rank.GROUP, Rank.ACCESS, Rank.ACCESS_CHANGE, Rank.PATTERN} & left.keys()
+
+
 def test_an_access_that_was_not_worked_out_is_not_passed_over() -> None:
     plan = large_plan(200, shifts=0)
     assert "Not worked out for" in within(plan, 6_000).text

@@ -12,7 +12,7 @@ from reconciler.permissions.readings import EMAIL_PROVIDER, Readings
 from reconciler.permissions.relation import Relation
 from reconciler.planning.accesshazards import AccessLimits, access_hazards
 from reconciler.rendering.exposure import exposure_lines
-from reconciler.rendering.exposuredoc import EXAMPLES, SHORT, exposure_document, exposure_stream
+from reconciler.rendering.exposuredoc import PERSONS, SHORT, exposure_document, exposure_stream
 from tests.builders import alias, group, item, user
 
 STAFF = "group/corp/Staff"
@@ -55,7 +55,7 @@ def test_a_small_document_is_complete() -> None:
             "examples": [f"item/handbook/x:{number}" for number in range(3)],
             "because": [STAFF],
             "more_causes": 0,
-            "persons": PEOPLE[:EXAMPLES],
+            "persons": PEOPLE[:PERSONS],
             "identities": PEOPLE,
         }
     ]

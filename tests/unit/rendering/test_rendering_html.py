@@ -19,11 +19,14 @@ from reconciler.model.address import Kind
 from reconciler.model.canonical import canonical_json
 from reconciler.planning.plan import AccessTests, Plan
 from reconciler.problems import Position, Problem
-from reconciler.rendering.html import render_exposure_html, render_html
+from reconciler.rendering.html import render_exposure_html, render_html, render_problems_html
+from reconciler.rendering.matrix import access_matrix
 from reconciler.rendering.outline import Detail, Outline, outline
 from reconciler.rendering.text import summary_line
 from reconciler.rendering.values import visible
+from tests.builders import REPOSITORY
 
+SCRIPT = (REPOSITORY / "reconciler" / "rendering" / "templates" / "find.js").read_text(encoding="utf-8")
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 HOSTILE = plans.HOSTILE
 
@@ -86,8 +89,10 @@ def text_of(tree: LexborHTMLParser, selector: str = "body") -> str:
 
 
 def inert(tree: LexborHTMLParser) -> None:
-    """Assert that nothing on a page could run, and that it loads and leads to nothing beside itself."""
-    assert tree.css("script, img, iframe, object, embed, link, form, base, svg, video, audio, template") == []
+    """Assert that nothing on a page could run but its own script, and that it loads and leads to nothing else."""
+    assert tree.css("img, iframe, object, embed, link, base, svg, video, audio, template") == []
+    assert [node.text() for node in tree.css("script")] in ([], [SCRIPT])
+    assert len(tree.css("form")) == len(tree.css("form.find[hidden]")) == len(tree.css("script"))
     for node in tree.css("*"):
         for name, value in node.attributes.items():
             assert not name.startswith("on") and name not in ("style", "src", "srcset", "action")
@@ -110,12 +115,89 @@ def test_a_page_is_whole_inert_and_leads_to_what_it_holds(name: str, detail: Det
     assert {node.attributes["id"] for node in tree.css("section")} <= leads
 
 
-def test_the_policy_allows_this_style_sheet_and_nothing_else() -> None:
+def digest_of(tree: LexborHTMLParser, element: str) -> str:
+    return base64.b64encode(hashlib.sha256(tree.css_first(element).text().encode()).digest()).decode()
+
+
+def policy_of(tree: LexborHTMLParser) -> str | None:
+    return tree.css_first('meta[http-equiv="Content-Security-Policy"]').attributes["content"]
+
+
+def test_the_policy_allows_this_style_sheet_and_this_script_and_nothing_else() -> None:
     tree = page(plans.mixed_plan())
-    style = tree.css_first("style").text()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = tree.css_first('meta[http-equiv="Content-Security-Policy"]').attributes["content"]
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    style, script = digest_of(tree, "style"), digest_of(tree, "script")
+    allowed = f"default-src 'none'; style-src 'sha256-{style}'"
+    assert policy_of(tree) == f"{allowed}; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+    for bare in (page(plans.plan_of()), LexborHTMLParser(render_exposure_html(SEEN, before="a", after="b"))):
+        assert bare.css("script") == []
+        assert policy_of(bare) == f"{allowed}; base-uri 'none'; form-action 'none'"
+
+
+def test_a_page_of_problems_alone_is_inert_and_tells_all() -> None:
+    problems = [*plans.hostile_plan().problems, plans.WARNING]
+    tree = LexborHTMLParser(render_problems_html(problems))
+    inert(tree)
+    assert tree.css("script") == []
+    assert len(tree.css(".note")) == 2
+    assert "0 errors, 2 warnings." in text_of(tree)
+    assert "SECRET LINE OF A MANIFEST" not in text_of(tree)
+    assert visible(HOSTILE).split("`` ")[0] in text_of(tree)
+
+
+def test_what_is_searched_says_of_what_kind_it_is() -> None:
+    tree = page(plans.mixed_plan())
+    groups = [node.attributes for node in tree.css(".group")]
+    assert [(group["data-verb"], group["data-kind"], group["data-scope"]) for group in groups] == [
+        ("create", "group", "corp"),
+        ("update", "item", "handbook"),
+        ("update", "alias", "corp"),
+        ("delete", "item", "handbook"),
+    ]
+    assert len(tree.css(".group [data-find]")) == 4
+    for name, values in (
+        ("kind", ["", "group", "item", "alias"]),
+        ("verb", [None, "create", "update", "delete"]),
+        ("scope", [None, "corp", "handbook"]),
+    ):
+        options = tree.css(f"select[name={name}] option")
+        assert [option.attributes.get("value") or option.text() for option in options][1:] == values[1:]
+
+
+def test_a_search_finds_what_is_told_by_a_pattern() -> None:
+    tree = page(plans.folding_plan(), everybody=True)
+    names = {node.text() for node in tree.css(".group [data-find] .names code")}
+    assert {f"file://folder/{number:03}.txt" for number in range(30)} <= names
+
+
+def test_the_matrix_says_who_saw_what_before_and_who_sees_it_after() -> None:
+    gained = [shift("user/corp/carol", "user/corp/dora", persons=["user/corp/carol"], items=7)]
+    lost = [shift("user/corp/carol", items=2, persons=["user/corp/carol"], because=[])]
+    found = exposure(gained, [*lost, shift(public=True, domains=["user/corp/*@example.com"], items=1, people=0)])
+    tree = page(plans.plan_of(*plans.mixed_plan().changes, access=canonical_json(found)))
+    rows = [[" ".join(cell.text().split()) for cell in row.css("th, td")] for row in tree.css(".matrix tr")]
+    assert rows == [
+        ["", "1", "2", "3"],
+        ["everybody, also whoever did not log in", "", "", "yes \u2192 no"],
+        ["user:carol", "no \u2192 yes", "yes \u2192 no", ""],
+        ["everybody of example.com", "", "", "yes \u2192 no"],
+        ["others who gain sight", "1: no \u2192 yes", "", ""],
+    ]
+    assert text_of(tree, "#items-1").startswith("7 items in handbook items: unchanged")
+    assert page(plans.mixed_plan()).css(".matrix") == []
+
+
+def test_what_some_gain_and_others_lose_of_the_same_items_is_one_column() -> None:
+    found = exposure([shift("user/corp/carol")], [shift("user/corp/bob")])
+    matrix = access_matrix(found)
+    assert [(row.who, row.cells) for row in matrix.rows] == [("user:bob", ("lost",)), ("user:carol", ("gained",))]
+    assert len(matrix.columns) == 1
+
+
+def test_what_a_matrix_has_no_room_for_is_counted() -> None:
+    shifts = [shift(f"user/corp/u{number}", examples=[f"item/handbook/x:/{number}"]) for number in range(30)]
+    found = exposure(shifts, [], more={"gained": 2, "lost": 0})
+    matrix = access_matrix(found, columns=20, rows=5)
+    assert (len(matrix.columns), len(matrix.rows), matrix.hidden_columns, matrix.hidden_rows) == (20, 5, 12, 15)
 
 
 def test_a_page_tells_what_text_tells() -> None:
@@ -215,8 +297,11 @@ def test_what_takes_effect_what_ends_and_what_the_order_took_are_told() -> None:
 def test_what_is_not_shown_is_counted() -> None:
     many = exposure([shift(f"user/corp/u{number}") for number in range(15)], [], more={"gained": 40, "lost": 0})
     plan = plans.plan_of(*plans.mixed_plan().changes, access=canonical_json(many))
-    assert "and 45 more" in text_of(page(plan), "#access")
-    assert "and 40 more" in text_of(page(plan, Detail.FULL), "#access")
+    for detail in (Detail.FIELDS, Detail.FULL):
+        told = text_of(page(plan, detail), "#access")
+        assert "and 5 more" in told
+        assert "and 40 more, which only JSON Lines hold (--access-out)" in told
+        assert all(f"user:u{number} will see" in told for number in range(15))
 
 
 def test_tests_that_fail_and_hazards_say_that_an_apply_would_refuse() -> None:

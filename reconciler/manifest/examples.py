@@ -1,0 +1,133 @@
+"""An example of what each key of the manifest language may say, for editors and for the reference.
+
+`schemas` puts them into the published schemas, and a test holds each against the schema of its key. Keys with a fixed
+choice of values need none. `*` is any model; what names a model comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_IDENTITY = "user:alice@example.com"
+_URI = "https://docs.example.com/welcome"
+_SET = {"allowed": ["group:Staff"], "denied": ["user:bob@example.com"]}
+_BODY = {"file": "content/welcome.html"}
+_METADATA = {"author": "Alice Smith", "language": ["English"], "date": "2026-03-01T12:00:00Z"}
+_QUOTAS = {"callsPerDay": 15_000, "burstCalls": 250, "burstSeconds": 300}
+_GUARDRAILS = {"deletes": "10%", "widenedAccess": "confirm"}
+
+EXAMPLES: dict[str, list[Any]] = {
+    "*.accessTests": [[{"who": "group:Staff", "canView": ["https://docs.example.com/**"]}]],
+    "*.additionalInfo": [{"domain": "example.com"}],
+    "*.aliases": [[{"of": _IDENTITY, "is": [{"provider": "Email Security Provider", "identity": _IDENTITY}]}]],
+    "*.allowed": [["group:Staff", _IDENTITY]],
+    "*.apiKey": [{"env": "COVEO_API_KEY"}],
+    "*.body": [_BODY, {"text": "The text itself."}],
+    "*.caFile": ["certificates/company.pem"],
+    "*.cascadesTo": [["Email Security Provider"]],
+    "*.clickableUri": [f"{_URI}?from=search"],
+    "*.defaults": [{"source": "handbook", "provider": "corp"}],
+    "*.denied": [["user:bob@example.com"]],
+    "*.environments": [{"local": {"target": "emulator"}, "prod": {"organization": "acmeproduction", "region": "us"}}],
+    "*.groups": [[{"name": "Staff", "members": [_IDENTITY, "group:Board"]}]],
+    "*.guardrails": [_GUARDRAILS],
+    "*.id": ["acmeproduction-x4g2k"],
+    "*.itemSets": [[{"from": {"files": "content/**/*.html"}, "item": {"uri": "${base}/{url_path}"}}]],
+    "*.items": [[{"uri": _URI, "title": "Welcome", "body": _BODY, "permissions": "staff"}]],
+    "*.lints": [{"unused-identity": "off", "permissions-missing": "error"}],
+    "*.manifests": [["manifests/**/*.yaml"]],
+    "*.metadata": [_METADATA],
+    "*.moved": [[{"from": "file://old.txt", "to": "file://new.txt"}]],
+    "*.name": ["Staff"],
+    "*.organization": ["acmeproduction"],
+    "*.parent": [_URI],
+    "*.permanentId": ["welcome-1"],
+    "*.permissions": ["staff", _SET],
+    "*.policies": ["policies"],
+    "*.provider": ["corp"],
+    "*.providers": [{"corp": {"id": "acmeproduction-corp", "cascadesTo": ["Email Security Provider"]}}],
+    "*.proxy": ["http://proxy.example.com:3128"],
+    "*.quotas": [_QUOTAS],
+    "*.removed": [[{"address": "group/corp/Contractors"}]],
+    "*.retryFor": [600],
+    "*.sets": [[_SET, {"allowed": ["group:Cleared"]}]],
+    "*.source": ["handbook"],
+    "*.sources": [{"handbook": {"id": "acmeproduction-handbook", "visibility": "secured", "provider": "corp"}}],
+    "*.state": ["s3://acme-state/reconciler/prod", ".reconciler/prod.state.db"],
+    "*.target": ["emulator"],
+    "*.title": ["Welcome"],
+    "*.uri": [_URI, "file://folder/mytext.txt"],
+    "*.users": [[{"name": "erin@example.com", "wellKnowns": ["group:Everyone"]}]],
+    "*.vars": [{"base": "https://docs.example.com"}],
+    "*.virtualGroups": [[{"name": "Everyone", "members": ["group:Staff"]}]],
+    "*.wellKnowns": [["group:Everyone"]],
+    "AccessTestSpec.canView": [["https://docs.example.com/**"]],
+    "AccessTestSpec.cannotView": [["https://docs.example.com/board/*"]],
+    "AccessTestSpec.items": [["https://docs.example.com/board/*"]],
+    "AccessTestSpec.onlyVisibleTo": [["group:Board"]],
+    "AccessTestSpec.where": [{"classification": "secret"}],
+    "AccessTestSpec.who": ["group:Staff", ["user:alice@example.com", "user:bob@example.com"]],
+    "AliasSpec.is": [[{"provider": "Email Security Provider", "identity": "user:{name}"}]],
+    "AliasSpec.of": [_IDENTITY],
+    "AliasSpec.ofEach": [{"membersOf": "*", "type": "user"}],
+    "AliasTargetSpec.identity": ["user:{name}", _IDENTITY],
+    "AliasTargetSpec.provider": ["Email Security Provider"],
+    "ApiKeySpec.command": [["pass", "show", "coveo/prod"]],
+    "ApiKeySpec.env": ["COVEO_API_KEY"],
+    "ApiKeySpec.file": ["/run/secrets/coveo"],
+    "BodySpec.base64": ["JVBERi0xLjcK"],
+    "BodySpec.file": ["content/welcome.html"],
+    "BodySpec.text": ["The text itself."],
+    "DefaultsSpec.permissions": ["staff"],
+    "EnvironmentSpec.providers": [{"corp": {"id": "acmestaging-corp"}}],
+    "EnvironmentSpec.sources": [{"handbook": {"id": "acmestaging-handbook"}}],
+    "GroupSpec.members": [[_IDENTITY, "group:Board", {"user": "eve@example.com", "expires": "2027-01-31"}]],
+    "GuardrailsSpec.maxChanges": [5000],
+    "GuardrailsSpec.maxWidened": [{"people": 50, "items": 100}],
+    "GuardrailsSpec.widenedAccess": ["confirm", {"mode": "confirm", "except": [{"to": ["group:Staff"]}]}],
+    "IdentitySpec.group": ["Staff"],
+    "IdentitySpec.unknown": ["S-1-5-21"],
+    "IdentitySpec.user": ["alice@example.com"],
+    "IdentitySpec.virtualGroup": ["Everyone"],
+    "ItemSetSpec.from": [{"files": "content/**/*.html"}, {"csv": "data/posts.csv"}],
+    "ItemSetSpec.item": [{"uri": "${base}/{url_path}", "title": "{html.title}", "permissions": "staff"}],
+    "ItemTemplate.body": [{"text": "{row.summary}"}],
+    "ItemTemplate.clickableUri": ["${base}/{url_path}?from=search"],
+    "ItemTemplate.fileExtension": [".txt"],
+    "ItemTemplate.metadata": [{"author": "{row.author}", "language": ["{html.lang}"]}],
+    "ItemTemplate.parent": ["${base}/{row.parent}"],
+    "ItemTemplate.permanentId": ["{row.id}"],
+    "ItemTemplate.title": ["{html.title|default:'Untitled'}"],
+    "ItemTemplate.uri": ["${base}/{url_path}", "https://blog.example.com/{row.slug}"],
+    "LevelSpec.sets": [[_SET]],
+    "MaxWidenedSpec.items": [100],
+    "MaxWidenedSpec.people": [50],
+    "MovedSpec.from": ["file://folder/old.txt"],
+    "MovedSpec.to": ["file://folder/new.txt"],
+    "OfEachSpec.membersOf": ["*", "Staff"],
+    "OverlaySpec.files": ["overlays/prod/*.yaml"],
+    "OverlaySpec.scope": [{"uris": ["https://docs.example.com/hr/**"]}],
+    "PermissionSpec.levels": [[[{"allowed": ["group:Board"]}], [{"allowed": ["group:Staff"]}]]],
+    "ManifestFile.permissions": [{"staff": _SET}],
+    "ProjectFile.permissions": [{"staff": _SET}],
+    "QuotasSpec.burstCalls": [250],
+    "QuotasSpec.burstSeconds": [300],
+    "QuotasSpec.callsPerDay": [15_000],
+    "QuotasSpec.itemsPerDay": [100_000],
+    "ScopeSpec.groups": [["HR *"]],
+    "ScopeSpec.sources": [["handbook"]],
+    "ScopeSpec.uris": [["https://docs.example.com/hr/**"]],
+    "SetOriginSpec.csv": ["data/posts.csv"],
+    "SetOriginSpec.exclude": [["content/drafts/**"]],
+    "SetOriginSpec.files": ["content/**/*.html", ["guides/*.md", "policies/*.md"]],
+    "SetOriginSpec.jsonl": ["data/posts.jsonl"],
+    "SetOriginSpec.parquet": ["data/posts.parquet"],
+    "WidenedAccessSpec.except": [[{"items": ["https://docs.example.com/public/*"], "to": ["group:Staff"]}]],
+    "WidenedExceptSpec.items": [["https://docs.example.com/public/*"]],
+    "WidenedExceptSpec.to": [["group:Staff"], ["everybody"]],
+}
+
+
+def examples_of(model: str, key: str) -> list[Any]:
+    """Return what a key of a model may say, or nothing where nobody wrote an example."""
+    return EXAMPLES.get(f"{model}.{key}") or EXAMPLES.get(f"*.{key}") or []

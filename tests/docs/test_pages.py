@@ -1,0 +1,85 @@
+"""The pages of `docs/`: what is made from code is fresh, the site is built strictly, and it looks right."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from reconciler.cli.main import cli
+from tests.browser.chromium import BEYOND, Chromium
+from tests.browser.conftest import browser, shared_browser  # noqa: F401
+from tests.builders import REPOSITORY
+from tests.docs.generate import FOLDER, PAGES, _commands
+
+DOCS = REPOSITORY / "docs"
+CONFIG = REPOSITORY / ".mkdocs.yml"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_made_from_code_is_fresh(name: str) -> None:
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), "run: make reference"
+
+
+def test_every_command_option_key_and_code_has_its_place() -> None:
+    commands = PAGES["commands.md"]()
+    for words, command in _commands(cli, ()):
+        assert f"\n## {' '.join(words)}\n" in commands
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert all(name in commands for name in parameter.opts), (words, parameter.opts)
+    problems = PAGES["problems.md"]()
+    for code in ("unknown-group", "stale-plan", "cannot-format", "file-exists", "state-locked"):
+        assert f"\n## {code}\n" in problems
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set(re.findall(r"[\w/.-]+\.md", CONFIG.read_text(encoding="utf-8")))
+    assert listed == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", str(CONFIG), "-d", str(folder)],
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_is_built_strictly_and_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > len(list(DOCS.rglob("*.md")))
+    for page in pages:
+        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*\b(?:src|href)="?(https?:[^" >]+)', page.read_text())
+        assert [url for url in loaded if "canonical" not in url] == [], page
+
+
+def _pages() -> Iterator[str]:
+    nav = YAML(typ="safe").load(CONFIG)["nav"]
+    yield from re.findall(r"[\w/.-]+\.md", str(nav))
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_page_is_wider_than_the_screen(site: Path, browser: Chromium, width: int) -> None:  # noqa: F811
+    browser.screen(width)
+    for page in _pages():
+        place = page.removesuffix(".md").removesuffix("index")
+        browser.open(f"file://{site / place / 'index.html'}")
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth"), page
+        assert browser.value("document.querySelector('h1').innerText.length > 0"), page
+        beyond = [piece for piece in browser.value(BEYOND) if "md-nav" not in piece and "md-search" not in piece]
+        assert width < 1280 or beyond == [], page
