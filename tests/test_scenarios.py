@@ -76,6 +76,7 @@ def same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
             return f"00000000-0000-4000-8000-{self.hex[:12]}"
 
     monkeypatch.setattr("reconciler.cli.applying.uuid", SimpleNamespace(uuid4=Counted))
+    monkeypatch.setattr("reconciler.cli.applying.take_run", lambda: Counted().hex[:12])
 
 
 def prepared(name: str, folder: Folder, remote: Remote) -> tuple[Path, Expectation]:

@@ -90,7 +90,9 @@ class _Bash(BashComplete):
         """Return the words before the one that is being typed, and that one."""
         line = os.environ["COMP_LINE"]
         words = split_arg_string(line)
-        incomplete = "" if not line or line[-1].isspace() else words.pop()
+        # A space ends a word, but within quotes it is part of one.
+        begun = bool(words) and (not line[-1].isspace() or words[-1][-1:].isspace())
+        incomplete = words.pop() if begun else ""
         breaks = set(os.environ.get("COMP_WORDBREAKS", "")) & set(":=")
         self._cut = max((incomplete.rfind(char) + 1 for char in breaks), default=0)
         return words[1:], incomplete

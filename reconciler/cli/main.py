@@ -90,7 +90,32 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, "--version", prog_name="reconciler", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, directory: str | None, environment: str | None) -> None:
-    """Config-as-code for the content, permissions and identities of a Coveo search organization."""
+    """Config-as-code for the content, permissions and identities of a Coveo search organization.
+
+    Examples:
+
+    \b
+        reconciler init handbook
+        reconciler -C handbook plan
+        reconciler -C handbook apply
+
+    \b
+    Exit codes:
+        0    done, or nothing to do
+        1    problems found
+        2    wrong usage
+        3    changes pending, or drift
+        4    apply stopped part way; the same command goes on
+        130  interrupted
+
+    \b
+    Environment:
+        COVEO_API_KEY         the API key, unless the environment says otherwise
+        RECONCILER_PLAN_KEY   signs saved plans, and lets none be applied that is not signed
+        RECONCILER_STATE_KEY  encrypts the recorded state
+        RECONCILER_DEBUG      shows where an unexpected error comes from
+        NO_COLOR, CI          no colours
+    """
     ctx.obj = {"directory": directory, "environment": environment}
     loudness.install()
 

@@ -7,15 +7,18 @@ applied must allow it as well: neither an old plan nor a new policy is a way aro
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from reconciler.cli.makeplan import Planned
 from reconciler.cli.planning import refuse_hazards
 from reconciler.cli.session import Session
-from reconciler.planning.plan import Plan
-from reconciler.problems import ManifestError, Position, errors_in
+from reconciler.planning.plan import Hazard, Plan
+from reconciler.problems import ManifestError, Position, Problem, errors_in
+
+_SAMPLE = 100  # changes
 
 HAZARD = "policy"  # as `policies.verdict` calls it, which only a project with policies imports
 
@@ -40,22 +43,60 @@ def with_policies(
     below = session.project.policies
     if below is None or not planned.plan.changes:
         return planned
-    from reconciler.policies.verdict import addresses_told, hazards_of, problems_of
+    from reconciler.policies.verdict import hazards_of
 
     plan = planned.plan
+    loaded: Loaded | None = None
+    hazards: tuple[Hazard, ...] = ()
     try:
         loaded = _loaded(session, planned, phase)
         verdicts = _verdicts(session, planned, loaded, below, phase, now)
-        found = problems_of(verdicts, _places(planned, loaded, addresses_told(verdicts)))
+        found = _problems(planned, loaded, verdicts)
         hazards = hazards_of(verdicts, _allowed(plan, allowed))
     except ManifestError as error:
-        found, hazards = error.problems, ()
+        found = error.problems
+        if found[0].code == "policy-timeout" and len(plan.changes) > _SAMPLE:
+            found = (*_first_denials(session, planned, loaded, below, phase, now), *found)
     # Of a saved plan nobody knows the lines any more, and what was told is not told twice.
     told = {(problem.code, problem.what) for problem in plan.problems}
     problems = (*plan.problems, *(problem for problem in found if (problem.code, problem.what) not in told))
     again = {hazard.subject for hazard in hazards}
     kept = tuple(hazard for hazard in plan.hazards if hazard.name != HAZARD or hazard.subject not in again)
     return replace(planned, plan=replace(plan, problems=problems, hazards=(*kept, *hazards)))
+
+
+def _problems(planned: Planned, loaded: Loaded | None, verdicts: Sequence[Verdict]) -> tuple[Problem, ...]:
+    from reconciler.policies.verdict import addresses_told, problems_of
+
+    return problems_of(verdicts, _places(planned, loaded, addresses_told(verdicts)))
+
+
+def _first_denials(
+    session: Session,
+    planned: Planned,
+    loaded: Loaded | None,
+    below: str,
+    phase: Literal["plan", "apply"],
+    now: int | None,
+) -> tuple[Problem, ...]:
+    """Return what is denied of the first changes of a plan that took too long: it may be all of them that is."""
+    first = replace(planned, plan=replace(planned.plan, changes=planned.plan.changes[:_SAMPLE]))
+    with suppress(ManifestError):
+        return _problems(first, loaded, _verdicts(session, first, loaded, below, phase, now))
+    return ()
+
+
+def problems_of_policies(session: Session) -> tuple[Problem, ...]:
+    """Return what is wrong with the policies themselves, as far as their texts show without the engine."""
+    if session.project.policies is None:
+        return ()
+    from reconciler.policies.files import read_policies
+
+    try:
+        read_policies(session.folder, session.project.policies)
+    except ManifestError as error:
+        return error.problems
+    return ()
 
 
 def input_of(session: Session, planned: Planned, *, now: int | None) -> bytes:

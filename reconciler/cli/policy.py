@@ -33,13 +33,16 @@ def test_command(directory: str | None, environment: str | None, output: str) ->
     A test is an input, with as much of it as the package needs, and the codes that it must deny or warn of. Exits
     with 1 when one fails.
 
-    Example:
-
     \b
         - name: deletions wait for Monday
           package: reconciler.calendar
           input: {weekday: Friday, summary: {delete: 1}}
           deny: [quiet-days]
+
+    Example:
+
+    \b
+        reconciler policy test
     """
     import orjson
 

@@ -11,6 +11,7 @@ import click
 from reconciler.cli.addresses import unknown_address
 from reconciler.cli.loudness import take_run
 from reconciler.cli.options import is_interactive, project_options
+from reconciler.logs import WARNING, tell
 from reconciler.problems import Problem, StateError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def rm_command(
             _refuse_protected(session, gone, allowed)
         listed = "".join(f"  {visible(address)}\n" for address in gone)
         if any("*" in address for address in addresses) and not auto_approve:
-            click.echo(f"these would be forgotten:\n{listed}", err=True, nl=False)
+            tell(
+                "state.forgets", f"these would be forgotten:\n{listed}".removesuffix("\n"), WARNING, addresses=len(gone)
+            )
             _ask(f"Forget {_count(gone)}?")
         with editing(session, seen, lock_timeout) as writer:
             from reconciler.cli.identify import iso

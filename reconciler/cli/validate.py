@@ -52,6 +52,7 @@ def _problems(
     directory: str | None, environment: str | None, *, use_cache: bool, as_of: int | None
 ) -> tuple[list[Problem], str]:
     from reconciler.cli.linting import lints_of
+    from reconciler.cli.policing import problems_of_policies
     from reconciler.cli.session import open_session
     from reconciler.manifest.load import load_manifests
     from reconciler.rendering.values import count
@@ -70,6 +71,7 @@ def _problems(
             graded = dict(session.project.lints)
             broken = any(problem.code not in graded for problem in errors_in(loaded.problems))
             found = [] if broken else lints_of(loaded, session.cache)
+            found += problems_of_policies(session)
     except ManifestError as error:
         return list(error.problems), ""
     resources = count(len(loaded.desired.fingerprints), "resource")

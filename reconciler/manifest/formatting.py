@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
 
 from reconciler.manifest.plain import BOM
 from reconciler.manifest.read import read_documents
@@ -150,10 +151,15 @@ def _collect(text: str, start: int, end: int, line: int, seen: _Seen) -> int:
 
 def _written(text: str) -> str:
     """Return what ruamel.yaml makes of the text, and then the space between its tokens as it should be."""
+    from ruamel.yaml.error import ReusedAnchorWarning
+
     made = io.StringIO()
     yaml = _round_trip()
     yaml.explicit_start = bool(_MARKED.match(text))
-    yaml.dump_all(list(yaml.load_all(text)), made)
+    with catch_warnings():
+        # YAML has nothing against it, and which anchor an alias means is compared afterwards, by value.
+        simplefilter("ignore", ReusedAnchorWarning)
+        yaml.dump_all(list(yaml.load_all(text)), made)
     return _comments_indented(_spaced(made.getvalue(), text), text)
 
 

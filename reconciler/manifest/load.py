@@ -39,14 +39,15 @@ if TYPE_CHECKING:
     from reconciler.manifest.crossfile import Example
     from reconciler.manifest.origins import Field as Path
     from reconciler.manifest.origins import Lines
+    from reconciler.manifest.overlaying import Patch
 
 
 @dataclass(slots=True)
 class Loaded:
     """A project's manifests, read for the instant `as_of` (seconds since 1970).
 
-    `problems` are sorted by position; with an error among them `desired` is partial. `patched` says where the patches
-    of overlays stand, by the address that they change; `desired` is what they made of it.
+    `problems` are sorted by position; with an error among them `desired` is partial. `patched` are the patches of
+    overlays by the address that they change; `desired` is what they made of it.
     """
 
     project: Project
@@ -58,7 +59,7 @@ class Loaded:
     as_of: int
     _records: list[FileRecord] = field(default_factory=list)
     _reader: Reader | None = None
-    patched: dict[str, tuple[Position, ...]] = field(default_factory=dict)
+    patched: dict[str, tuple[Patch, ...]] = field(default_factory=dict)
 
     def resources(self, addresses: Iterable[str]) -> dict[str, Resource]:
         """Return the desired resources at these addresses, reading again what was only counted."""
@@ -139,7 +140,13 @@ class Loaded:
         """Return the lines that say each wanted field of each address; their files are read again, once each."""
         from reconciler.manifest.origins import find_origins
 
-        return find_origins(wanted, self.files, self._records, lambda file: read_text(self.folder, file))
+        found = find_origins(wanted, self.files, self._records, lambda file: read_text(self.folder, file))
+        if self.patched:
+            from reconciler.manifest.overlays import patch_lines
+
+            for place, lines in patch_lines(wanted, self.patched):
+                found.setdefault(place, []).append(lines)
+        return found
 
     def access_tests(self) -> list[tuple[Position, AccessTest]]:
         """Return every access test and where it stands, in order of files; their files are read again, once each."""

@@ -7,7 +7,7 @@ are narrowed, and members come and go by name. It knows no file and not who sees
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.model.canonical import canonical_json
@@ -15,6 +15,7 @@ from reconciler.model.permission import PermissionLevel, PermissionModel, Permis
 from reconciler.model.states import Resource
 from reconciler.problems import Position, Problem, Related
 
+Path = tuple[str | int, ...]
 _ABSENT = object()
 
 
@@ -26,6 +27,7 @@ class Patch:
     `may_widen` is false where no reason is heard. `fields` are values by path in the own document, `unset` paths that
     go. `permissions` is a document that takes the place of the items' own; `deny` and `disallow` narrow what is there
     then. `add` and `remove` are members. Identities are canonical.
+    `said` leads from the fields of the resource to where the patch says them, which `locate` finds in its text.
     """
 
     position: Position
@@ -42,6 +44,14 @@ class Patch:
     exclude: bool = False
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    said: tuple[tuple[tuple[str, ...], Path], ...] = ()
+    locate: Callable[[Path], Position] | None = field(default=None, compare=False, repr=False)
+
+    def lines_of(self, name: tuple[str, ...]) -> set[int]:
+        """Return the lines that say a field of the resource; of the empty one, the line of the patch."""
+        if not name:
+            return {self.position.line}
+        return {self.locate(path).line for known, path in self.said if known == name} if self.locate else set()
 
     @property
     def touches_access(self) -> bool:

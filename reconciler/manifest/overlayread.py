@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler.manifest import messages
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from reconciler.manifest.entries import Reader
 
 SECTIONS = {"items": "ItemPatchSpec", "groups": "GroupPatchSpec", "virtualGroups": "GroupPatchSpec"}
+_Field = tuple[str, ...]
 _KINDS = {"groups": Kind.GROUP, "virtualGroups": Kind.VIRTUAL_GROUP}
 
 
@@ -118,7 +120,7 @@ class _OverlayReader(FileBase):
         self._check_groups()
         if not self._place(part, index) and made is not None:
             position = part.locate(index, ("uri",) if part.name == "items" else ("name",))
-            self.found.append(Patch(position, excerpt(self.text, position), **made))
+            self.found.append(Patch(position, excerpt(self.text, position), locate=partial(part.locate, index), **made))
 
     def _spec(self, part: Part, index: int, value: Any) -> Any:
         from pydantic import ValidationError
@@ -159,8 +161,10 @@ class _OverlayReader(FileBase):
             source.provider for name in {at.split("/", 2)[1] for at in addresses} if (source := self._source(name))
         }
         provider = next(iter(providers)) if len(providers) == 1 else None
-        fields, unset = self._fields(spec)
+        fields, unset, said = self._fields(spec)
+        permitting = (key for key in ("permissions", "deny", "disallow") if getattr(spec, key))
         return {
+            "said": (*said, *((("permissions",), (key,)) for key in permitting)),
             "subject": spec.uri,
             "addresses": addresses,
             "widens": spec.widens or "",
@@ -200,25 +204,29 @@ class _OverlayReader(FileBase):
             )
         return models.get(spec.permissions)
 
-    def _fields(self, spec: Any) -> tuple[list[tuple[tuple[str, ...], Any]], list[tuple[str, ...]]]:
-        fields: list[tuple[tuple[str, ...], Any]] = []
+    def _fields(self, spec: Any) -> tuple[list[tuple[_Field, Any]], list[_Field], list[tuple[_Field, Path]]]:
+        """Return what is set, what is unset, and where the patch says each of them."""
+        fields: list[tuple[_Field, Any]] = []
+        said: list[tuple[_Field, Path]] = []
         if spec.set_ is not None:
-            fields += [(("title",), spec.set_.title)] if spec.set_.title is not None else []
-            fields += [(("clickableUri",), spec.set_.clickable_uri)] if spec.set_.clickable_uri is not None else []
+            for name, value in (("title", spec.set_.title), ("clickableUri", spec.set_.clickable_uri)):
+                if value is not None:
+                    fields.append(((name,), value))
+                    said.append(((name,), ("set", name)))
             for key, value in spec.set_.metadata.items():
                 path: Path = ("set", "metadata", key)
                 if type(value) not in SCALARS and not (type(value) is list and SCALARS.issuperset(map(type, value))):
                     self.scope.found(path, messages.bad_value(key, value))
                 fields.append((("metadata", self._key(key, path)), value))
-        unset: list[tuple[str, ...]] = [
-            ("metadata", self._key(name.partition(".")[2], ("unset", index)))
-            if name.startswith("metadata.")
-            else (name,)
-            for index, name in enumerate(spec.unset)
-        ]
+                said.append((fields[-1][0], path))
+        unset: list[_Field] = []
+        for index, name in enumerate(spec.unset):
+            word, dot, key = name.partition(".")
+            unset.append((word, self._key(key, ("unset", index))) if dot else (word,))
+            said.append((unset[-1], ("unset", index)))
         if len({path for path, _ in fields} | set(unset)) < len(fields) + len(unset):
             self.scope.found((), _twice())
-        return fields, unset
+        return fields, unset, said
 
     def _key(self, key: str, path: Path) -> str:
         lower = key.lower()
@@ -250,6 +258,7 @@ class _OverlayReader(FileBase):
             "addresses": (address,),
             "widens": spec.widens or "",
             "may_widen": all(rule.may_widen for rule in self.overlay.rules),
+            "said": tuple((("members",), (key,)) for key in ("add", "remove") if getattr(spec, key)),
             "add": tuple(add),
             "remove": tuple(remove),
         }

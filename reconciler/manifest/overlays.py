@@ -5,13 +5,14 @@ Without overlays none of this is imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import orjson
 
 from reconciler.manifest.desired import documents, made_aliases
+from reconciler.manifest.origins import Field, Lines
 from reconciler.manifest.overlaycheck import Base, Outcome, access_problems
 from reconciler.manifest.overlayfiles import OverlayText
 from reconciler.manifest.overlaying import Patch, mistakes, patched
@@ -128,4 +129,15 @@ def _put(loaded: Loaded, outcome: Outcome, patches: Sequence[Patch]) -> None:
         desired.emitted[address] = replace(entry, doc=resource.doc, shared=resource.shared, named=None)
     for patch in patches:
         for address in patch.addresses:
-            loaded.patched[address] = (*loaded.patched.get(address, ()), patch.position)
+            loaded.patched[address] = (*loaded.patched.get(address, ()), patch)
+
+
+def patch_lines(
+    wanted: Mapping[str, Sequence[Field]], patches: Mapping[str, Sequence[Patch]]
+) -> Iterator[tuple[tuple[str, Field], Lines]]:
+    """Yield the line on which a patch says a wanted field of an address; where all of it is wanted, of each patch."""
+    for address, fields in wanted.items():
+        for patch in patches.get(address, ()):
+            for field in fields:
+                for line in sorted(patch.lines_of(field)):
+                    yield (address, field), Lines(patch.position.file, line, line)

@@ -74,12 +74,17 @@ def _query(rule: tuple[Module, str]) -> str:
 
 
 def _verdicts(modules: Sequence[Module], package: str | None) -> list[tuple[Module, str]]:
-    """Return each verdict of each package, or of this one, once, with the first module that has it."""
+    """Return each verdict of each package, or of this one, once, with the first module that shows it.
+
+    A package is asked for every verdict, also for one that no line begins with: how a rule is laid out must not
+    decide whether it counts.
+    """
     found: dict[tuple[str, str], Module] = {}
-    for module in modules:
-        for rule, _ in module.rules:
-            if rule in VERDICTS and package in (None, module.package):
-                found.setdefault((module.package, rule), module)
+    for module in sorted(modules, key=lambda module: (module.package, module.file)):
+        for rule in VERDICTS if package in (None, module.package) else ():
+            first = found.setdefault((module.package, rule), module)
+            if not first.has(rule) and module.has(rule):
+                found[module.package, rule] = module
     return [(module, rule) for (_, rule), module in found.items()]
 
 
@@ -211,8 +216,8 @@ def _too_slow(modules: Sequence[Module], seconds: int) -> Problem:
         "policy-timeout",
         f"the policies did not come to an end within {seconds} s",
         why="a policy that does not answer allows nothing.",
-        fix="look for loops over loops and for regular expressions that repeat what repeats; split a very large plan "
-        "(--source, --target).",
+        fix="where thousands of changes are denied one by one, settle the first, or collect them in a list: deny := "
+        "[... | ...]; else look for loops over loops and for regular expressions that repeat what repeats.",
         where=modules[0].file,
     )
 

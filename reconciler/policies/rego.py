@@ -48,6 +48,10 @@ class Module:
     package: str
     rules: tuple[tuple[str, int], ...]
 
+    def has(self, rule: str) -> bool:
+        """Whether a line begins with this rule."""
+        return any(name == rule for name, _ in self.rules)
+
     def line(self, *rules: str) -> int:
         """Return the line on which the first of these rules begins, or 1."""
         return next((line for name, line in self.rules if name in rules), 1)

@@ -92,8 +92,11 @@ def span(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effort) -> CallFailed:
-    """Return the error for a call whose last failure was `failure`."""
+def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effort, earlier: str = "") -> CallFailed:
+    """Return the error for a call whose last failure was `failure`.
+
+    `earlier` is what the remote called the newest of its requests that it answered: the trace of one it did not answer.
+    """
     code, fix = _advice(failure)
     if failure.not_before is not None:
         moment = f"{failure.not_before.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -103,6 +106,8 @@ def call_failed(failure: Failure, *, where: str, outcome: Outcome, effort: Effor
             else f"the remote asks to be left alone until {moment}: run again after that"
         )
     request = f" (request {failure.request_id})" if failure.request_id else ""
+    if not request and earlier:
+        request = f" (request {earlier} came before it)"
     # Messages of the API are sentences (push-api.md 6); what follows would stand behind the full stop.
     text = failure.text.removesuffix(".") if request or str(effort) else failure.text
     if failure.step == "read":

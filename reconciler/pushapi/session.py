@@ -142,7 +142,8 @@ class Session:
             error.outcome = progress.outcome
             raise
         effort = Effort(progress.attempts, self._clock() - started)
-        raise call_failed(failure, where=progress.where, outcome=progress.outcome, effort=effort)
+        earlier = progress.request_ids[-1] if progress.request_ids else ""
+        raise call_failed(failure, where=progress.where, outcome=progress.outcome, effort=effort, earlier=earlier)
 
     def exchange(
         self,

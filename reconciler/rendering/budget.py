@@ -84,6 +84,8 @@ class Within:
 
     text: str
     left_out: tuple[tuple[Rank, int], ...] = ()
+    in_numbers: tuple[tuple[Action, int], ...] = ()
+    """How many changes of each verb it tells neither by name nor by a pattern."""
 
     @property
     def fits(self) -> bool:
@@ -93,12 +95,20 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Lines that are told together or not at all. A `frame` is told where anything else of its section is."""
+    """Lines that are told together or not at all.
+
+    They tell so many `changes` of a verb. A `frame` is told where anything else of its section is.
+    """
 
     rank: Rank
     lines: tuple[str, ...]
     section: int
-    frame: bool = False
+    changes: int = 0
+    action: Action | None = None
+
+    @property
+    def frame(self) -> bool:
+        return self.changes == FRAME
 
     @property
     def size(self) -> int:
@@ -131,7 +141,7 @@ def render_problems_within(problems: Sequence[Problem], budget: int | None = Non
     """Return the problems that kept a command from making a plan, as Markdown in at most `budget` bytes."""
     ordered = sort_problems(problems)
     head = f"### No plan\n\n**{count_line(ordered)}**\n"
-    pieces = [_Piece(rank, tuple(lines), 0, frame) for rank, lines, frame in _problems(ordered, ())]
+    pieces = [_Piece(rank, tuple(lines), 0, changes) for rank, lines, changes in _problems(ordered, ())]
     return _fitted(head, pieces, "", budget, "`reconciler validate` shows all.")
 
 
@@ -144,16 +154,29 @@ def _fitted(head: str, pieces: Sequence[_Piece], tail: str, budget: int | None, 
     everything = _text(head, "", pieces, tail)
     if budget is None or len(everything.encode()) <= budget:
         return Within(everything)
-    totals = Counter(piece.rank for piece in pieces if not piece.frame)
-    # With everything left out it is longest.
-    if len(f"{head}{_notice(totals, totals, budget, whole)}{tail}".encode()) > budget:
+    told = [piece for piece in pieces if not piece.frame]
+    totals = Counter(piece.rank for piece in told)
+    worst = _notice(totals, totals, _changes_of(told), budget, whole)  # with everything left out it is longest
+    if len(f"{head}{worst}{tail}".encode()) > budget - budget // SPARED:
         whole, tail = "", ""
-    room = budget - len(f"{head}{_notice(totals, totals, budget, whole)}{tail}".encode())
+        worst = _notice(totals, totals, {}, budget, whole)
+    room = budget - len(f"{head}{worst}{tail}".encode())
     kept = _kept(pieces, room)
-    left = Counter(piece.rank for piece, keep in zip(pieces, kept, strict=True) if not keep and not piece.frame)
+    missing = [piece for piece, keep in zip(pieces, kept, strict=True) if not keep and not piece.frame]
+    left = Counter(piece.rank for piece in missing)
+    changes = _changes_of(missing)
+    notice = _notice(left, totals, changes if whole else {}, budget, whole)
     shown = [piece for piece, keep in zip(pieces, kept, strict=True) if keep]
-    text = _text(head, _notice(left, totals, budget, whole), shown, tail)
-    return Within(text, tuple(sorted(left.items())))
+    return Within(_text(head, notice, shown, tail), tuple(sorted(left.items())), tuple(changes.items()))
+
+
+def _changes_of(pieces: Iterable[_Piece]) -> dict[Action, int]:
+    """Return how many changes of each verb pieces tell."""
+    changes: Counter[Action] = Counter()
+    for piece in pieces:
+        if piece.action is not None:
+            changes[piece.action] += piece.changes
+    return {action: changes[action] for action in ACTION_ORDER if changes[action]}
 
 
 def _kept(pieces: Sequence[_Piece], room: int) -> list[bool]:
@@ -199,13 +222,21 @@ def _head(outline: Outline) -> str:
     return f"### Plan for {code(_windowed(outline.environment, _HEAD))}\n\n**{summary_line(outline)}**\n"
 
 
-def _notice(left: Mapping[Rank, int], totals: Mapping[Rank, int], budget: int, whole: str) -> str:
-    told = ", ".join(f"{left[rank]:,} of {count(totals[rank], *_WORDS[rank])}" for rank in Rank if left.get(rank))
+def _notice(
+    left: Mapping[Rank, int], totals: Mapping[Rank, int], changes: Mapping[Action, int], budget: int, whole: str
+) -> str:
+    """Return what the first lines say of what is left out; shortly where there is no room to say where the whole is."""
+    ranks = [rank for rank in Rank if left.get(rank) and (whole or rank in _NEEDED)]
+    told = [f"{left[rank]:,} of {count(totals[rank], *_WORDS[rank])}" for rank in ranks]
+    if others := sum(left.values()) - sum(left[rank] for rank in ranks):
+        told.append(f"{others:,} of {count(sum(totals.values()), 'other piece')}")
     if any(left.get(rank) for rank in _NEEDED):
         first = f"**Do not decide by this report: what matters most does not fit in {budget:,} bytes.**"
     else:
         first = f"**Cut to {budget:,} bytes**: every hazard, all widened access and all deletions are counted here."
-    return f"\n{first} Left out: {told}. {whole}".rstrip() + "\n"
+    verbs = ", ".join(f"{number:,} to {action.value}" for action, number in changes.items())
+    numbers = f" Told in numbers alone: {verbs}." if verbs else ""
+    return f"\n{first} Left out: {', '.join(told)}.{numbers} {whole}".rstrip() + "\n"
 
 
 def _whole(whole: str) -> str:
@@ -217,27 +248,30 @@ def _whole(whole: str) -> str:
 
 
 def _pieces(outline: Outline, *, brief: bool) -> Iterator[_Piece]:
-    sections = [
-        _facts(outline),
-        _hazards(outline.hazards),
-        _tally(outline),
-        _access(outline),
-        _notes(outline),
-        _problems(outline.problems, outline.hidden_problems),
-        *(_names(outline, action) for action in ACTION_ORDER),
-        () if brief else _details(outline),
-        _calls(outline),
+    sections: list[tuple[Iterable[_Part], Action | None]] = [
+        (_facts(outline), None),
+        (_hazards(outline.hazards), None),
+        (_tally(outline), None),
+        (_access(outline), None),
+        (_notes(outline), None),
+        (_problems(outline.problems, outline.hidden_problems), None),
+        *((_names(outline, action), action) for action in ACTION_ORDER),
+        (() if brief else _details(outline), None),
+        (_calls(outline), None),
     ]
-    for number, section in enumerate(sections):
-        for rank, lines, frame in section:
-            yield _Piece(rank, tuple(lines), number, frame)
+    for number, (section, action) in enumerate(sections):
+        for rank, lines, changes in section:
+            yield _Piece(rank, tuple(lines), number, changes, action)
 
 
-_Part = tuple[Rank, Sequence[str], bool]
+FRAME = -1
+
+_Part = tuple[Rank, Sequence[str], int]
+"""What becomes a piece: the last is how many changes it tells, or FRAME."""
 
 
 def _heading(text: str) -> _Part:
-    return Rank.HAZARD, ("", f"#### {text}", ""), True
+    return Rank.HAZARD, ("", f"#### {text}", ""), FRAME
 
 
 def _facts(outline: Outline) -> Iterator[_Part]:
@@ -246,12 +280,12 @@ def _facts(outline: Outline) -> Iterator[_Part]:
     if outline.commit:
         facts.append(f"commit {outline.commit}")
     facts += [f"only {code(_windowed(entry, _HEAD))}" for entry in outline.selection]
-    yield Rank.FACT, ("", f"{', '.join(facts)}."), False
+    yield Rank.FACT, ("", f"{', '.join(facts)}."), 0
 
 
 def _calls(outline: Outline) -> Iterator[_Part]:
     if not outline.is_empty:
-        yield Rank.FACT, ("", cost_line(outline.calls)), False
+        yield Rank.FACT, ("", cost_line(outline.calls)), 0
 
 
 def _hazards(hazards: tuple[Hazard, ...]) -> Iterator[_Part]:
@@ -261,16 +295,16 @@ def _hazards(hazards: tuple[Hazard, ...]) -> Iterator[_Part]:
     for hazard in sorted(hazards, key=lambda entry: (entry.allowed, entry.name, entry.subject)):
         name = code(f"{hazard.name}:{hazard.subject}" if hazard.subject else hazard.name)
         what = _windowed(hazard.what, _LONG_LINE)
-        yield Rank.HAZARD, (f"- {name}{' (allowed)' if hazard.allowed else ''}: {escape(what)}",), False
+        yield Rank.HAZARD, (f"- {name}{' (allowed)' if hazard.allowed else ''}: {escape(what)}",), 0
         for word, said in (("why", hazard.why), ("fix", hazard.fix)):
             if said:
-                yield Rank.ADVICE, (f"  - {word}: {escape(_windowed(_one_line(said), _LONG_LINE))}",), False
+                yield Rank.ADVICE, (f"  - {word}: {escape(_windowed(_one_line(said), _LONG_LINE))}",), 0
 
 
 def _tally(outline: Outline) -> Iterator[_Part]:
     lines = list(tally(outline))
     if lines:
-        yield Rank.FACT, ("", *lines), False
+        yield Rank.FACT, ("", *lines), 0
 
 
 def _access(outline: Outline) -> Iterator[_Part]:
@@ -280,7 +314,7 @@ def _access(outline: Outline) -> Iterator[_Part]:
     yield _heading("Access")
     for rank, line in lines:
         indent = "  " if line.startswith(" ") else ""
-        yield rank, (f"{indent}- {code(_windowed(line.strip(), _LONG_LINE))}",), False
+        yield rank, (f"{indent}- {code(_windowed(line.strip(), _LONG_LINE))}",), 0
 
 
 def _access_lines(outline: Outline) -> Iterator[tuple[Rank, str]]:
@@ -300,11 +334,11 @@ def _notes(outline: Outline) -> Iterator[_Part]:
         return
     yield _heading("Also")
     if outline.tests.run:
-        yield Rank.ERROR, (f"- {tests_line(outline)}",), False
+        yield Rank.ERROR, (f"- {tests_line(outline)}",), 0
     for line in outline.doubts:
-        yield Rank.ERROR, (f"- {code(_windowed(line.strip(), _LONG_LINE))}",), False
+        yield Rank.ERROR, (f"- {code(_windowed(line.strip(), _LONG_LINE))}",), 0
     for line in outline.expiring:
-        yield Rank.WARNING, (f"- {code(_windowed(line.strip(), _LONG_LINE))}",), False
+        yield Rank.WARNING, (f"- {code(_windowed(line.strip(), _LONG_LINE))}",), 0
 
 
 def _problems(problems: Sequence[Problem], hidden: Sequence[tuple[str, int]]) -> Iterator[_Part]:
@@ -315,12 +349,12 @@ def _problems(problems: Sequence[Problem], hidden: Sequence[tuple[str, int]]) ->
         place = str(problem.position) if problem.position else problem.where
         start = f"{code(_windowed(place, LINE))}: " if place else ""
         told = f"- {start}{problem.severity.value} {code(problem.code)}: {escape(_windowed(problem.what, _LONG_LINE))}"
-        yield Rank.ERROR if problem.severity is Severity.ERROR else Rank.WARNING, (told,), False
+        yield Rank.ERROR if problem.severity is Severity.ERROR else Rank.WARNING, (told,), 0
         for word, said in (("why", problem.why), ("fix", problem.fix)):
             if said:
-                yield Rank.ADVICE, (f"  - {word}: {escape(_windowed(_one_line(said), _LONG_LINE))}",), False
+                yield Rank.ADVICE, (f"  - {word}: {escape(_windowed(_one_line(said), _LONG_LINE))}",), 0
     for name, number in hidden:
-        yield Rank.WARNING, (f"- and {number:,} more {code(name)}",), False
+        yield Rank.WARNING, (f"- and {number:,} more {code(name)}",), 0
 
 
 def _names(outline: Outline, action: Action) -> Iterator[_Part]:
@@ -331,7 +365,7 @@ def _names(outline: Outline, action: Action) -> Iterator[_Part]:
     deletes = action is Action.DELETE
     for group in groups:
         title = f"- {group.count:,} {kind_noun(group.kind, group.count)} in {code(_windowed(group.scope, _HEAD))}"
-        yield Rank.DELETION if deletes else Rank.GROUP, (title,), False
+        yield Rank.DELETION if deletes else Rank.GROUP, (title,), 0
         for fold in group.folds:
             yield from _fold(fold, group)
         rows = {row.name.address: row for row in group.rows}
@@ -339,17 +373,17 @@ def _names(outline: Outline, action: Action) -> Iterator[_Part]:
             row = rows.get(name.address)
             opens = row is not None and row.touches_access and action is Action.UPDATE
             rank = Rank.ACCESS_CHANGE if opens else Rank.NAME
-            yield Rank.DELETED_NAME if deletes else rank, (_name_line(name, row, group.action),), False
+            yield Rank.DELETED_NAME if deletes else rank, (_name_line(name, row, group.action),), 1
 
 
 def _fold(fold: Fold, group: Group) -> Iterator[_Part]:
     if group.action is Action.DELETE:
-        yield from ((Rank.DELETED_NAME, (_name_line(name, None, group.action),), False) for name in fold.names)
+        yield from ((Rank.DELETED_NAME, (_name_line(name, None, group.action),), 1) for name in fold.names)
         return
     title = escape(_windowed(fold_title(fold, group), _LONG_LINE))
     examples = ", ".join(code(_windowed(name.name, LINE)) for name in fold.examples)
     rank = Rank.ACCESS_CHANGE if fold.touches_access and group.action is Action.UPDATE else Rank.PATTERN
-    yield rank, (f"  - {title}: {examples} and {fold.count - len(fold.examples):,} more",), False
+    yield rank, (f"  - {title}: {examples} and {fold.count - len(fold.examples):,} more",), fold.count
 
 
 def _name_line(name: Name, row: Row | None, action: Action) -> str:
@@ -375,7 +409,7 @@ def _details(outline: Outline) -> Iterator[_Part]:
         return
     yield _heading("Details")
     for lines in told:
-        yield Rank.DETAIL, tuple(fenced([visible(line) for line in lines], "diff")), False
+        yield Rank.DETAIL, tuple(fenced([visible(line) for line in lines], "diff")), 0
 
 
 def _windowed(text: str, room: int) -> str:

@@ -232,3 +232,65 @@ def test_a_plan_without_it_asks_nothing_and_says_nothing(repository: Repository)
     ran = repository.folder.ok("plan", "--format", "json")
     assert "blame" not in ran.json
     assert "all.yaml" not in repository.folder.ok("plan").out
+
+
+STYLES = {
+    "flow": (
+        'items: [{uri: "x:1", title: One,\n  metadata: {date: "1"}}, {uri: "x:2"}]\n',
+        {"title": 1, "metadata.date": 2},
+    ),
+    "json": (
+        '{"items": [\n  {"uri": "x:1",\n   "title": "One",\n   "metadata": {\n     "date": "1"}}]}\n',
+        {"title": 3, "metadata.date": 5},
+    ),
+    "wire": (
+        "items:\n- DocumentId: 'x:1'\n  Title: One\n  Date: '1'\n",
+        {"title": 3, "metadata.date": 4},
+    ),
+    "folded": (
+        'items:\n  - uri: "x:1"\n    title: >-\n      One\n\n    # A date.\n    metadata:\n      date: "1"\n',
+        {"title": 3, "metadata.date": 8},
+    ),
+    "documents": (
+        '---\nitems:\n- {uri: "x:2"}\n---\nitems:\n- uri: "x:1"\n  title: One\n  metadata:\n    date: "1"\n',
+        {"title": 7, "metadata.date": 9},
+    ),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_lines_are_found_however_a_manifest_is_written(folder: Folder, remote: Remote, style: str) -> None:
+    text, lines = STYLES[style]
+    project = folder.at(remote).root / "reconciler.yaml"
+    project.write_text(project.read_text().replace("  handbook:", "  unused:").replace("  blog:", "  handbook:"))
+    only = "" if style == "json" else "defaults: {source: handbook}\n"
+    if style == "json":
+        text = text.replace('{"items"', '{"defaults": {"source": "handbook"}, "items"')
+    folder.write("all.yaml", only + text if style != "documents" else text.replace("---\n", f"---\n{only}", 1))
+    shift = 1 if only else 0
+    folder.ok("apply", "--auto-approve", "--allow", "item-public")
+    path = folder.root / "all.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("One", "Two")
+        .replace("'1'", "'2'")
+        .replace('date: "1"', 'date: "2"')
+        .replace('"date": "1"', '"date": "2"')
+    )
+    document = folder.run("plan", "--blame", "--format", "json").json
+    found = {".".join(entry["path"]): entry["line"] for entry in document["blame"]["origins"]}
+    assert found == {name: line + shift for name, line in lines.items()}
+
+
+def test_a_model_that_defaults_name_is_named_too(repository: Repository) -> None:
+    text = (repository.folder.root / "all.yaml").read_text()
+    text = text.replace("provider: corp}", "provider: corp, permissions: staff}", 1).replace(
+        "    permissions: staff\n", "", 1
+    )
+    repository.folder.write("all.yaml", text)
+    repository.commit()
+    repository.folder.ok("apply", "--auto-approve")
+    commit = repository.change(("      - group:Staff", "      - group:Staff\n      - user:bob@example.com"))
+    told = repository.blame()["item/handbook/x:1", "permissions"]
+    assert ("all.yaml", 6, commit, False) in told
+    assert len(told) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import os
 import re
 import sqlite3
@@ -324,6 +325,8 @@ def test_however_much_is_said_no_secret_is(
     def run(*arguments: str, code: int | None = None) -> None:
         ran = ready.run(*arguments, *loud)
         assert code is None or ran.code == code, ran.err
+        if "json" in loud:
+            assert all(json.loads(line)["event"] for line in ran.err.splitlines()), "every line is an event"
         shown[" ".join(arguments)] = ran.out + ran.err
 
     run("plan", "--out", plan, code=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -252,6 +253,8 @@ def test_whoever_interrupts_a_command_gets_130(command: str, monkeypatch: pytest
     monkeypatch.setattr(type(leaf), "invoke", interrupted)
     ran = run_here(*command.split())
     assert (ran.code, ran.out, ran.err) == (130, "", "\ninterrupted\n")
+    ran = run_here(*command.split(), "--log-format", "json")
+    assert (ran.code, ran.out, json.loads(ran.err)["event"]) == (130, "", "interrupted")
 
 
 def _leaf(command: str) -> click.Command:

@@ -39,8 +39,11 @@ ELSEWHERE = {
     ),
     "reconciler access who file://folder/mytext.txt --at 2026-03-01T18:00:00+01:00": "likewise",
 }
+POLICIES = f"cp -r {REPOSITORY}/docs/policies policies && echo 'policies: policies' >> reconciler.yaml"
 # What has to be there before the examples of a command make sense.
 BEFORE = {
+    "policy input": POLICIES,
+    "policy test": POLICIES,
     "fmt": "mkdir manifests && cp handbook.yaml manifests/",
     # Of several providers `import` does not say whose the identities of an item are.
     "import": "sed -i '/^  wiki: /d; /^  people: /d' reconciler.yaml && rm .reconciler/prod.state.db*"

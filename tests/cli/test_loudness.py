@@ -243,6 +243,19 @@ def test_what_the_remote_calls_a_request_is_kept(folder: Folder) -> None:
     assert details and all("(request id-of-documents)" in detail for detail in details)
 
 
+def test_of_a_request_without_an_answer_the_one_before_is_told(folder: Folder) -> None:
+    folder.write("all.yaml", MANIFEST)
+    with start_remote(hooks=Named()) as remote:
+        folder.at(remote)
+        project = folder.root / "reconciler.yaml"
+        project.write_text(project.read_text().replace("target: ", "retryFor: 5, target: "))
+        fail(remote, "PUT documents: 503 x1", "PUT documents: drop-after")
+        folder.ok("apply", "--auto-approve", "-q", "--no-batch", "--source", "blog", code=4)
+    with open_session(str(folder.root), None) as session:
+        (detail,) = [entry.detail for entry in session.store.journal()]
+    assert "(request id-of-documents came before it)" in detail
+
+
 # -- runs and lines --------------------------------------------------------------------------------
 
 

@@ -363,3 +363,22 @@ def test_what_was_tried_in_one_environment_goes_to_the_next(tmp_path: Path) -> N
     assert list(planned(folder)) == [PRESS]
     folder.ok("apply", "-e", "prod", "--auto-approve")
     assert folder.ok(*compare).json["only_from"] == []
+
+
+def test_blame_names_the_line_of_the_patch(tmp_path: Path) -> None:
+    folder = project(tmp_path, "items: []\n")
+    folder.ok("apply", "-e", "prod", "--auto-approve")
+    folder.write(
+        "overlays/prod.yaml",
+        'items:\n  - uri: "${base}/hr/pay"\n    set:\n      title: Wages\n    unset:\n      - metadata.draft\n'
+        "    deny: [user:bob@example.com]\n"
+        "groups:\n  - name: Board\n    remove: [user:dora@example.com]\n",
+    )
+    found = folder.ok("plan", "-e", "prod", "--blame", "--format", "json").json["blame"]["origins"]
+    told = {(entry["address"], *entry["path"]): entry["line"] for entry in found if "overlays/" in entry["file"]}
+    assert told == {
+        (PAY, "title"): 4,
+        (PAY, "metadata", "draft"): 6,
+        (PAY, "permissions"): 7,
+        ("group/corp/Board", "members"): 10,
+    }

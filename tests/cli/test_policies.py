@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def test_a_denied_plan_is_a_problem_and_no_pending_change(governed: Folder) -> N
 
 
 def test_a_denial_stands_in_every_report(governed: Folder, tmp_path: Path) -> None:
-    forms = ("sarif", "comment", "github")
+    forms = ("sarif", "comment", "annotations")
     governed.ok("plan", *(word for form in forms for word in ("--report", f"{form}={tmp_path / form}")), code=1)
     [result] = [
         entry
@@ -119,6 +121,19 @@ def test_a_saved_plan_must_satisfy_the_policies_of_today(governed: Folder, remot
     governed.write("policies/never.rego", NEVER_APPLY)
     ran = governed.ok("apply", file, "--auto-approve", code=1)
     assert "policies/never.rego:3:1: error[policy-denied]: not today (never)" in ran.err
+    assert items(remote) == {}
+
+
+def test_policies_are_asked_again_after_somebody_thought_about_it(
+    governed: Folder, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def approve(_approval: object) -> None:
+        governed.write("policies/never.rego", NEVER_APPLY)
+
+    monkeypatch.setattr("reconciler.cli.applying._approve", approve)
+    governed.write("all.yaml", CLOSED)
+    ran = governed.at(remote).ok("apply", code=1)
+    assert "error[policy-denied]: not today (never)" in ran.err
     assert items(remote) == {}
 
 
@@ -218,10 +233,21 @@ def test_a_policy_that_cannot_be_evaluated_stops_the_plan(governed: Folder, text
 
 
 def test_a_policy_that_does_not_end_is_ended(governed: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.policies.engine.evaluate_each.__kwdefaults__", {"seconds": 1})
     monkeypatch.setattr("reconciler.policies.engine.evaluate.__kwdefaults__", {"seconds": 1})
     governed.write("policies/a.rego", f'package a\n\ndeny contains "x" if regex.match(`^(a+)+$`, "{"a" * 40}b")\n')
     assert "error[policy-timeout]: the policies did not come to an end within 1 s" in governed.ok("plan", code=1).out
+
+
+def test_of_a_plan_that_is_denied_all_over_some_is_told_though_the_time_runs_out(
+    governed: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine takes the square of the time for a set; the plan stays denied, and it is said what for."""
+    monkeypatch.setattr("reconciler.policies.engine.evaluate.__kwdefaults__", {"seconds": 3})
+    held = [{"uri": f"file:///{number}", "permissions": {"anonymous": True}} for number in range(3000)]
+    governed.write("all.yaml", json.dumps({"defaults": {"source": "handbook", "provider": "corp"}, "items": held}))
+    document = governed.ok("plan", "--format", "json", code=1).json
+    codes = Counter(problem["code"] for problem in document["problems"] if problem["severity"] == "error")
+    assert codes == {"policy-denied": 100, "policy-timeout": 1}
 
 
 def test_a_folder_without_policies_is_no_permission(governed: Folder) -> None:
@@ -253,6 +279,12 @@ def test_the_environment_is_not_known_to_policies(governed: Folder) -> None:
     governed.write("policies/a.rego", 'package a\n\no := opa\n\ndeny contains json.marshal(o["runt", "ime"]) if true\n')
     ran = governed.run("plan")
     assert "canary" not in ran.out + ran.err
+
+
+def test_validate_tells_what_the_texts_of_policies_show(governed: Folder) -> None:
+    governed.ok("validate")
+    governed.write("policies/a.rego", "package a\n\ndeny contains http.send({}) if true\n")
+    assert "policies/a.rego:3:15: error[policy-forbidden-call]" in governed.ok("validate", code=1).err
 
 
 # -- data, input and tests ---------------------------------------------------------------------------
@@ -299,6 +331,26 @@ def test_the_examples_hold_their_tests(governed: Folder) -> None:
     ran = governed.ok("policy", "test")
     assert ran.out.endswith("10 tests, 0 failed; 3 policy files.\n")
     assert all(test["passed"] for test in governed.ok("policy", "test", "--format", "json").json["tests"])
+
+
+def test_what_the_documentation_shows_works(governed: Folder) -> None:
+    text = (REPOSITORY / "docs" / "policies.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```rego\n(.*?)```", text, re.DOTALL)
+    governed.write("policies/access.rego", shown)
+    assert "would be seen by everybody (no-anonymous)" in governed.ok("plan", code=1).out
+    [*_, test] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    shutil.copy(EXAMPLES / "calendar.rego", governed.root / "policies")
+    governed.write("policies/shown.test.yaml", test)
+    assert governed.ok("policy", "test").out.endswith("1 test, 0 failed; 2 policy files.\n")
+
+
+def test_every_code_of_policies_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "policies.md").read_text(encoding="utf-8")
+    package = REPOSITORY / "reconciler" / "policies"
+    sources = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    codes = set(re.findall(r'"((?:bad-)?polic(?:y|ies)-[a-z-]+|no-policies|bad-policies)"', sources))
+    assert len(codes) > 10
+    assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
 
 
 def test_a_policy_test_that_fails_is_told(governed: Folder) -> None:

@@ -20,9 +20,14 @@ import click
 
 from reconciler import schemas
 from reconciler.cli.main import cli
+from reconciler.cli.options import HAZARDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
+_Found = dict[str, dict[tuple[str, str, str], None]]
+_SINGLE = re.compile("[a-z][a-z0-9-]+")
+_MAKERS = ("_problem", "_refusal", "_rest")  # what makes a problem of a code and words that come from elsewhere
+_HYPHENED = re.compile("[a-z][a-z0-9]*(-[a-z0-9]+)+")
 _HEAD = "<!-- Made from code by `make reference`; what is changed here is lost. -->\n\n"
 
 
@@ -204,35 +209,63 @@ def _shown(value: Any) -> str:
 
 def problems_page() -> str:
     """Return the page of all problem codes: what each says, why it matters, and what mends it."""
-    found: dict[str, dict[tuple[str, str, str], None]] = defaultdict(dict)
+    found: _Found = defaultdict(dict)
     for path in sorted((ROOT / "reconciler").rglob("*.py")):
         if "emulator" in path.relative_to(ROOT / "reconciler").parts:
             continue  # what the emulator answers is the Push API's
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
-                _note(node, found)
+            _note(node, found)
+    for hazard in HAZARDS:
+        found[f"hazard-{hazard}"]["a hazard of the plan that was not allowed by its name", "", "see `--allow`"] = None
     out = [
         _HEAD,
         "# Problems\n\nEvery message has a code that stays. `…` stands for what the case at hand brings.\n",
     ]
     for code in sorted(found):
         out.append(f"\n## {code}\n")
-        said = [entry for entry in found[code] if re.search("[a-z]", entry[0])]
+        said = [entry for entry in found[code] if re.search("[a-z]", "".join(entry))]
         out += [] if said else ["\nWhat it says depends on the case at hand.\n"]
         for what, why, fix in said:
-            out.append(f"\n{_escaped(what)}\n")
+            out.append(f"\n{_escaped(what)}\n" if re.search("[a-z]", what) else "")
             told = [f"{word}: {_escaped(text)}" for word, text in (("why", why), ("fix", fix)) if text.strip("…")]
             out.append("".join(f"\n- {line}" for line in told) + "\n" if told else "")
     return "".join(out)
 
 
-def _note(call: ast.Call, found: dict[str, dict[tuple[str, str, str], None]]) -> None:
-    named = {keyword.arg: keyword.value for keyword in call.keywords}
-    code = call.args[0] if call.args else named.get("code")
-    what = call.args[1] if len(call.args) > 1 else named.get("what")
-    name = _text(code)
-    if name and re.fullmatch(r"[a-z][a-z0-9-]+", name):
-        found[name][_text(what), _text(named.get("why")), _text(named.get("fix"))] = None
+def _note(node: ast.AST, found: _Found) -> None:
+    """Note the codes that a piece of code names, with what it says of them.
+
+    A code stands first in a call, with its words behind it; first in a pair, with its remedy; or in a table, with its
+    words as a tuple of two (why, fix) or three (what, why, fix).
+    """
+    if isinstance(node, ast.Call):
+        named = {keyword.arg: keyword.value for keyword in node.keywords}
+        is_problem = isinstance(node.func, ast.Name) and node.func.id == "Problem"
+        code = _code_of(node.args[0] if node.args else named.get("code"), single=is_problem)
+        what = _text(node.args[1] if len(node.args) > 1 else named.get("what"))
+        if code and (is_problem or " " in what):
+            found[code][what, _text(named.get("why")), _text(named.get("fix"))] = None
+        elif isinstance(node.func, ast.Name) and node.func.id in _MAKERS:
+            for argument in node.args:
+                if code := _code_of(argument):
+                    found[code].setdefault(("", "", ""), None)
+    elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
+        code, fix = _code_of(node.elts[0]), _text(node.elts[1])
+        if code and " " in fix:
+            found[code]["", "", fix] = None
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            code = _code_of(key)
+            if code and isinstance(value, ast.Tuple) and len(value.elts) in (2, 3):
+                words = ["", *map(_text, value.elts)][-3:]
+                if any(" " in word for word in words):
+                    found[code][words[0], words[1], words[2]] = None
+
+
+def _code_of(node: ast.expr | None, *, single: bool = False) -> str:
+    """Return the code that an expression is, or nothing; elsewhere than in a Problem it must have a hyphen."""
+    text = node.value if isinstance(node, ast.Constant) else None
+    return text if isinstance(text, str) and re.fullmatch(_SINGLE if single else _HYPHENED, text) else ""
 
 
 def _text(node: ast.expr | None) -> str:
@@ -240,7 +273,7 @@ def _text(node: ast.expr | None) -> str:
     if node is None:
         return ""
     if isinstance(node, ast.Constant):
-        return " ".join(str(node.value).split())
+        return " ".join(str(node.value).replace('"{}"', '"…"').split())
     if isinstance(node, ast.JoinedStr):
         parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
         return " ".join("".join(parts).split())

@@ -124,6 +124,10 @@ def test_every_file_here_is_given_back_with_the_same_meaning(path: Path) -> None
     assert formatted(text) is not None
 
 
+def test_an_anchor_that_is_used_twice_is_no_matter() -> None:
+    assert formatted("a: &x 1\nb: *x\nc: &x 2\nd: *x\n") == "a: &x 1\nb: *x\nc: &x 2\nd: *x\n"
+
+
 def test_the_worked_manifests_are_formatted() -> None:
     for path in sorted((REPOSITORY / "manifests").glob("*.yaml")):
         assert format_yaml(path.read_bytes(), path.name) == path.read_bytes(), path.name
