@@ -14,7 +14,7 @@ from reconciler.problems import Problem, StateError, UsageError
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
     from reconciler.settings import Secret
-    from reconciler.state.sqlite_convert import Converted
+    from reconciler.state.sqlite.convert import Converted
     from reconciler.state.store import Store
 
 
@@ -107,7 +107,7 @@ def decrypt_command(directory: str | None, environment: str | None, lock_timeout
 
 def is_clear_despite_key(store: Store) -> bool:
     """Return whether a local state is not encrypted although there is a key that it could be encrypted with."""
-    from reconciler.state.sqlite import SqliteStore
+    from reconciler.state.sqlite.store import SqliteStore
 
     if not isinstance(store, SqliteStore) or store.key is None:
         return False
@@ -120,8 +120,8 @@ def is_clear_despite_key(store: Store) -> bool:
 def _convert(session: Session, key: Secret | None, lock_timeout: float) -> Converted:
     from reconciler.cli.identify import iso, lock_info
     from reconciler.state.opening import not_by_us
-    from reconciler.state.sqlite import SqliteStore
-    from reconciler.state.sqlite_convert import convert
+    from reconciler.state.sqlite.convert import convert
+    from reconciler.state.sqlite.store import SqliteStore
 
     store = session.store
     if isinstance(store, SqliteStore):

@@ -138,13 +138,13 @@ def _refuse_store(option: str, store: str | None) -> None:
 
 
 def _refuse_same(told: str, goal: str, source: Store, arrived: Store) -> None:
-    from reconciler.state.sqlite import SqliteStore
+    from reconciler.state.sqlite.store import SqliteStore
 
     same = told == goal or source.where == arrived.where
     if isinstance(source, SqliteStore) and isinstance(arrived, SqliteStore):
         same = source.real == arrived.real
     elif told.startswith(_OBJECTS) and goal.startswith(_OBJECTS):
-        from reconciler.state.objects_url import parse
+        from reconciler.state.objects.url import parse
 
         same = parse(told) == parse(goal)  # two accounts or endpoints may have buckets of one name
     if same:

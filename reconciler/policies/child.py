@@ -44,7 +44,8 @@ def _confine(seconds: int, memory: int) -> None:
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        # A little more than the parent waits, which can say what happened.
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds + 5, seconds + 5))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # No limit of addresses: the engine reserves far more of them than it fills.

@@ -34,9 +34,9 @@ _PROSE = re.compile(r'#[^\n]*|`[^`]*`|"(?:[^"\\\n]|\\.)*"')
 _COMMENT = re.compile(r'(`[^`]*`|"(?:[^"\\\n]|\\.)*")|#[^\n]*')
 _WITH = re.compile(r"(?<![\w.])with(?=\s+(?:input|data|[a-z_][\w.]*)\b[^\n]*\bas\b)")
 _PACKAGE = re.compile(
-    r"^[ \t]*package[ \t]+([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)[ \t]*;?", re.MULTILINE
+    r"^[ \t]*package[ \t]+([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)(?=[\s;]|\Z)", re.MULTILINE
 )
-_RULE = re.compile(r"^(?:default[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)\b", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:default[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,10 @@ class Module:
     text: str
     package: str
     rules: tuple[tuple[str, int], ...]
+
+    def has(self, rule: str) -> bool:
+        """Whether a line begins with this rule."""
+        return any(name == rule for name, _ in self.rules)
 
     def has(self, rule: str) -> bool:
         """Whether a line begins with this rule."""
@@ -68,6 +72,10 @@ def read_module(file: str, text: str) -> tuple[Module, list[Problem]]:
     )
     module = Module(file, text, package[1] if package else "", rules)
     problems = [] if package else [_no_package(file)]
+    if "\0" in text:  # where the engine would take the text to end
+        problems.append(
+            Problem("policy-syntax", "the policy holds a NUL", position=_at(text, file, text.index("\0"), 1))
+        )
     return module, [*problems, *_forbidden(file, text), *_replacing(file, bare)]
 
 

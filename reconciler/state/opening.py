@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reconciler.problems import Problem, StateError
 from reconciler.state.key import Key
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import Store
 
 _POSTGRES = ("postgresql", "postgres")
@@ -37,14 +37,14 @@ def open_store(state: str, root: Path, work: Path, key: Key | None = None, *, mu
 
 def _postgres(url: str) -> Store:
     _need("postgres", "psycopg")
-    from reconciler.state.postgres import PostgresStore
+    from reconciler.state.postgres.store import PostgresStore
 
     return PostgresStore(url)
 
 
 def _objects(url: str, replica: Path, key: Key | None, *, must_encrypt: bool) -> Store:
     _need("objects", "obstore", "zstandard")
-    from reconciler.state.objects import ObjectStore
+    from reconciler.state.objects.store import ObjectStore
 
     return ObjectStore(url, replica, key, must_encrypt=must_encrypt)
 

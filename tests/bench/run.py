@@ -26,7 +26,7 @@ from pathlib import Path
 from reconciler.model.address import Address
 from reconciler.model.states import Resource, Target
 from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo
 from tests.bench import access
 from tests.bench.corpus import write_project

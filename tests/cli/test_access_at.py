@@ -14,7 +14,7 @@ from reconciler.model.address import Address
 from reconciler.model.states import StateBase, Target
 from reconciler.state.journal import Effect, Intent, Outcome, RunInfo
 from reconciler.state.snapshot import take
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo, Writer
 from tests.builders import ORGANIZATION, PROVIDER_ID, SHARED_ID, SOURCE_ID, Folder, Remote, group, item
 

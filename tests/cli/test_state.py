@@ -14,7 +14,7 @@ from reconciler.model.states import StateBase, Target
 from reconciler.state.journal import Intent, Outcome, RunInfo
 from reconciler.state.rows import Verification
 from reconciler.state.snapshot import decode
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo
 from tests.builders import Folder
 

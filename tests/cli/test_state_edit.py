@@ -16,7 +16,7 @@ from reconciler.model.address import Address
 from reconciler.model.states import Target
 from reconciler.state.holder import host_name
 from reconciler.state.journal import Intent, Outcome, RunInfo
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo
 from tests.builders import ORGANIZATION, PROVIDER_ID, Folder, Remote
 

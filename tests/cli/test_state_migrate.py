@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo
 from tests.builders import Folder, Remote
 

@@ -21,7 +21,7 @@ from reconciler.emulator.door import Exchange, Hooks
 from reconciler.model.address import Address
 from reconciler.model.canonical import canonical_json
 from reconciler.state.journal import JournalEntry, Outcome
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo
 from tests.builders import Folder, Remote, as_yaml, child_environment, command_line, contents_of, start_remote
 

@@ -19,7 +19,7 @@ import pytest
 from reconciler.problems import StateError
 from reconciler.state.chain import first_misfit
 from reconciler.state.journal import RunRecord
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from tests.builders import Folder, Remote
 
 RUNS = 4

@@ -17,7 +17,7 @@ from reconciler.emulator.options import Doubts
 from reconciler.model.states import Target
 from reconciler.rendering.report_schema import report_schema
 from reconciler.state.journal import RunInfo
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo
 from tests.builders import ORGANIZATION, Folder, Remote, as_yaml, start_remote
 

@@ -22,7 +22,7 @@ from reconciler.problems import StateError
 from reconciler.state.journal import Effect, Intent, JournalEntry, Outcome, RunInfo
 from reconciler.state.past import Past, past_of
 from reconciler.state.snapshot import Snapshot, take
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo, Store, Writer
 from tests.property.test_permissions import ADDRESSES, defined, known, related, resources
 

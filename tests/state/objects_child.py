@@ -17,8 +17,9 @@ import obstore
 from shared_child import BRIEF, me
 from state_child import STEPS, say
 
-from reconciler.state import objects_writer, sql_writer
-from reconciler.state.objects import ObjectStore
+from reconciler.state.objects import writer as objects_writer
+from reconciler.state.objects.store import ObjectStore
+from reconciler.state.sql import writer as sql_writer
 
 assert sql_writer  # imported before anything is watched
 

@@ -28,10 +28,10 @@ BRIEF = Times(lease=0.5, renew=60, missed=0.2)
 def open_at(url: str, replica: Path, times: Times) -> Store:
     """Open the shared store that a URL names."""
     if url.startswith("postgresql:"):
-        from reconciler.state.postgres import PostgresStore
+        from reconciler.state.postgres.store import PostgresStore
 
         return PostgresStore(url, times=times)
-    from reconciler.state.objects import ObjectStore
+    from reconciler.state.objects.store import ObjectStore
 
     return ObjectStore(url, replica, times=times)
 
@@ -97,7 +97,7 @@ def take_steps(store: Store, notes: Path, boundary: int) -> None:
 
 def watch_statements(met) -> None:
     """Call `met` before each statement that is sent to PostgreSQL, and after each commit."""
-    from reconciler.state.postgres_link import Link
+    from reconciler.state.postgres.link import Link
 
     begin, execute, executemany = Link.begin, Link.execute, Link.executemany
 

@@ -31,12 +31,13 @@ from store_contract import LATER, LINEAGE, NOW, TARGET, accept, address, intent_
 from reconciler.model.states import StateBase
 from reconciler.problems import StateError
 from reconciler.settings import Secret
-from reconciler.state import sql_writer, sqlite_lock
 from reconciler.state.holder import this_process
 from reconciler.state.journal import Effect, Outcome
 from reconciler.state.rows import VERIFIED, RecordedRow, Verification
-from reconciler.state.sqlite import SqliteStore
-from reconciler.state.sqlite_convert import convert
+from reconciler.state.sql import writer as sql_writer
+from reconciler.state.sqlite import lock as sqlite_lock
+from reconciler.state.sqlite.convert import convert
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import Writer
 
 assert FileLock and sqlite_lock and sql_writer  # imported before privileges go

@@ -14,12 +14,13 @@ from test_object_store import ObjectContract
 
 from reconciler.problems import StateError
 from reconciler.settings import Secret
-from reconciler.state import objects, objects_writer
 from reconciler.state.key import Key
-from reconciler.state.objects import ObjectStore
-from reconciler.state.objects_bucket import Bucket
-from reconciler.state.objects_cipher import MAGIC, Sealer
-from reconciler.state.objects_seal import seal, unseal
+from reconciler.state.objects import store as objects
+from reconciler.state.objects import writer as objects_writer
+from reconciler.state.objects.bucket import Bucket
+from reconciler.state.objects.cipher import MAGIC, Sealer
+from reconciler.state.objects.seal import seal, unseal
+from reconciler.state.objects.store import ObjectStore
 from reconciler.state.snapshot import take
 from tests.builders import Folder
 

@@ -34,14 +34,14 @@ from store_contract import (
 from reconciler.model.states import StateBase
 from reconciler.problems import Problem, StateError
 from reconciler.settings import Secret
-from reconciler.state import sqlite_convert
 from reconciler.state.journal import Outcome
 from reconciler.state.key import Key
-from reconciler.state.sql import Sql
-from reconciler.state.sqlite import SqliteStore
-from reconciler.state.sqlite_cipher import CipherConnection, open_file
-from reconciler.state.sqlite_convert import Converted, convert
-from reconciler.state.sqlite_schema import APPLICATION_ID, FORMAT_VERSION, PAGE
+from reconciler.state.sql.connection import Sql
+from reconciler.state.sqlite import convert as sqlite_convert
+from reconciler.state.sqlite.cipher import CipherConnection, open_file
+from reconciler.state.sqlite.convert import Converted, convert
+from reconciler.state.sqlite.schema import APPLICATION_ID, FORMAT_VERSION, PAGE
+from reconciler.state.sqlite.store import SqliteStore
 
 KEY, OTHER = Secret("5ea1ed0b" * 8), Secret("0ddba11c" * 8)
 CHILD = Path(__file__).with_name("state_child.py")
@@ -264,7 +264,7 @@ def test_a_second_store_of_the_same_file_takes_no_lock_away(opened: Opened, path
 def test_the_package_is_missing(opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(opened(path, None))
     fill(opened(path.with_name("other.db")))
-    monkeypatch.setitem(sys.modules, "reconciler.state.sqlite_cipher", None)
+    monkeypatch.setitem(sys.modules, "reconciler.state.sqlite.cipher", None)
     assert len(opened(path).fingerprints()) == 50
     for act in (
         lambda: opened(path.with_name("other.db")).base(),

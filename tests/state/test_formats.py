@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.state import snapshot
-from reconciler.state.sqlite_schema import FORMAT_VERSION
+from reconciler.state.sqlite.schema import FORMAT_VERSION
 from tests.builders import Folder, Remote, start_remote
 from tests.state.formats import make
 

@@ -12,7 +12,7 @@ import pytest
 from migrate_child import NEW
 from store_contract import eventful
 
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.whole import Part
 from tests.builders import Folder, child_environment
 

@@ -17,10 +17,11 @@ from obstore.store import MemoryStore
 from store_contract import LATER, LINEAGE, TARGET, accept, address, lock_info, put, run_info
 
 from reconciler.problems import StateError
-from reconciler.state import objects, objects_writer
 from reconciler.state.lease import Times
-from reconciler.state.objects import ObjectStore
-from reconciler.state.objects_bucket import Bucket, Network
+from reconciler.state.objects import store as objects
+from reconciler.state.objects import writer as objects_writer
+from reconciler.state.objects.bucket import Bucket, Network
+from reconciler.state.objects.store import ObjectStore
 
 WRITERS, RUNS, CALLS = 4, 4, 4
 CARELESS = Times(lease=0.2, renew=600, missed=0.2)

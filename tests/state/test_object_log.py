@@ -16,13 +16,14 @@ from state_child import STEPS
 from store_contract import LINEAGE, NOW, TARGET, accept, address, lock_info, put, run_info, running
 
 from reconciler.problems import StateError
-from reconciler.state import objects, objects_writer
-from reconciler.state import objects_record as records
 from reconciler.state.journal import Intent, Outcome
 from reconciler.state.lease import Times
-from reconciler.state.objects import ObjectStore
-from reconciler.state.objects_bucket import Bucket
-from reconciler.state.objects_seal import MAGIC, seal, unseal
+from reconciler.state.objects import record as records
+from reconciler.state.objects import store as objects
+from reconciler.state.objects import writer as objects_writer
+from reconciler.state.objects.bucket import Bucket
+from reconciler.state.objects.seal import MAGIC, seal, unseal
+from reconciler.state.objects.store import ObjectStore
 
 Open = Callable[..., ObjectStore]
 
@@ -211,7 +212,7 @@ def test_a_long_run_is_kept_before_it_ends(
 def test_a_checkpoint_is_written_in_pieces(
     open_copy: Open, memory: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.state.objects_checkpoint.PIECE", 10_000)
+    monkeypatch.setattr("reconciler.state.objects.checkpoint.PIECE", 10_000)
     write_runs(open_copy("writer"), "run-1")
     pieces = names(memory, "checkpoints")
     assert len(pieces) > 5

@@ -11,12 +11,13 @@ from obstore.store import MemoryStore
 from store_contract import LINEAGE, NOW, TARGET, accept, intent_for, lock_info, put, run_info
 
 from reconciler.problems import StateError
-from reconciler.state import objects, objects_writer
 from reconciler.state.journal import Outcome
 from reconciler.state.lease import Times
-from reconciler.state.objects import ObjectStore
-from reconciler.state.objects_bucket import Bucket
-from reconciler.state.objects_checkpoint import Checkpoints
+from reconciler.state.objects import store as objects
+from reconciler.state.objects import writer as objects_writer
+from reconciler.state.objects.bucket import Bucket
+from reconciler.state.objects.checkpoint import Checkpoints
+from reconciler.state.objects.store import ObjectStore
 from reconciler.state.store import Writer
 
 # By its own clock, which may have stood still meanwhile, the sleeper lost nothing.

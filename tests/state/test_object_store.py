@@ -32,12 +32,13 @@ from store_contract import (
 )
 
 from reconciler.problems import StateError
-from reconciler.state import objects, objects_writer
 from reconciler.state.journal import Outcome
 from reconciler.state.key import Key
-from reconciler.state.objects import ObjectStore
-from reconciler.state.objects_bucket import Bucket, Network, connect
-from reconciler.state.objects_url import parse
+from reconciler.state.objects import store as objects
+from reconciler.state.objects import writer as objects_writer
+from reconciler.state.objects.bucket import Bucket, Network, connect
+from reconciler.state.objects.store import ObjectStore
+from reconciler.state.objects.url import parse
 from reconciler.state.snapshot import take
 
 STRIDE = 1 if os.environ.get("CI") else 9  # of the boundaries to be killed at, all on CI

@@ -9,10 +9,10 @@ import pytest
 
 from reconciler.manifest.urls import bad_store
 from reconciler.problems import StateError
-from reconciler.state.objects import ObjectStore
+from reconciler.state.objects.store import ObjectStore
 from reconciler.state.opening import open_store
-from reconciler.state.postgres import PostgresStore
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.postgres.store import PostgresStore
+from reconciler.state.sqlite.store import SqliteStore
 from tests.builders import PROJECT, Folder
 
 

@@ -33,11 +33,11 @@ from store_contract import (
 )
 
 from reconciler.problems import StateError
-from reconciler.state import postgres_link
 from reconciler.state.journal import Outcome
 from reconciler.state.lease import Times
-from reconciler.state.postgres import PostgresStore
-from reconciler.state.postgres_link import Link, place_of
+from reconciler.state.postgres import link as postgres_link
+from reconciler.state.postgres.link import Link, place_of
+from reconciler.state.postgres.store import PostgresStore
 from reconciler.state.snapshot import take
 
 STRIDE = 1 if os.environ.get("CI") else 7  # of the statements to be killed at, all on CI

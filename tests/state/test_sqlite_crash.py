@@ -23,7 +23,7 @@ from reconciler.model.states import StateBase
 from reconciler.problems import StateError
 from reconciler.state.journal import JournalEntry, RunRecord
 from reconciler.state.rows import RecordedRow
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sqlite.store import SqliteStore
 
 CHILD = Path(__file__).with_name("state_child.py")
 

@@ -31,9 +31,9 @@ from store_contract import (
 from reconciler.model.states import StateBase
 from reconciler.problems import Problem, StateError
 from reconciler.state.journal import Effect, Outcome
-from reconciler.state.sql_read import UNSURE
-from reconciler.state.sqlite import SqliteStore
-from reconciler.state.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
+from reconciler.state.sql.read import UNSURE
+from reconciler.state.sqlite.schema import APPLICATION_ID, FORMAT_VERSION
+from reconciler.state.sqlite.store import SqliteStore
 
 READ = {
     "base": lambda store: store.base(),

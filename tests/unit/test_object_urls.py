@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.problems import StateError
-from reconciler.state.objects_url import parse
+from reconciler.state.objects.url import parse
 
 
 def test_an_address_names_bucket_prefix_and_options() -> None:

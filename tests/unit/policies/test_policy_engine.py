@@ -28,10 +28,9 @@ def modules(*texts: str) -> list[Module]:
 
 
 def answer(text: str, asked: Any = None, data: Any = None) -> tuple[Any, ...]:
-    [found] = evaluate(
-        modules(text), json.dumps(data or {}, ensure_ascii=False).encode(), json.dumps(asked or {}).encode()
-    )
-    return found.values
+    known, input_ = (json.dumps(value or {}, ensure_ascii=False).encode() for value in (data, asked))
+    denied, _ = evaluate(modules(text), known, input_)
+    return denied.values
 
 
 def problem(text: str, asked: Any = None, **terms: int) -> tuple[str, str]:
@@ -54,7 +53,7 @@ def test_every_value_comes_back_as_it_went_in(values: list[Any]) -> None:
     """One process for many values: each takes a third of a second."""
     inputs = [(json.dumps({"value": value}, ensure_ascii=False).encode(), None) for value in values]
     asked = evaluate_each(modules("package a\n\ndeny := [input.value]\n"), b"{}", inputs)
-    assert [found.values for [found] in asked] == [([value],) for value in values]
+    assert [denied.values for denied, _ in asked] == [([value],) for value in values]
 
 
 @pytest.mark.parametrize(
@@ -79,8 +78,28 @@ def test_verdicts_of_a_package_in_several_files_are_asked_once() -> None:
         modules('package a\n\ndeny contains "x" if true\n', 'package a\n\ndeny contains "y" if true\n'), b"{}", b"{}"
     )
     assert [(asked.module.file, asked.rule, asked.values) for asked in found] == [
-        ("policies/0.rego", "deny", (["x", "y"],))
+        ("policies/0.rego", "deny", (["x", "y"],)),
+        ("policies/0.rego", "warn", ()),
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'package a\n\n   deny contains "x" if true\n',
+        'package a; deny contains "x" if true\n',
+        'package a\n\ny if { true }; deny contains "x" if true\n',
+        'package a\n\ny := 1 deny contains "x" if true\n',
+        '\n# package b\n\tpackage a\n\ndeny["x"] { true }\n',
+        'package a\n\ny := `\npackage b\n`\n\ndeny contains "x" if true\n',
+    ],
+)
+def test_a_denial_counts_however_it_is_laid_out(text: str) -> None:
+    try:
+        values = answer(text)
+    except ManifestError:
+        return  # what the engine does not read stops the plan as well
+    assert values in ((["x"],), ({"x": True},))
 
 
 def test_what_a_policy_prints_goes_nowhere() -> None:
@@ -91,8 +110,8 @@ def test_a_policy_has_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The call is refused by name; were it not, it would find nothing."""
     monkeypatch.setenv("COVEO_API_KEY", "xx-canary")
     module = Module("a.rego", "package a\n\ndeny := opa.runtime().env\n", "a", (("deny", 3),))
-    [found] = evaluate([module], b"{}", b"{}")
-    assert found.values[0].keys() <= {"LC_CTYPE"}
+    denied, _ = evaluate([module], b"{}", b"{}")
+    assert denied.values[0].keys() <= {"LC_CTYPE"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +140,10 @@ def test_a_policy_that_is_wrong_never_allows_anything(text: str) -> None:
     except ManifestError as error:
         assert {problem.code for problem in error.problems} <= {"policy-syntax", "policy-error", "policy-crashed"}
     else:
-        assert found == []  # it has no verdict: `read_policies` refuses a folder without any
+        assert [asked.values for asked in found] == [
+            (),
+            (),
+        ]  # it has no verdict: `read_policies` refuses a folder without any
 
 
 def test_a_policy_that_does_not_end_is_ended() -> None:

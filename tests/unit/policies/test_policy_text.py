@@ -63,6 +63,17 @@ def test_replacing_the_input_is_refused() -> None:
     assert refused('x := "with input as"') == []
 
 
+@pytest.mark.parametrize(
+    "text", ["deny contains 1 if true", 'package a["b"]', "packages a", "# package a", "package 1"]
+)
+def test_a_module_without_a_plain_package_is_refused(text: str) -> None:
+    assert [problem.code for problem in read_module("p.rego", text)[1]] == ["policy-syntax"]
+
+
+def test_a_nul_would_end_the_text_for_the_engine() -> None:
+    assert refused("x := 1\0\ndeny contains 1 if true") == [("policy-syntax", Position("p.rego", 2, 7, 1))]
+
+
 def test_a_place_is_counted_in_characters_though_the_engine_counts_bytes() -> None:
     assert position_of_range("é\nüx := ?", "p.rego", len("é\nüx := ".encode()), 1) == Position("p.rego", 2, 7, 1)
 

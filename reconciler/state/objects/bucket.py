@@ -30,8 +30,8 @@ from obstore.exceptions import (
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from reconciler.problems import StateError
-from reconciler.state import objects_faults as faults
-from reconciler.state.objects_url import Place
+from reconciler.state.objects import faults
+from reconciler.state.objects.url import Place
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Library

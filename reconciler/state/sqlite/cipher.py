@@ -12,11 +12,11 @@ from sqlcipher3 import dbapi2  # type: ignore[import-untyped]
 
 from reconciler.state.key import Key
 from reconciler.state.packing import READABLE
-from reconciler.state.sqlite_schema import PAGE
+from reconciler.state.sqlite.schema import PAGE
 
 
 class CipherConnection(dbapi2.Connection):  # type: ignore[misc]
-    """What `sqlite_schema.Connection` is for a plain file; `identity` is the device and number of its file."""
+    """What `sqlite.schema.Connection` is for a plain file; `identity` is the device and number of its file."""
 
     readable = READABLE
     key: Key | None = None

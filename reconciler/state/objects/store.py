@@ -26,18 +26,18 @@ from reconciler.model.address import Address
 from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem, StateError
-from reconciler.state import objects_faults as faults
-from reconciler.state import sqlite_faults
 from reconciler.state.journal import JournalEntry, RunRecord, Step, Usage
 from reconciler.state.key import Key
 from reconciler.state.lease import Lease, Times, clear
-from reconciler.state.objects_bucket import Network, connect
-from reconciler.state.objects_lease import LOCK, LeaseObject
-from reconciler.state.objects_log import Log
-from reconciler.state.objects_replica import Replica, Slot, take_slot
-from reconciler.state.objects_url import parse
-from reconciler.state.objects_writer import ObjectWriter
+from reconciler.state.objects import faults
+from reconciler.state.objects.bucket import Network, connect
+from reconciler.state.objects.lease import LOCK, LeaseObject
+from reconciler.state.objects.log import Log
+from reconciler.state.objects.replica import Replica, Slot, take_slot
+from reconciler.state.objects.url import parse
+from reconciler.state.objects.writer import ObjectWriter
 from reconciler.state.rows import RecordedRow
+from reconciler.state.sqlite import faults as sqlite_faults
 from reconciler.state.store import LockInfo, Waiting, Writer
 from reconciler.state.whole import Part
 

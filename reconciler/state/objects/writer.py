@@ -13,18 +13,18 @@ from typing import TypeVar
 
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import StateError
-from reconciler.state import objects_faults as faults
-from reconciler.state import objects_record as records
 from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo
 from reconciler.state.lease import Lease, lost_problem
-from reconciler.state.objects_log import Log, TakenError
-from reconciler.state.objects_record import Doc, Record
-from reconciler.state.objects_replica import Position, Replica
+from reconciler.state.objects import faults
+from reconciler.state.objects import record as records
+from reconciler.state.objects.log import Log, TakenError
+from reconciler.state.objects.record import Doc, Record
+from reconciler.state.objects.replica import Position, Replica
 from reconciler.state.rows import RecordedRow, Verification
-from reconciler.state.sql import Sql
-from reconciler.state.sql_read import base
-from reconciler.state.sql_writer import SqlWriter
-from reconciler.state.sqlite_schema import FORMAT_VERSION, Connection
+from reconciler.state.sql.connection import Sql
+from reconciler.state.sql.read import base
+from reconciler.state.sql.writer import SqlWriter
+from reconciler.state.sqlite.schema import FORMAT_VERSION, Connection
 from reconciler.state.store import LockInfo
 from reconciler.state.whole import Part
 

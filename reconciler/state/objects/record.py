@@ -42,7 +42,7 @@ class Record:
 
     `previous` is the digest (hex) of the record before, empty for the first. `lock`, `generation` and `count` say who
     wrote it: the lock's id, its generation and how many records that holder had begun before. `tables` is the version
-    of the tables (`sqlite_schema.FORMAT_VERSION`) that it was written for. `run` is empty outside a run.
+    of the tables (`sqlite.schema.FORMAT_VERSION`) that it was written for. `run` is empty outside a run.
     """
 
     number: int

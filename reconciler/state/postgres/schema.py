@@ -7,8 +7,8 @@ text, for PostgreSQL compresses long cells by itself.
 
 from __future__ import annotations
 
-from reconciler.state.sql import Sql, write_meta
-from reconciler.state.sql_read import UNSURE
+from reconciler.state.sql.connection import Sql, write_meta
+from reconciler.state.sql.read import UNSURE
 
 FORMAT_VERSION = 3
 

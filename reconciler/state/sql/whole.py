@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
-from reconciler.state import sql_read as read
 from reconciler.state.packing import pack_covers, pack_formers, target_doc, unpack_formers
 from reconciler.state.rows import RecordedRow
-from reconciler.state.sql import Sql, read_meta, write_meta
-from reconciler.state.sql_replace import insert_rows
+from reconciler.state.sql import read
+from reconciler.state.sql.connection import Sql, read_meta, write_meta
+from reconciler.state.sql.replace import insert_rows
 from reconciler.state.whole import Head, KeptEntry, KeptFormers, KeptRun, Part
 
 _PAGE = 20  # entries fetched at once, each of which may cover a hundred thousand addresses

@@ -31,7 +31,7 @@ from reconciler.state.journal import (
 )
 from reconciler.state.packing import target_from_doc, unpack_covers, unpack_formers
 from reconciler.state.rows import RecordedRow
-from reconciler.state.sql import Sql, read_meta
+from reconciler.state.sql.connection import Sql, read_meta
 
 PAGE = 1000  # rows fetched at once: the read lock is held no longer than that takes
 

@@ -14,12 +14,11 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from reconciler.problems import StateError
-from reconciler.state import objects_faults
-from reconciler.state import sqlite_faults as faults
-from reconciler.state import sqlite_schema as schema
 from reconciler.state.key import Key
-from reconciler.state.sql import Sql
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.objects import faults as objects_faults
+from reconciler.state.sql.connection import Sql
+from reconciler.state.sqlite import faults, schema
+from reconciler.state.sqlite.store import SqliteStore
 
 MOST_AT_ONCE = 1000  # copies of one state that are in use on one machine
 FENCES = 1000  # so many of the last fences stay in the log

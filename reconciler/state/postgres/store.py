@@ -15,15 +15,14 @@ from contextlib import contextmanager, suppress
 import psycopg
 
 from reconciler.problems import StateError
-from reconciler.state import postgres_faults as faults
-from reconciler.state import postgres_schema as schema
-from reconciler.state import sql_read as read
 from reconciler.state.lease import Lease, Times, clear, lost_problem
-from reconciler.state.postgres_lease import PostgresLease
-from reconciler.state.postgres_link import Link, place_of
-from reconciler.state.sql import Sql
-from reconciler.state.sql_store import SqlReader
-from reconciler.state.sql_writer import SqlWriter
+from reconciler.state.postgres import faults, schema
+from reconciler.state.postgres.lease import PostgresLease
+from reconciler.state.postgres.link import Link, place_of
+from reconciler.state.sql import read
+from reconciler.state.sql.connection import Sql
+from reconciler.state.sql.reader import SqlReader
+from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.store import LockInfo, Waiting, Writer
 
 COMMIT_SECONDS = 15.0  # how long to ask whether a commit arrived whose answer was lost

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.problems import StateError
-from reconciler.state import objects_faults as faults
-from reconciler.state import objects_record as records
-from reconciler.state.objects_bucket import Bucket, Found
-from reconciler.state.objects_checkpoint import Checkpoints, Head
-from reconciler.state.objects_cipher import Sealer, is_encrypted
-from reconciler.state.objects_record import Record
-from reconciler.state.objects_replica import Position, Replica, keep_fence, move_to, position_in
-from reconciler.state.objects_seal import digest_of
-from reconciler.state.sql_writer import SqlWriter
-from reconciler.state.sqlite_faults import errors
-from reconciler.state.sqlite_schema import FORMAT_VERSION, Connection
+from reconciler.state.objects import faults
+from reconciler.state.objects import record as records
+from reconciler.state.objects.bucket import Bucket, Found
+from reconciler.state.objects.checkpoint import Checkpoints, Head
+from reconciler.state.objects.cipher import Sealer, is_encrypted
+from reconciler.state.objects.record import Record
+from reconciler.state.objects.replica import Position, Replica, keep_fence, move_to, position_in
+from reconciler.state.objects.seal import digest_of
+from reconciler.state.sql.writer import SqlWriter
+from reconciler.state.sqlite.faults import errors
+from reconciler.state.sqlite.schema import FORMAT_VERSION, Connection
 
 _MISFITS = (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.problems import StateError
-from reconciler.state import sqlite_faults as faults
-from reconciler.state import sqlite_schema as schema
 from reconciler.state.key import Key
-from reconciler.state.sql import Sql
-from reconciler.state.sqlite import SqliteStore
+from reconciler.state.sql.connection import Sql
+from reconciler.state.sqlite import faults, schema
+from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import LockInfo, Waiting
 
 _COPY = re.compile(r"\.version-[0-9]+\Z")
@@ -101,7 +100,7 @@ def _form(path: Path, *keys: Key | None) -> tuple[Key | None, int]:
 
 def _export(path: Path, found: Key | None, fresh: Path, key: Key | None, version: int) -> None:
     try:
-        from reconciler.state.sqlite_cipher import open_file, raw
+        from reconciler.state.sqlite.cipher import open_file, raw
     except ImportError:
         raise faults.no_cipher(str(path)) from None
     connection = open_file(path, found, mode="rw", timeout=schema.BUSY_SECONDS)

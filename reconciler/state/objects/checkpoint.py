@@ -19,13 +19,13 @@ from typing import Any
 
 import orjson
 
-from reconciler.state import objects_faults as faults
-from reconciler.state import sqlite_faults
-from reconciler.state.objects_bucket import Bucket
-from reconciler.state.objects_cipher import Sealer
-from reconciler.state.objects_record import name_of, number_of
-from reconciler.state.objects_replica import Position, Replica, move_to, position_in
-from reconciler.state.sqlite_schema import FORMAT_VERSION
+from reconciler.state.objects import faults
+from reconciler.state.objects.bucket import Bucket
+from reconciler.state.objects.cipher import Sealer
+from reconciler.state.objects.record import name_of, number_of
+from reconciler.state.objects.replica import Position, Replica, move_to, position_in
+from reconciler.state.sqlite import faults as sqlite_faults
+from reconciler.state.sqlite.schema import FORMAT_VERSION
 
 HEAD = "head"
 FOLDER = "checkpoints"

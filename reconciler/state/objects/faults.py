@@ -7,7 +7,7 @@ may hold addresses with signatures.
 from __future__ import annotations
 
 from reconciler.problems import Problem, StateError
-from reconciler.state.sqlite_faults import KEY_VARIABLE
+from reconciler.state.sqlite.faults import KEY_VARIABLE
 
 _NOTHING_LOST = "what was recorded before is kept; the store says exactly what was accepted."
 

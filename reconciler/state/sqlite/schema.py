@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
-from reconciler.state import sqlite_faults as faults
 from reconciler.state.key import Key
 from reconciler.state.packing import READABLE
-from reconciler.state.sql_read import UNSURE
+from reconciler.state.sql.read import UNSURE
+from reconciler.state.sqlite import faults
 
 if TYPE_CHECKING:
-    from reconciler.state.sqlite_cipher import CipherConnection
+    from reconciler.state.sqlite.cipher import CipherConnection
 
 APPLICATION_ID = 0x52434E4C  # "RCNL"
 FORMAT_VERSION = 3
@@ -103,7 +103,7 @@ CREATE TABLE IF NOT EXISTS chain (
 class Connection(sqlite3.Connection):
     """A connection to a local state; fulfils `state.sql.Sql`.
 
-    One to an encrypted state is a `sqlite_cipher.CipherConnection`, which has the same methods, and a `key`.
+    One to an encrypted state is a `sqlite.cipher.CipherConnection`, which has the same methods, and a `key`.
     """
 
     readable = READABLE
@@ -191,7 +191,7 @@ def _plain(path: Path) -> Connection:
 
 def _encrypted(path: Path, key: Key, mode: str) -> CipherConnection:
     try:
-        from reconciler.state.sqlite_cipher import open_file
+        from reconciler.state.sqlite.cipher import open_file
     except ImportError:
         raise faults.no_cipher(str(path)) from None
     return open_file(path, key, mode=mode, timeout=BUSY_SECONDS)

@@ -27,7 +27,7 @@ class Sql(Protocol):
     """A connection to the tables of one state.
 
     `readable` is how many bytes of JSON stay text in a cell that would be compressed otherwise (`packing`).
-    `format_version` is that of the tables, 1 to `sqlite_schema.FORMAT_VERSION`.
+    `format_version` is that of the tables, 1 to `sqlite.schema.FORMAT_VERSION`.
     """
 
     @property

@@ -14,9 +14,9 @@ from dataclasses import asdict
 
 import orjson
 
-from reconciler.state import objects_faults as faults
 from reconciler.state.lease import Found
-from reconciler.state.objects_bucket import Bucket
+from reconciler.state.objects import faults
+from reconciler.state.objects.bucket import Bucket
 from reconciler.state.store import LockInfo
 
 LOCK = "lock"

@@ -1,7 +1,7 @@
 """[io] The local state: state and journal in one SQLite file, one transaction a write, a lock beside it.
 
-Decides which file, which moment and who may write; the tables are in `sqlite_schema.py`, what is read
-and written in `sql_read.py` and `sql_writer.py`, the words for errors in `sqlite_faults.py`.
+Decides which file, which moment and who may write; the tables are in `sqlite/schema.py`, what is read
+and written in `sql/read.py` and `sql/writer.py`, the words for errors in `sqlite/faults.py`.
 
 Never opens the state file by other means than SQLite: closing such a file drops the POSIX locks that
 SQLite holds on it in the same process.
@@ -19,16 +19,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from reconciler.problems import StateError
-from reconciler.state import sql_read as read
-from reconciler.state import sqlite_faults as faults
-from reconciler.state import sqlite_schema as schema
 from reconciler.state.key import Key
-from reconciler.state.sql import Sql
-from reconciler.state.sql_store import SqlReader
+from reconciler.state.sql import read
+from reconciler.state.sql.connection import Sql
+from reconciler.state.sql.reader import SqlReader
+from reconciler.state.sqlite import faults, schema
 from reconciler.state.store import LockInfo, Waiting, Writer
 
 if TYPE_CHECKING:
-    from reconciler.state.sqlite_lock import Hold
+    from reconciler.state.sqlite.lock import Hold
 
 
 class SqliteStore(SqlReader):
@@ -99,7 +98,7 @@ class SqliteStore(SqlReader):
     @contextmanager
     def lock(self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None) -> Iterator[Writer]:
         """Take the single writer's lock for the extent of a `with` block."""
-        from reconciler.state.sql_writer import SqlWriter
+        from reconciler.state.sql.writer import SqlWriter
 
         self.base()  # so that a refusal names the serial, and what is no state is refused at once
         with self.held(info, timeout=timeout, waiting=waiting) as hold:
@@ -113,7 +112,7 @@ class SqliteStore(SqlReader):
     @contextmanager
     def held(self, info: LockInfo, *, timeout: float = 0.0, waiting: Waiting | None = None) -> Iterator[Hold]:
         """Keep others from writing, for the extent of a `with` block; what there is was not looked at."""
-        from reconciler.state.sqlite_lock import Hold
+        from reconciler.state.sqlite.lock import Hold
 
         hold = Hold(self.real, info)
         with faults.reported(self.path, lambda: self.where, writing=True):
@@ -131,7 +130,7 @@ class SqliteStore(SqlReader):
 
     def unlock(self, lock_id: str) -> LockInfo:
         """Clear the note of a holder that is gone; return who it was."""
-        from reconciler.state.sqlite_lock import clear
+        from reconciler.state.sqlite.lock import clear
 
         with faults.reported(self.path, lambda: self.where, writing=True):
             return clear(self.real, lock_id, where=self.where)

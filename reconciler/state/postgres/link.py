@@ -19,8 +19,8 @@ from psycopg import conninfo
 
 from reconciler.problems import Problem, StateError
 from reconciler.state.packing import LARGEST
-from reconciler.state.postgres_schema import FORMAT_VERSION
-from reconciler.state.sql import Rows
+from reconciler.state.postgres.schema import FORMAT_VERSION
+from reconciler.state.sql.connection import Rows
 
 DEFAULT_SCHEMA = "reconciler"
 # A dead network is noticed in about half a minute instead of in two hours; what the URL says goes before.

@@ -15,10 +15,10 @@ import orjson
 import psycopg
 from psycopg import errors
 
-from reconciler.state import postgres_faults as faults
 from reconciler.state.lease import Found, Times
-from reconciler.state.postgres_link import Link, Place
-from reconciler.state.postgres_schema import LOCK_TABLES
+from reconciler.state.postgres import faults
+from reconciler.state.postgres.link import Link, Place
+from reconciler.state.postgres.schema import LOCK_TABLES
 from reconciler.state.store import LockInfo
 
 SILENT_SECONDS = 15.0  # these statements take no time

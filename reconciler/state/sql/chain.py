@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import astuple
 
-from reconciler.state import sql_read as read
 from reconciler.state.chain import link
-from reconciler.state.sql import Sql
+from reconciler.state.sql import read
+from reconciler.state.sql.connection import Sql
 
 
 def chain_runs(sql: Sql) -> None:

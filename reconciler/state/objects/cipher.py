@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from reconciler.state import objects_faults as faults
-from reconciler.state import sqlite_faults
 from reconciler.state.key import Key
-from reconciler.state.objects_seal import seal, unseal
+from reconciler.state.objects import faults
+from reconciler.state.objects.seal import seal, unseal
+from reconciler.state.sqlite import faults as sqlite_faults
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -18,7 +18,6 @@ from reconciler.model.canonical import DIGEST_SIZE, NO_SHARED, digest
 from reconciler.model.former import ABSENT, Former, former_of
 from reconciler.model.states import Resource, StateBase, Target
 from reconciler.problems import StateError
-from reconciler.state import sql_read as read
 from reconciler.state.journal import (
     DELETE,
     FORGET,
@@ -35,10 +34,11 @@ from reconciler.state.journal import (
 )
 from reconciler.state.packing import pack_covers, pack_formers, target_doc
 from reconciler.state.rows import RecordedRow, Verification
-from reconciler.state.sql import MOVED_TO, Sql, next_seq, read_meta, write_meta
-from reconciler.state.sql_chain import chain_runs
-from reconciler.state.sql_replace import replace_all
-from reconciler.state.sql_whole import restore
+from reconciler.state.sql import read
+from reconciler.state.sql.chain import chain_runs
+from reconciler.state.sql.connection import MOVED_TO, Sql, next_seq, read_meta, write_meta
+from reconciler.state.sql.replace import replace_all
+from reconciler.state.sql.whole import restore
 from reconciler.state.store import EMPTY_BASE, LockInfo
 from reconciler.state.whole import Part, moved_problem
 

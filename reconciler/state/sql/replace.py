@@ -8,7 +8,7 @@ from reconciler.model.canonical import NO_SHARED, digest
 from reconciler.state.journal import JournalEntry
 from reconciler.state.packing import pack_covers
 from reconciler.state.rows import RecordedRow
-from reconciler.state.sql import Sql, next_seq, write_meta
+from reconciler.state.sql.connection import Sql, next_seq, write_meta
 
 _ROW = """
 INSERT INTO resources (address, fingerprint, doc, ordering_id, accepted_at, run, verified, verified_detail)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from reconciler.state.objects_faults import bad_url
+from reconciler.state.objects.faults import bad_url
 
 SCHEMES = ("s3", "gs", "az")
 OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(

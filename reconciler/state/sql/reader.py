@@ -10,13 +10,13 @@ from reconciler.model.address import Address
 from reconciler.model.former import Former, merge
 from reconciler.model.states import StateBase, Target
 from reconciler.problems import Problem, StateError
-from reconciler.state import sql_read as read
 from reconciler.state.checking import trouble_in
 from reconciler.state.journal import JournalEntry, RunRecord, Step, Usage
 from reconciler.state.rows import RecordedRow
-from reconciler.state.sql import MOVED_TO, Sql, read_meta
-from reconciler.state.sql_chain import lost_runs
-from reconciler.state.sql_whole import dump
+from reconciler.state.sql import read
+from reconciler.state.sql.chain import lost_runs
+from reconciler.state.sql.connection import MOVED_TO, Sql, read_meta
+from reconciler.state.sql.whole import dump
 from reconciler.state.store import EMPTY_BASE
 from reconciler.state.whole import Part
 

@@ -1,0 +1,1 @@
+"""The state in an object store: a log of records, checkpoints, and a replica on each machine."""

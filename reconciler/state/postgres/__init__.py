@@ -1,0 +1,1 @@
+"""The state in a schema of a PostgreSQL database."""
