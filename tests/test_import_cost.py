@@ -52,7 +52,7 @@ def test_what_needs_nothing_imports_nothing(arguments: tuple[str, ...]) -> None:
     assert imported(*arguments) & {*HEAVY, "logging"} == set()
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "validate", "destroy"])
+@pytest.mark.parametrize("command", ["plan", "apply", "validate", "destroy", "init", "fmt", "completion"])
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     allowed = {"sqlite3", "orjson"}
     assert imported(command, "--help") & set(HEAVY) - allowed == set()

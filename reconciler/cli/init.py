@@ -180,7 +180,19 @@ def _tell(root: Path, files: list[str], answers: Answers) -> None:
     click.echo(f"Wrote {', '.join(files)}" + ("" if root == Path() else f" in {root}") + ".")
     if answers.organization and not (answers.source_id and answers.provider_id):
         click.echo("Put the ids of the source and the provider into reconciler.yaml: they are placeholders.")
+    if answers.ci and (above := _repository_above(root)):
+        click.echo(
+            f"The pipeline is read at the root of the repository alone: move it to {above}, and add -C to its lines."
+        )
     at = "" if root == Path() else f" -C {shlex.quote(str(root))}"
     click.echo("Next, against the embedded emulator:")
     for words, what in (("validate", "every problem of the files"), ("plan", "what would change"), ("apply", "do it")):
         click.echo(f"    {f'reconciler{at} {words}':<40}  # {what}")
+
+
+def _repository_above(root: Path) -> Path | None:
+    """Return the folder of the repository that the project's folder is in and not the root of, if there is one."""
+    here = root.resolve()
+    if (here / ".git").exists():
+        return None
+    return next((parent for parent in here.parents if (parent / ".git").exists()), None)

@@ -36,7 +36,7 @@ _WITH = re.compile(r"(?<![\w.])with(?=\s+(?:input|data|[a-z_][\w.]*)\b[^\n]*\bas
 _PACKAGE = re.compile(
     r"^[ \t]*package[ \t]+([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)(?=[\s;]|\Z)", re.MULTILINE
 )
-_RULE = re.compile(r"^[ \t]*(?:default[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)\b", re.MULTILINE)
+_RULE = re.compile(r"^(?:default[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,6 @@ class Module:
     text: str
     package: str
     rules: tuple[tuple[str, int], ...]
-
-    def has(self, rule: str) -> bool:
-        """Whether a line begins with this rule."""
-        return any(name == rule for name, _ in self.rules)
 
     def has(self, rule: str) -> bool:
         """Whether a line begins with this rule."""

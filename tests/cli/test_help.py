@@ -168,3 +168,10 @@ def test_the_examples_run_as_they_are_printed(name: str, demo: Path, tmp_path: P
 
 def test_what_runs_elsewhere_is_still_an_example() -> None:
     assert set(ELSEWHERE) | set(CODES) <= {line for command in COMMANDS.values() for line in examples(command)}
+
+
+def test_the_help_of_the_whole_names_codes_and_variables() -> None:
+    text = cli.help or ""
+    for word in ("COVEO_API_KEY", "RECONCILER_PLAN_KEY", "RECONCILER_STATE_KEY", "NO_COLOR"):
+        assert word in text
+    assert list(re.findall(r"^ +(\d+)  ", text, re.MULTILINE)) == ["0", "1", "2", "3", "4", "130"]

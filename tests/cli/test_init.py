@@ -152,6 +152,14 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_stays(plain_user: 
     assert not [found for found in plain_user.rglob("*") if found.is_file()]
 
 
+def test_a_pipeline_below_the_root_of_a_repository_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    told = "The pipeline is read at the root of the repository alone"
+    assert f"{told}: move it to {tmp_path}," in project(tmp_path / "below", "--ci", "github").out
+    assert told not in project(tmp_path / "another").out
+    assert told not in project(tmp_path, "--ci", "gitlab").out
+
+
 def test_it_goes_where_the_folder_option_says(tmp_path: Path) -> None:
     assert run_here("-C", str(tmp_path / "a"), "init").code == 0
     assert (tmp_path / "a" / "reconciler.yaml").is_file()

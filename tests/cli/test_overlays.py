@@ -209,6 +209,13 @@ def test_a_reason_for_nothing_is_a_warning(tmp_path: Path) -> None:
             'items:\n  - {uri: "${base}/press", permissions: {allowed: [{user: a, expires: 2030-01-01}]}}',
             "overlay-expires",
         ),
+        ('items:\n  - {uri: "**", exclude: false}', "bad-value"),
+        ('items:\n  - {uri: "**", exclude: true, widens: null}', "bad-value"),
+        ('items:\n  - {uri: "**", unset: [title, title]}', "overlay-conflict"),
+        ("items:\n  - null", "wrong-type"),
+        ("groups:\n  - {name: Staff, provider: nope, add: [user:a]}", "unknown-provider"),
+        ("groups:\n  - {name: Staff, add: [user:bob@example.com], remove: [user:BOB@example.com]}", "overlay-conflict"),
+        ("virtualGroups:\n  - {name: Staff, add: [user:a]}", "overlay-matches-nothing"),
         ("item:\n  - {}", "unknown-section"),
         ("items: {}", "wrong-type"),
         ("# nothing", "empty-file"),
@@ -216,7 +223,7 @@ def test_a_reason_for_nothing_is_a_warning(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, patch: str, code: str) -> None:
     folder = project(tmp_path, patch + "\n")
-    line = 1 if code in ("unknown-section", "wrong-type", "empty-file") else 2
+    line = 1 if patch in ("item:\n  - {}", "items: {}", "# nothing") else 2
     assert problems(folder) == [(code, line)]
 
 

@@ -106,7 +106,7 @@ def test_while_it_asks_for_approval(held: tuple[Folder, Remote], number: signal.
     folder, remote = held
     terminal = Terminal("-C", str(folder.root), "apply", "--no-batch")
     terminal.wait_for("Make these changes? [y/N]")
-    terminal.process.send_signal(number)
+    terminal.interrupt(number)
 
     assert terminal.end() == 130, terminal.shown
     assert "stopped before the first of 6 calls" in terminal.shown

@@ -24,6 +24,22 @@ from reconciler.cli.options import HAZARDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
+# Where more is said of a command, by the first words that call it.
+_DEPTH = {
+    "validate": ("lints", "Lints"),
+    "plan": ("reports", "Reports"),
+    "apply": ("saved-plans", "Saved plans"),
+    "rollback": ("the-way-back", "The way back"),
+    "verify": ("whether-it-arrived", "Whether it arrived"),
+    "import": ("taking-over-what-exists", "Taking over what exists"),
+    "drift": ("drift", "Drift"),
+    "access diff": ("access-between-revisions", "Access between revisions"),
+    "access": ("access-at-a-moment-of-the-past", "Access at a moment of the past"),
+    "test": ("access-tests", "Access tests"),
+    "state": ("the-recorded-state", "The recorded state"),
+    "schema": ("documents", "Documents"),
+    "emulator": ("the-emulator", "The emulator"),
+}
 _Found = dict[str, dict[tuple[str, str, str], None]]
 _SINGLE = re.compile("[a-z][a-z0-9-]+")
 _MAKERS = ("_problem", "_refusal", "_rest")  # what makes a problem of a code and words that come from elsewhere
@@ -83,6 +99,8 @@ def _command(words: tuple[str, ...], command: click.Command, common: set[str]) -
     out.append(_table(("option", "does"), [row for row in _options(command) if row[0] not in common]))
     if example:
         out.append(f"\n```console\n{example}```\n")
+    for place, title in [_DEPTH[name] for name in (" ".join(words), words[0]) if name in _DEPTH][:1]:
+        out.append(f"\nIn depth: [{title}](../reference.md#{place})\n")
     return "".join(out)
 
 
@@ -215,6 +233,7 @@ def problems_page() -> str:
             continue  # what the emulator answers is the Push API's
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             _note(node, found)
+    found["internal"]["…", "this is a bug in reconciler", "run again with RECONCILER_DEBUG=1 and report it"] = None
     for hazard in HAZARDS:
         found[f"hazard-{hazard}"]["a hazard of the plan that was not allowed by its name", "", "see `--allow`"] = None
     out = [
@@ -243,7 +262,7 @@ def _note(node: ast.AST, found: _Found) -> None:
         is_problem = isinstance(node.func, ast.Name) and node.func.id == "Problem"
         code = _code_of(node.args[0] if node.args else named.get("code"), single=is_problem)
         what = _text(node.args[1] if len(node.args) > 1 else named.get("what"))
-        if code and (is_problem or " " in what):
+        if code and (is_problem or " " in what or "why" in named):
             found[code][what, _text(named.get("why")), _text(named.get("fix"))] = None
         elif isinstance(node.func, ast.Name) and node.func.id in _MAKERS:
             for argument in node.args:
