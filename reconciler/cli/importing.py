@@ -250,7 +250,7 @@ def _write(
     from reconciler.importing.manifests import files_of
 
     prefix = _prefix(session, out)
-    files: Iterable[File] = files_of(gathered, prefix=prefix, origin=origin)
+    files: Iterable[File] = files_of(gathered, prefix=prefix, origin=origin, providers=session.source_providers)
     return len(place_files(files, out, force=force, check=_checker(session, prefix, settle)))
 
 

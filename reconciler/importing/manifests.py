@@ -45,11 +45,12 @@ class File:
     data: bytes
 
 
-def files_of(gathered: Gathered, *, prefix: str, origin: Sequence[str]) -> Iterator[File]:
+def files_of(gathered: Gathered, *, prefix: str, origin: Sequence[str], providers: Mapping[str, str]) -> Iterator[File]:
     """Yield the files that say what was gathered, content files before the manifests that name them.
 
     `prefix` is the path from the project's folder to that of the import, with `/`; `origin` says in lines where
-    all of it comes from.
+    all of it comes from. `providers` has the provider of each source that has one: identities there leave it out, and
+    a permission model with a name does not stand at a source.
     """
     for source in sorted({source for source, _ in gathered.items}):
         entries = []
@@ -59,9 +60,10 @@ def files_of(gathered: Gathered, *, prefix: str, origin: Sequence[str]) -> Itera
             if content is not None:
                 yield content
         models = name_models(entries, source)
-        text = "".join(
-            (comment(origin), "\n", *mapping("defaults", {"source": source}), *mapping("permissions", models))
-        )
+        defaults = {"source": source}
+        if models and source in providers:
+            defaults["provider"] = providers[source]
+        text = "".join((comment(origin), "\n", *mapping("defaults", defaults), *mapping("permissions", models)))
         yield File(f"items-{source}.yaml", _bytes(text, section("items", entries)))
     for provider in sorted({provider for _, provider, _ in gathered.identities}):
         text = "".join((comment(origin), "\n", *mapping("defaults", {"provider": provider})))

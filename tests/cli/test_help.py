@@ -45,9 +45,7 @@ BEFORE = {
     "policy input": POLICIES,
     "policy test": POLICIES,
     "fmt": "mkdir manifests && cp handbook.yaml manifests/",
-    # Of several providers `import` does not say whose the identities of an item are.
-    "import": "sed -i '/^  wiki: /d; /^  people: /d' reconciler.yaml && rm .reconciler/prod.state.db*"
-    " && rm access-tests.yaml blog.yaml example.yaml handbook.yaml wiki.yaml",
+    "import": "rm .reconciler/prod.state.db* && rm access-tests.yaml blog.yaml example.yaml handbook.yaml wiki.yaml",
     "plan": "rm .reconciler/prod.state.db*",
 }
 ANSWERS = {"init": "\n" * 9}

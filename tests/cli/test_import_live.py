@@ -154,6 +154,15 @@ def test_one_source_brings_its_provider_and_no_other_source(adopting: Folder) ->
     assert names == ["identities-corp.yaml", "items-handbook.yaml"]
 
 
+def test_a_model_with_a_name_says_its_provider_where_there_are_several(adopting: Folder) -> None:
+    project = adopting.root / "reconciler.yaml"
+    project.write_text(project.read_text().replace("providers:", "providers:\n  other: {id: other-id}", 1))
+    taken(adopting, "--source", "handbook", "--state")
+
+    assert manifest(adopting, "items-handbook.yaml")["defaults"] == {"source": "handbook", "provider": "corp"}
+    assert "No changes." in adopting.ok("plan", "--exit-code").out
+
+
 def test_without_state_nothing_is_recorded(adopting: Folder) -> None:
     taken(adopting)
     assert "nothing is recorded yet" in adopting.ok("state", "list").err
