@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from reconciler.cli.main import COMMANDS, cli
 from reconciler.cli.session import open_session
 from reconciler.emulator.door import Exchange, Hooks
 from reconciler.logs import DEBUG, LOGGER, tell
-from tests.builders import KEY, Folder, Ran, Remote, run_here, start_remote
+from tests.builders import KEY, Folder, Ran, Remote, child_environment, command_line, run_here, start_remote
 
 MANIFEST = """\
 defaults: {source: handbook, provider: corp}
@@ -188,9 +189,10 @@ def test_a_form_that_does_not_exist_is_refused(ready: Folder) -> None:
     assert "'xml' is not one of 'text', 'json'" in ready.ok("--log-format", "xml", "plan", code=2).err
 
 
-def test_a_name_that_is_no_text_is_told_all_the_same(ready: Folder) -> None:
-    (told,) = events(run_here("-C", "/nowhere/\udcff", "--log-format", "json", "plan"))
-    assert told["code"] == "no-folder"
+def test_a_name_that_is_no_text_is_told_all_the_same() -> None:
+    command = command_line("-C", "/nowhere/\udcff", "--log-format", "json", "plan")
+    ran = subprocess.run(command, env=child_environment(), capture_output=True, check=False)
+    assert json.loads(ran.stderr)["code"] == "no-folder"
 
 
 def test_nothing_stays_loud_after_a_command(ready: Folder) -> None:
