@@ -22,6 +22,25 @@ def read_plan_file(path: Path) -> bytes:
         ) from None
 
 
+def put_in_place(path: Path, pieces: Iterable[bytes], *, mode: int | None = None) -> None:
+    """Put a file where another may be, in one step: whoever reads meanwhile, or after a crash, has one of the two.
+
+    Without a `mode` its owner alone may read it. Raises OSError when the disk refuses.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: Path, data: bytes | Iterable[bytes], what: str, *, option: str = "--out") -> None:
     """Write a file whole or not at all, readable by its owner alone: plans and states name people.
 
@@ -35,16 +54,7 @@ def write_whole(path: Path, data: bytes | Iterable[bytes], what: str, *, option:
             with path.open("ab") as file:
                 file.writelines(pieces)
             return
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        put_in_place(path, pieces)
     except OSError as error:
         raise UsageError(
             Problem(

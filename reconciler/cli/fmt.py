@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.files import put_in_place
 from reconciler.cli.options import project_options
 from reconciler.problems import ManifestError, Problem, UsageError
 
@@ -150,24 +150,13 @@ def _diff(text: _Text, made: bytes) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Put the text in place of the file in one step: whoever reads meanwhile, or after a crash, has one of the two.
+    """Put the text in place of the file; a link stays a link, and the mode what it was.
 
-    A link stays a link, and the mode what it was. Raises UsageError when the disk refuses.
+    Raises UsageError when the disk refuses.
     """
     target = Path(os.path.realpath(path))
     try:
-        mode = stat.S_IMODE(target.stat().st_mode)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(mode)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        put_in_place(target, (data,), mode=stat.S_IMODE(target.stat().st_mode))
     except OSError as error:
         raise UsageError(
             Problem(

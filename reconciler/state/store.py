@@ -22,7 +22,7 @@ from typing import Protocol
 from reconciler.model.address import Address
 from reconciler.model.former import Former
 from reconciler.model.states import StateBase, Target
-from reconciler.problems import Problem
+from reconciler.problems import Problem, StateError
 from reconciler.state.journal import NO_EFFECT, Effect, Intent, JournalEntry, Outcome, RunInfo, RunRecord, Step, Usage
 from reconciler.state.rows import RecordedRow, Verification
 from reconciler.state.whole import Part
@@ -293,4 +293,18 @@ def other_lock_problem(where: str, lock_id: str, holder: LockInfo | None) -> Pro
         why=why,
         fix="give the id that the message `state-locked` shows." if holder else "",
         where=where,
+    )
+
+
+def newer_version(where: str, found: int, known: int, what: str = "the state") -> StateError:
+    """Return the error `state-newer-version`, for what a later reconciler wrote."""
+    return StateError(
+        Problem(
+            code="state-newer-version",
+            what=f"{what} has format version {found}; this reconciler knows versions up to {known}",
+            why="a later reconciler wrote it; reading it by older rules could misread what was accepted. "
+            "It was left untouched.",
+            fix="use the version of reconciler that wrote it, or a later one.",
+            where=where,
+        )
     )

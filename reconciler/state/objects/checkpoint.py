@@ -26,6 +26,7 @@ from reconciler.state.objects.record import name_of, number_of
 from reconciler.state.objects.replica import Position, Replica, move_to, position_in
 from reconciler.state.sqlite import faults as sqlite_faults
 from reconciler.state.sqlite.schema import FORMAT_VERSION
+from reconciler.state.store import newer_version
 
 HEAD = "head"
 FOLDER = "checkpoints"
@@ -74,7 +75,7 @@ class Checkpoints:
         try:
             doc = orjson.loads(self._sealer.unseal(HEAD, found.data))
             if doc["format"] > FORMAT or doc["tables"] > FORMAT_VERSION:
-                raise faults.newer(self._where(), max(doc["format"], doc["tables"]), FORMAT_VERSION)
+                raise newer_version(self._where(), max(doc["format"], doc["tables"]), FORMAT_VERSION)
             before = doc["before"]
             return Head(Checkpoint(**doc["last"]), Checkpoint(**before) if before else None, found.version)
         except (KeyError, TypeError, ValueError) as error:

@@ -122,20 +122,6 @@ def corrupt(where: str, name: str, detail: str) -> StateError:
     )
 
 
-def newer(where: str, found: int, known: int) -> StateError:
-    """Something that a later reconciler wrote."""
-    return StateError(
-        Problem(
-            code="state-newer-version",
-            what=f"the state has format version {found}; this reconciler knows versions up to {known}",
-            why="a later reconciler wrote it; reading it by older rules could misread what was accepted. "
-            "It was left untouched.",
-            fix="use the version of reconciler that wrote it, or a later one.",
-            where=where,
-        )
-    )
-
-
 def replaced(where: str) -> StateError:
     """What we go on from is not there any more."""
     return StateError(

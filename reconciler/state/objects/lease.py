@@ -17,7 +17,7 @@ import orjson
 from reconciler.state.lease import Found
 from reconciler.state.objects import faults
 from reconciler.state.objects.bucket import Bucket
-from reconciler.state.store import LockInfo
+from reconciler.state.store import LockInfo, newer_version
 
 LOCK = "lock"
 CLOCK = "clock"
@@ -64,7 +64,7 @@ class LeaseObject:
             doc = orjson.loads(data)
             known = doc["format"]
             if isinstance(known, int) and known > FORMAT:
-                raise faults.newer(self._where(), known, FORMAT)
+                raise newer_version(self._where(), known, FORMAT)
             holder = None if doc["holder"] is None else LockInfo(**doc["holder"])
             return holder, str(doc["place"]), int(doc["generation"])
         except (KeyError, TypeError, ValueError) as error:

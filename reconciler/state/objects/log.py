@@ -21,6 +21,7 @@ from reconciler.state.objects.seal import digest_of
 from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.sqlite.faults import errors
 from reconciler.state.sqlite.schema import FORMAT_VERSION, Connection
+from reconciler.state.store import newer_version
 
 _MISFITS = (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
@@ -185,11 +186,11 @@ class Log:
         try:
             record = records.decode(content)
         except records.NewerFormatError as error:
-            raise faults.newer(self._where(), error.found, records.FORMAT) from error
+            raise newer_version(self._where(), error.found, records.FORMAT) from error
         except ValueError as error:
             raise faults.corrupt(self._where(), name, "it is no record") from error
         if record.tables > FORMAT_VERSION:
-            raise faults.newer(self._where(), record.tables, FORMAT_VERSION)
+            raise newer_version(self._where(), record.tables, FORMAT_VERSION)
         return record
 
     def _replay(self, name: str, record: Record) -> object:

@@ -23,7 +23,7 @@ from reconciler.state.sql import read
 from reconciler.state.sql.connection import Sql
 from reconciler.state.sql.reader import SqlReader
 from reconciler.state.sql.writer import SqlWriter
-from reconciler.state.store import LockInfo, Waiting, Writer
+from reconciler.state.store import LockInfo, Waiting, Writer, newer_version
 
 COMMIT_SECONDS = 15.0  # how long to ask whether a commit arrived whose answer was lost
 
@@ -208,7 +208,7 @@ class PostgresStore(SqlReader):
         if row is None or not str(row[0]).isdigit():
             raise self._corrupt("its tables do not say their format")
         if int(row[0]) > schema.FORMAT_VERSION:
-            raise faults.newer_version(self.where, int(row[0]), schema.FORMAT_VERSION)
+            raise newer_version(self.where, int(row[0]), schema.FORMAT_VERSION)
 
     def _corrupt(self, detail: str) -> StateError:
         return faults.corrupt(self.where, detail)

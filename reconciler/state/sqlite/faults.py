@@ -50,20 +50,6 @@ def not_ours(path: str) -> StateError:
     )
 
 
-def newer_version(path: str, found: int, known: int) -> StateError:
-    """A state that a later reconciler wrote."""
-    return StateError(
-        Problem(
-            code="state-newer-version",
-            what=f'"{path}" has format version {found}; this reconciler knows versions up to {known}',
-            why="a later reconciler wrote it; reading it by older rules could misread what was accepted. "
-            "It was left untouched.",
-            fix="use the version of reconciler that wrote it, or a later one.",
-            where=path,
-        )
-    )
-
-
 def corrupt(where: str, path: str, detail: str) -> StateError:
     """Our file, damaged."""
     return StateError(

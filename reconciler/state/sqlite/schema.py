@@ -16,6 +16,7 @@ from reconciler.state.key import Key
 from reconciler.state.packing import READABLE
 from reconciler.state.sql.read import UNSURE
 from reconciler.state.sqlite import faults
+from reconciler.state.store import newer_version
 
 if TYPE_CHECKING:
     from reconciler.state.sqlite.cipher import CipherConnection
@@ -290,7 +291,7 @@ def _recognise(connection: Connection, shown: str) -> None:
     if application != APPLICATION_ID:
         raise faults.not_ours(shown)
     if version > FORMAT_VERSION:
-        raise faults.newer_version(shown, version, FORMAT_VERSION)
+        raise newer_version(shown, version, FORMAT_VERSION, f'"{shown}"')
     if version < 1:
         raise faults.corrupt(shown, shown, f"format version {version} never existed")
 
