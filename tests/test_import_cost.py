@@ -23,6 +23,8 @@ HEAVY = (
     "sqlite3",
     "orjson",
     "regopy",
+    "prometheus_client",
+    "opentelemetry",
 )
 CODE = """
 import sys
@@ -52,7 +54,7 @@ def test_what_needs_nothing_imports_nothing(arguments: tuple[str, ...]) -> None:
     assert imported(*arguments) & {*HEAVY, "logging"} == set()
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "validate", "destroy", "init", "fmt", "completion"])
+@pytest.mark.parametrize("command", ["plan", "apply", "validate", "destroy", "init", "fmt", "completion", "run"])
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     allowed = {"sqlite3", "orjson"}
     assert imported(command, "--help") & set(HEAVY) - allowed == set()

@@ -78,14 +78,20 @@ class Approval:
     detail: str
 
 
+def _changes_anything(plan: Plan) -> bool:
+    return bool(plan.changes)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a plan is carried out.
 
-    `output` is the form of the closing report on stdout (`json`), or `text` for the plan there and
-    no report. `saved` says that the plan was reviewed as it is, so it is never made anew. `go_on` gives the
-    command that goes on after a stop of a plan; without it, the same one does. `refresh_identities` asks for
-    the refresh of every provider whose identities change, or changed unseen. `wanted` are the reports of the plan.
+    `output` is the form of the closing report on stdout (`json`), `text` for the plan there and no report, or `log`
+    for nothing there and the plan as an event, if it `is_news`. `saved` says that the plan was reviewed as it
+    is, so it is never made anew. `go_on` gives the command that goes on after a stop of a plan; without it, the same
+    one does. `refresh_identities` asks for the refresh of every provider whose identities change, or changed unseen.
+    `wanted` are the reports of the plan. `watch` is shown each event of the run, and `stopping` hears of a signal that
+    asks to stop it.
     """
 
     approval: Approval
@@ -97,6 +103,9 @@ class Terms:
     go_on: Callable[[Plan], str] | None = None
     refresh_identities: bool = False
     wanted: Wanted = NO_REPORTS
+    is_news: Callable[[Plan], bool] = _changes_anything
+    watch: Callable[[Event], None] | None = None
+    stopping: Callable[[], None] | None = None
 
 
 def apply_planned(session: Session, make: Callable[[], Planned], terms: Terms) -> int:
@@ -192,12 +201,12 @@ def _show(planned: Planned, session: Session, terms: Terms, waiting: Collection[
         if terms.refresh_identities:
             write("".join(f"{line}\n" for line in announcement(session, to_refresh(planned.compiled, waiting))))
 
-    if terms.output != "json":
+    if terms.output == "text":
         show()
-    elif is_plain() or (is_interactive() and not terms.approval.auto):
+    elif terms.output == "json" and (is_plain() or (is_interactive() and not terms.approval.auto)):
         with redirect_stdout(sys.stderr):
             show()
-    else:
+    elif terms.output == "json" or terms.is_news(planned.plan):
         # An event like others, for whoever reads those.
         shown = io.BytesIO()
         with redirect_stdout(io.TextIOWrapper(shown, encoding="utf-8", write_through=True)):
@@ -265,7 +274,7 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
 
     plan = planned.plan
     lock = lock_info(iso(datetime.now(UTC)))
-    stop = Stop()
+    stop = Stop(terms.stopping)
     pauses: queue.SimpleQueue[Paused] = queue.SimpleQueue()
     context = session.wire_context()
     refs = {body.sha256: body.path for body in plan.bodies}
@@ -323,7 +332,7 @@ def _run(session: Session, planned: Planned, terms: Terms, waiting: tuple[str, .
             pauses=pauses,
             halt=stop.halt,
         )
-        finished = _follow(events, recorder, _to_go_on(plan, terms), _schedules(session))
+        finished = _follow(events, recorder, terms.watch, _to_go_on(plan, terms), _schedules(session))
         done = finished.done == len(planned.compiled.calls)
         if done and not stop.asked():
             _tidy(session, plan, store, bodies)
@@ -375,7 +384,11 @@ def _kept(session: Session) -> set[str]:
 
 
 def _follow(
-    events: Generator[Event, None, None], recorder: Recorder, go_on: str, schedules: Mapping[str, int]
+    events: Generator[Event, None, None],
+    recorder: Recorder,
+    watch: Callable[[Event], None] | None,
+    go_on: str,
+    schedules: Mapping[str, int],
 ) -> RunFinished:
     """Show the events of a run as they come and return the last one."""
     from reconciler.rendering.progress import BarReporter, LineReporter, tell_report
@@ -388,6 +401,8 @@ def _follow(
             for event in events:
                 reporter.handle(event)
                 recorder.handle(event)
+                if watch is not None:
+                    watch(event)
                 if isinstance(event, RunFinished):
                     finished = event
         except (KeyboardInterrupt, SystemExit) as error:

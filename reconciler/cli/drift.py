@@ -304,19 +304,30 @@ def refresh_recorded(session: Session) -> None:
 
     Raises RemoteError when the remote cannot be read, StateError when the marks cannot be written.
     """
+    look_at_recorded(session, resend=True)
+
+
+def look_at_recorded(session: Session, *, resend: bool, foreign: bool = False) -> DriftReport:
+    """Read the remote, tell how it differs from what is recorded, and return that.
+
+    With `resend` what drifted is marked, so that the next plan sends it again; with `foreign` what nobody asked for is
+    looked for, too. Raises RemoteError when the remote cannot be read, StateError when the marks cannot be written.
+    """
     from reconciler.cli.session import check_target
     from reconciler.rendering.values import count
     from reconciler.verifying.drift import Standing
 
     check_target(session, session.store.target())
-    report, target = _find(session, _question(session, "recorded", (), (), foreign=False, settle=SETTLE))
+    report, target = _find(session, _question(session, "recorded", (), (), foreign=foreign, settle=SETTLE))
     marks = tuple(_marks(report))
-    _record(session, marks, target)
-    found = [count(report.total, "resource"), f"{len(marks):,} drifted and planned again"]
+    if resend:
+        _record(session, marks, target)
+    found = [count(report.total, "resource"), f"{len(marks):,} drifted{' and planned again' if resend else ''}"]
     for standing in (Standing.STILL_THERE, Standing.PENDING, Standing.HIDDEN):
         if number := report.count(standing):
             found.append(f"{number:,} {standing.value.replace('-', ' ')}")
     tell("drift.compared", f"compared with the remote: {', '.join(found)}", resources=report.total, drifted=len(marks))
+    return report
 
 
 # -- sending again ---------------------------------------------------------------------------------

@@ -130,12 +130,16 @@ jobs:
       - run: reconciler test
 $rest"""
 
-_GITHUB_REMOTE = """\
+_GITHUB_PLAN = """\
       # Needs no key; where the state is a store that is shared, its credentials belong into `env`.
-      - run: reconciler plan -e $environment --format markdown >> "$$GITHUB_STEP_SUMMARY"
+      - run: >-
+          reconciler plan$chosen --out plan.json --report "summary=$$GITHUB_STEP_SUMMARY" --report annotations=-
+"""
+
+_GITHUB_APPLY = """\
       - if: github.event_name == 'push'
         env: {COVEO_API_KEY: "$${{ secrets.COVEO_API_KEY }}"}
-        run: reconciler apply -e $environment --auto-approve
+        run: reconciler apply$chosen --auto-approve --same-manifests plan.json
 """
 
 _GITLAB = """\
@@ -153,27 +157,29 @@ check:
   script:
     - reconciler validate
     - reconciler test
-    - reconciler test --format junit > access-tests.xml
-$plan  artifacts: {reports: {junit: access-tests.xml}}
+    - mkdir -p reports
+    # A merge request shows the access tests; the plan and its page are in the job's artifacts.
+    - >-
+      reconciler plan$chosen --out reports/plan.json --report html=reports/plan.html
+      --report junit=reports/access-tests.xml
+  artifacts:
+    when: always
+    paths: [reports/]
+    reports: {junit: reports/access-tests.xml}
 $rest"""
 
-_GITLAB_PLAN = "    - reconciler plan -e $environment\n"
-
-_GITLAB_REMOTE = """
+_GITLAB_APPLY = """
 apply:
   stage: apply
+  needs: [check] # its artifact is the saved plan
   resource_group: $environment # one at a time
   environment: $environment
   rules:
     - if: $$CI_COMMIT_BRANCH == $$CI_DEFAULT_BRANCH
   script:
-    - reconciler apply -e $environment --auto-approve # COVEO_API_KEY is a masked variable of the project
+    # COVEO_API_KEY is a masked variable of the project
+    - reconciler apply$chosen --auto-approve --same-manifests reports/plan.json
 """
-
-_LOCAL_PLAN_GITHUB = """\
-      - run: reconciler plan --format markdown >> "$$GITHUB_STEP_SUMMARY"
-"""
-_LOCAL_PLAN_GITLAB = "    - reconciler plan\n"
 
 
 def project_files(answers: Answers) -> dict[str, str]:
@@ -190,17 +196,17 @@ def project_files(answers: Answers) -> dict[str, str]:
         "applies": f", and applies what is merged to {answers.environment}" if answers.organization else "",
     }
     there = bool(answers.organization)
+    values["chosen"] = f" -e {answers.environment}" if there else ""
     values["remote"] = _filled(_REMOTE if there else _NO_REMOTE, values)
     files = {
         "reconciler.yaml": _filled(_PROJECT, values),
         f"manifests/{answers.source}.yaml": _filled(_MANIFEST, values),
     }
     if answers.ci == "github":
-        values["rest"] = _filled(_GITHUB_REMOTE if there else _LOCAL_PLAN_GITHUB, values)
+        values["rest"] = _filled(_GITHUB_PLAN + (_GITHUB_APPLY if there else ""), values)
         files[".github/workflows/reconciler.yml"] = _filled(_GITHUB, values)
     elif answers.ci == "gitlab":
-        values["plan"] = _filled(_GITLAB_PLAN if there else _LOCAL_PLAN_GITLAB, values)
-        values["rest"] = _filled(_GITLAB_REMOTE, values) if there else ""
+        values["rest"] = _filled(_GITLAB_APPLY, values) if there else ""
         files[".gitlab-ci.yml"] = _filled(_GITLAB, values)
     return files
 

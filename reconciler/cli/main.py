@@ -36,6 +36,7 @@ COMMANDS = {
     "verify": "Ask the remote whether it took what was accepted.",
     "import": "Write manifests of what exists: documents that were pushed, or what a live remote shows.",
     "drift": "Say whether the remote still is as recorded, or as the manifests want it.",
+    "run": "Reconcile a checked-out work tree with the remote, again and again.",
     "diff": "Say how two environments differ.",
     "show": "Show a saved plan.",
     "access": "Say who sees what, and why.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +21,9 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.reportoptions import Wanted, report_options
 from reconciler.planning.wish import EXPIRING_WITHIN, Wish
+
+if TYPE_CHECKING:
+    from reconciler.cli.session import Session
 
 
 @click.command("plan")
@@ -40,6 +45,13 @@ from reconciler.planning.wish import EXPIRING_WITHIN, Wish
 )
 @no_batch_option
 @out_option
+@click.option(
+    "--state",
+    "snapshot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Plan against a snapshot, as from `state pull`, instead of the state itself, which is not asked.",
+)
 @report_options
 @access_out_option
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
@@ -67,6 +79,7 @@ def command(
     check_fields: bool,
     no_batch: bool,
     out: Path | None,
+    snapshot: Path | None,
     wanted: Wanted,
     access_out: Path | None,
     exit_code: bool,
@@ -97,6 +110,7 @@ def command(
     with (
         refusals_reported(wanted),
         open_session(directory, environment, use_cache=not no_cache, as_of=as_of) as session,
+        _state_of(session, snapshot),
     ):
         planned = plan_or_report(
             session,
@@ -122,3 +136,11 @@ def command(
     if errors_in(planned.plan.problems):
         return 1
     return 3 if exit_code and planned.plan.changes else 0
+
+
+def _state_of(session: Session, snapshot: Path | None) -> AbstractContextManager[None]:
+    if snapshot is None:
+        return nullcontext()
+    from reconciler.cli.pulledstate import state_of
+
+    return state_of(session, snapshot)

@@ -36,7 +36,7 @@ def push_command(file: Path, directory: str | None, environment: str | None, for
     from reconciler.cli.session import check_target, open_session
     from reconciler.state.snapshot import decode, take
 
-    snapshot = decode(_read(file), str(file))
+    snapshot = decode(read_snapshot(file), str(file))
     if not snapshot.base.lineage or snapshot.target is None:
         raise StateError(
             Problem(
@@ -66,7 +66,8 @@ def push_command(file: Path, directory: str | None, environment: str | None, for
     return 0
 
 
-def _read(file: Path) -> bytes:
+def read_snapshot(file: Path) -> bytes:
+    """Return what a snapshot's file holds. Raises UsageError when it cannot be read."""
     import os
 
     try:

@@ -17,8 +17,10 @@ _GLANCE = 0.2
 class Stop:
     """Remembers that somebody asked to stop; the calls in flight are finished and recorded first."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[], None] | None = None) -> None:
+        """Tell whoever wants to know it of a signal: `told` is called from its handler, so it only takes a note."""
         self._asked = False
+        self._told = told
 
     def asked(self) -> bool:
         """Whether to start no further call."""
@@ -62,6 +64,8 @@ class Stop:
         def handle(_number: int, _frame: FrameType | None) -> None:
             # Nothing is written here: a signal may come amid any other write, even to the same stream.
             self._asked = True
+            if self._told is not None:
+                self._told()
             # The next one ends it at once, and what was in flight is recorded as unknown.
             for other in before:
                 signal.signal(other, signal.default_int_handler)

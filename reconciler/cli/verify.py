@@ -52,34 +52,26 @@ def command(
         reconciler verify
         reconciler verify --all --timeout 0 --format json
     """
-    from reconciler.cli.drift import explained
     from reconciler.cli.output import show_problems
-    from reconciler.cli.session import check_target, open_session
-    from reconciler.problems import ReconcilerError, RemoteError
+    from reconciler.cli.session import open_session
+    from reconciler.problems import ReconcilerError
     from reconciler.verifying.events import Stopped
-    from reconciler.verifying.scope import read_scope
 
     with open_session(directory, environment, use_cache=False) as session:
-        check_target(session, session.store.target())
-        scope = read_scope(session.store, everything=everything)
-        if not scope.total:
+        looked = look_at_pushed(session, timeout, everything=everything)
+        if looked is None:
             _show_nothing(session, output)
             return 0
-        try:
-            report = _look(session, scope, timeout)
-        except RemoteError as error:
-            raise explained(error) from None
+        scope, report = looked
         _show(report, session, output)
         try:
-            # What a look that was cut short calls missing may only be late.
-            waited = report.stopped in (None, Stopped.DEADLINE)
-            _record(session, scope, report, _resent(report) if resend and waited else ())
+            record_seen(session, scope, report, resend=resend)
         except ReconcilerError as error:
             # What was found is told already; that it was not written down comes beside it.
             show_problems([session.placed(problem) for problem in error.problems], None)
             return error.exit_code
         if report.failure is not None:
-            show_problems([session.placed(problem) for problem in explained(report.failure).problems], None)
+            show_problems([session.placed(problem) for problem in report.failure.problems], None)
             return report.failure.exit_code
     if report.stopped is Stopped.INTERRUPTED:
         tell("interrupted", "interrupted", ERROR)
@@ -88,6 +80,29 @@ def command(
 
 
 # -- looking ---------------------------------------------------------------------------------------
+
+
+def look_at_pushed(session: Session, timeout: float, *, everything: bool = False) -> tuple[Scope, Report] | None:
+    """Return what was looked at and what the remote shows of it, None where there is nothing to look at.
+
+    Raises RemoteError when nothing could be read; one that came later stands in the report.
+    """
+    from dataclasses import replace
+
+    from reconciler.cli.drift import explained
+    from reconciler.cli.session import check_target
+    from reconciler.problems import RemoteError
+    from reconciler.verifying.scope import read_scope
+
+    check_target(session, session.store.target())
+    scope = read_scope(session.store, everything=everything)
+    if not scope.total:
+        return None
+    try:
+        report = _look(session, scope, timeout)
+    except RemoteError as error:
+        raise explained(error) from None
+    return scope, replace(report, failure=report.failure and explained(report.failure))
 
 
 def _look(session: Session, scope: Scope, timeout: float) -> Report:
@@ -231,6 +246,15 @@ def _show(report: Report, session: Session, output: str) -> None:
 
 
 # -- recording -------------------------------------------------------------------------------------
+
+
+def record_seen(session: Session, scope: Scope, report: Report, *, resend: bool = False) -> None:
+    """Write what was learned into the state; with `resend`, what did not arrive is pending again. Raises StateError."""
+    from reconciler.verifying.events import Stopped
+
+    # What a look that was cut short calls missing may only be late.
+    waited = report.stopped in (None, Stopped.DEADLINE)
+    _record(session, scope, report, _resent(report) if resend and waited else ())
 
 
 def _resent(report: Report) -> Iterator[Verification]:

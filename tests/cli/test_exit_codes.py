@@ -95,6 +95,13 @@ def lost(folder: Folder) -> None:
     shutil.rmtree(folder.root / ".reconciler" / "emulator")
 
 
+def forgotten(folder: Folder) -> None:
+    """The remote forgot what it was seen to have."""
+    applied(folder)
+    folder.run("verify")
+    shutil.rmtree(folder.root / ".reconciler" / "emulator")
+
+
 def abandoned(folder: Folder) -> None:
     """The remote has it all, and no manifest."""
     applied(folder)
@@ -143,6 +150,12 @@ CASES: dict[str, dict[int, Case]] = {
     "verify": {0: (applied, ""), 1: (damaged, ""), 4: (away, "--all --timeout 0")},
     "import": {0: (abandoned, "--out {root}/new"), 1: (applied, "--out {root}/new"), 4: (away, "--out {root}/new")},
     "drift": {0: (applied, "--settle 0"), 1: (damaged, ""), 3: (lost, "--settle 0"), 4: (away, "")},
+    "run": {
+        0: (changed, "--once --no-pull"),
+        1: (mistaken, "--once --no-pull"),
+        3: (forgotten, "--once --no-pull --drift-every 1h"),
+        4: (away, "--once --no-pull"),
+    },
     "diff": {
         0: (fresh, "--env local --env other"),
         1: (mistaken, "--env local --env other"),

@@ -47,6 +47,9 @@ BEFORE = {
     "fmt": "mkdir manifests && cp handbook.yaml manifests/",
     "import": "rm .reconciler/prod.state.db* && rm access-tests.yaml blog.yaml example.yaml handbook.yaml wiki.yaml",
     "plan": "rm .reconciler/prod.state.db*",
+    # Without an upstream there is nothing to pull, and a tree that was edited is refused.
+    "run": "git -c user.name=a -c user.email=a@example.com commit -qam second && git clone -q --bare . ../origin.git"
+    " && git remote add origin ../origin.git && git fetch -q && git branch -q -u origin/main",
 }
 ANSWERS = {"init": "\n" * 9}
 

@@ -33,6 +33,7 @@ _DEPTH = {
     "verify": ("whether-it-arrived", "Whether it arrived"),
     "import": ("taking-over-what-exists", "Taking over what exists"),
     "drift": ("drift", "Drift"),
+    "run": ("the-controller", "The controller"),
     "access diff": ("access-between-revisions", "Access between revisions"),
     "access": ("access-at-a-moment-of-the-past", "Access at a moment of the past"),
     "test": ("access-tests", "Access tests"),
