@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 DRIFTED, NOT_GOOD = 3, 1
 LONGEST_BACKOFF = 900.0
 _GLANCE = 0.2
+# What is wrong with a state or a plan, and does not pass by itself.
+_FOR_SOMEBODY = frozenset({"plan-not-descendant", "plan-unsigned", "other-target", "state-migrated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +372,6 @@ def result_of(error: BaseException) -> Result:
     code = error.problems[0].code
     if code == "state-locked":
         return Result.STANDBY
-    if isinstance(error, ManifestError | UsageError) or code.startswith("hazard-") or code == "plan-not-descendant":
+    if isinstance(error, ManifestError | UsageError) or code.startswith("hazard-") or code in _FOR_SOMEBODY:
         return Result.BLOCKED
     return Result.FAILED

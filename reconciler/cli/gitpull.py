@@ -34,26 +34,29 @@ def bring_up_to_date(root: Path, manifests: Iterable[str], *, pull: bool, signed
         return head
     if not head:
         raise _unusable(
-            root,
             "no-checkout",
             "the project's folder is no work tree of a git repository with a commit",
-            "clone the repository there; without one, leave --require-signature out and give --no-pull.",
+            fix="clone the repository there; without one, leave --require-signature out and give --no-pull.",
+            root=root,
         )
     if dirty:
         raise _unusable(
-            root,
             "tree-dirty",
             f"the work tree holds something else than commit {head[:12]}",
-            "see `git status`; commit it elsewhere, or throw it away. This does not.",
+            fix="see `git status`; commit it elsewhere, or throw it away. This does not.",
+            root=root,
         )
     target = _upstream(root, head) if pull else head
     if signed:
         _refuse_unsigned(root, target)
     if target != head:
-        code, _, said = _git(root, "merge", "--ff-only", "--quiet", "--no-verify-signatures", target)
+        code, _, said = _git(root, "merge", "--ff-only", "--quiet", "--no-verify-signatures", target, whole=True)
         if code:
             raise _unusable(
-                root, "tree-not-moved", f"the work tree cannot go on to {target[:12]}: {said}", "see `git status`."
+                "tree-not-moved",
+                f"the work tree cannot go on to {target[:12]}: {said}",
+                fix="see `git status`.",
+                root=root,
             )
         tell("git.pulled", f"pulled: {head[:12]} -> {target[:12]}", before=head, commit=target)
     return target
@@ -64,15 +67,18 @@ def _upstream(root: Path, head: str) -> str:
     code, branch, _ = _git(root, "symbolic-ref", "--quiet", "--short", "HEAD")
     if code:
         raise _unusable(
-            root, "not-on-branch", "no branch is checked out, so there is nothing to pull", "check out a branch."
+            "not-on-branch",
+            "no branch is checked out, so there is nothing to pull",
+            fix="check out a branch.",
+            root=root,
         )
     code, upstream, _ = _git(root, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")
     if code:
         raise _unusable(
-            root,
             "no-upstream",
             f'branch "{branch}" follows no branch of a remote',
-            f"git branch --set-upstream-to=origin/{branch}, or leave pulling to somebody else with --no-pull.",
+            fix=f"git branch --set-upstream-to=origin/{branch}, or leave pulling to somebody else with --no-pull.",
+            root=root,
         )
     try:
         code, _, said = _git(root, "fetch", "--quiet", "--no-recurse-submodules", timeout=FETCH_SECONDS)
@@ -94,10 +100,10 @@ def _upstream(root: Path, head: str) -> str:
     code, _, _ = _git(root, "merge-base", "--is-ancestor", head, target)
     if code:
         raise _unusable(
-            root,
             "tree-diverged",
             f'commit {head[:12]} is none of "{upstream}", which is at {target[:12]}',
-            "it was rewritten, or somebody committed here. Check out what is wanted; this resets nothing.",
+            fix="it was rewritten, or somebody committed here. Check out what is wanted; this resets nothing.",
+            root=root,
         )
     return target
 
@@ -107,33 +113,45 @@ def _refuse_unsigned(root: Path, commit: str) -> None:
     if code:
         said = said or "it has no signature"
         raise _unusable(
-            root,
             "signature-missing",
             f"commit {commit[:12]} has no good signature: {said}",
-            "sign it with a key that git trusts here (gpg, or gpg.ssh.allowedSignersFile).",
             why="--require-signature lets nothing else be applied.",
+            fix="sign it with a key that git trusts here (gpg, or gpg.ssh.allowedSignersFile).",
+            root=root,
         )
     tell("git.verified", f"commit {commit[:12]} has a good signature", DEBUG, commit=commit)
 
 
-def _git(root: Path, *arguments: str, timeout: float | None = None) -> tuple[int, str, str]:
-    """Run git and return its code, what it wrote and the last line of what it said, without anybody's password."""
+def _git(root: Path, *arguments: str, timeout: float | None = None, whole: bool = False) -> tuple[int, str, str]:
+    """Run git and return its code, what it wrote and the last line of what it said, without anybody's password.
+
+    Whoever interrupts a `whole` one has it finish first: half a checkout is an edited tree. Raises TimeoutExpired.
+    """
     try:
-        ran = subprocess.run(  # noqa: S603 - an argument list, of our words and of hashes
+        process = subprocess.Popen(  # noqa: S603 - an argument list, of our words and of hashes
             ["git", *_SETTINGS, "-C", str(root), *arguments],  # noqa: S607 - the git of the PATH, as everywhere
             env={name: value for name, value in git_environment().items() if name != "GIT_NO_LAZY_FETCH"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=timeout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=whole,  # Ctrl-C is for us alone
         )
     except OSError as error:
         return 127, "", f"git cannot be run: {error.strerror}"
-    lines = _USERINFO.sub("//...@", ran.stderr.decode(errors="replace")).strip().splitlines()
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            if whole:
+                process.communicate()
+            else:
+                process.kill()
+            raise
+    lines = _USERINFO.sub("//...@", err.decode(errors="replace")).strip().splitlines()
     said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
-    return ran.returncode, ran.stdout.decode(errors="replace").strip(), said
+    return process.returncode, out.decode(errors="replace").strip(), said
 
 
-def _unusable(root: Path, code: str, what: str, fix: str, *, why: str = "") -> ManifestError:
+def _unusable(code: str, what: str, *, why: str = "", fix: str, root: Path) -> ManifestError:
     why = why or "only what is merged is applied, and nobody's work is thrown away for it."
     return ManifestError(Problem(code, what, why=why, fix=fix, where=str(root)))

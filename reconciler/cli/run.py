@@ -115,8 +115,8 @@ def command(
 
     \b
         reconciler run --once
-        reconciler run --interval 60s
-        reconciler run -e prod --drift-every 1h --repair-drift --listen 127.0.0.1:0
+        reconciler run --interval 60s --listen 127.0.0.1:0
+        reconciler run -e prod --drift-every 1h --repair-drift --listen 127.0.0.1:0 --log-format json
     """
     from reconciler.cli.controller import Asked, Controller, Task
 

@@ -199,6 +199,7 @@ def test_no_command_shows_or_keeps_what_it_must_not(ready: Folder, remote: Remot
     run("state", "mv", "item/blog/x:protected", "item/blog/x:moved", code=0)
     run("state", "rm", "item/blog/x:moved", code=0)
     run("rollback", "--access-only")
+    run("run", "--once", "--no-pull", "--verify-timeout", "0", "--drift-every", "1h", "-vv")
     assert leaks(unpacked(ready.root / ".reconciler" / "local.bodies.db")), "small texts are there, and are found"
     assert kept(tmp_path) == []
     run("destroy", "--auto-approve", code=0)

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from test_stopping import Holding
 
 from reconciler.cli.controller import LONGEST_BACKOFF, backoff
 from reconciler.cli.session import open_session
@@ -138,6 +139,30 @@ def test_only_a_signed_commit_is_checked_out_and_applied(checkout: Checkout, rem
 
     signers.write_text("")  # its key is trusted no more
     assert "error[signature-missing]" in checkout.ok(*ONCE, "--require-signature", "--no-pull", code=1).err
+
+
+def test_a_tree_that_is_edited_after_its_commit_was_verified_is_not_applied(
+    checkout: Checkout, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that finds every signature good, and somebody who is quick."""
+    git, manifest = tmp_path / "bin" / "git", checkout.root / "all.yaml"
+    git.parent.mkdir()
+    git.write_text(
+        f'#!/bin/sh\ncase " $* " in *" verify-commit "*) sed -i s/B/C/ {manifest}; exit 0;; esac\n'
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git.parent}:{os.environ['PATH']}")
+    before = remote.total
+    assert "error[tree-moved]" in checkout.ok(*ONCE, "--require-signature", code=1).err
+    assert remote.total == before
+
+
+def test_where_only_signed_plans_are_applied_every_round_is_blocked(tmp_path: Path, remote: Remote) -> None:
+    project = project_at(remote).replace("retryFor: 0", "retryFor: 0, signedPlans: required")
+    before = remote.total
+    ran = Checkout(tmp_path / "project", project).ok(*ONCE, code=1)
+    assert ("error[plan-unsigned]" in ran.err, "round: blocked" in ran.err, remote.total) == (True, True, before)
 
 
 def test_a_hazard_blocks_until_it_is_allowed_by_name(checkout: Checkout, remote: Remote) -> None:
@@ -400,10 +425,27 @@ def test_while_it_is_suspended_others_may_have_the_lock(checkout: Checkout, tmp_
         assert controller.stop() == 0
 
 
+def test_asked_to_stop_while_files_are_checked_out_it_leaves_no_half_of_them(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    """A git that takes its time says when it has begun."""
+    began = tmp_path / "began"
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\ncase " $* " in *" merge --ff-only "*) touch {began}; sleep 1;; esac\n'
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    commit = checkout.merge(CHANGED)
+    with running(checkout, PATH=f"{slow.parent}:{os.environ['PATH']}") as controller:
+        controller.until(began.exists)
+        assert controller.stop() == 0
+    assert (checkout.head, checkout.git("status", "--porcelain", "--untracked-files=no")) == (commit, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_finishes_the_call_in_flight_and_records_it(tmp_path: Path, number: signal.Signals) -> None:
-    from test_stopping import Holding
-
     holding = Holding()
     holding.held, holding.seconds = "/documents", 1.0
     with start_remote(hooks=holding) as remote:
@@ -416,6 +458,23 @@ def test_asked_to_stop_it_finishes_the_call_in_flight_and_records_it(tmp_path: P
             entries = list(session.store.journal())
             assert entries and {entry.outcome for entry in entries} == {Outcome.ACCEPTED}
             assert session.store.runs(1)[0].result in ("interrupted", "done")
+        holding.held = "nothing"
+        checkout.ok(*ONCE)
+        assert holds_what_is_recorded(checkout, remote)
+
+
+def test_asked_twice_to_stop_it_ends_at_once_and_says_what_is_unknown(tmp_path: Path) -> None:
+    holding = Holding()
+    holding.held = "/permissions"
+    with start_remote(hooks=holding) as remote:
+        checkout = Checkout(tmp_path / "project", project_at(remote))
+        with running(checkout, "--parallelism", "1") as controller:
+            assert holding.got.wait(SECONDS)
+            controller.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert controller.stop(signal.SIGINT) == 0
+            (problem,) = controller.named("problem")
+            assert "stopped at once: 0 calls done, 1 unknown" in problem["what"]
         holding.held = "nothing"
         checkout.ok(*ONCE)
         assert holds_what_is_recorded(checkout, remote)
