@@ -26,4 +26,7 @@ owned(entry, change) if {
 
 default author := "nobody that git knows"
 
-author := input.commit.author if input.commit.author != null
+author := input.commit.author if {
+	input.commit.author != null
+	not input.commit.dirty # what is not committed is nobody's
+}

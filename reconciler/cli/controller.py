@@ -237,14 +237,14 @@ class Controller:
         return bool(plan.changes) and shown != self._shown
 
     def _refuse_other(self, planned: Planned, commit: str) -> None:
-        """Refuse a plan of anything but the commit that was verified."""
-        plan = planned.plan
-        if self._task.signed and plan.changes and (plan.dirty or plan.commit != commit):
+        """Refuse a plan of anything but the commit that was pulled or verified."""
+        plan, task = planned.plan, self._task
+        if (task.pull or task.signed) and plan.changes and (plan.dirty or plan.commit != commit):
             raise ManifestError(
                 Problem(
                     "tree-moved",
                     f"the work tree is no longer what commit {commit[:12]} holds",
-                    why="only what was signed is applied.",
+                    why=f"only what {'was signed' if task.signed else 'is merged'} is applied.",
                     fix="keep others from writing to the work tree.",
                 )
             )

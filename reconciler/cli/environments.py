@@ -56,7 +56,8 @@ class Comparison:
     @property
     def differs(self) -> bool:
         """Whether more differs than what the environments are called and what variables put into texts."""
-        return bool(self.pairs or self.exposure["gained"] or self.exposure["lost"])
+        settings = any(what != "variable" for what, *_ in self.settings)
+        return bool(settings or self.pairs or self.exposure["gained"] or self.exposure["lost"])
 
 
 def compare_environments(folder: ProjectFolder, file: str, first: str, second: str, *, as_of: int) -> Comparison:

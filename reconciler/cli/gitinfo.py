@@ -69,9 +69,10 @@ def checked_out(root: Path, manifests: Iterable[str]) -> tuple[str, bool]:
     """Return the commit that a folder's work tree is of, and whether the folder holds something else by now.
 
     That is an edit of what the repository tracks below it, or a file that it does not track and that one of the
-    patterns `manifests` matches. The commit is empty where there is none or nobody to say.
+    patterns `manifests` matches: also one that git ignores, since it is read like any other. The commit is empty where
+    there is none or nobody to say.
     """
-    options = ("--porcelain=v2", "--branch", "-z", "--untracked-files=no", "--ignore-submodules=dirty", "--no-renames")
+    options = ("--porcelain=v2", "--branch", "-z", "--untracked-files=no", "--ignore-submodules=none", "--no-renames")
     try:
         code, out, _ = run_git(root, "status", *options, "--", ".")
         lines = out.decode(errors="replace").split("\0")
@@ -80,8 +81,12 @@ def checked_out(root: Path, manifests: Iterable[str]) -> tuple[str, bool]:
             return "", False
         if any(line and not line.startswith("# ") for line in lines):
             return commit, True
-        patterns = (f":(glob){pattern}" for pattern in manifests)
-        code, out, _ = run_git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *patterns)
+        patterns = [f":(glob){pattern}" for pattern in manifests]
+        if not patterns:
+            return commit, False
+        # Hidden names are no manifests, but where a pattern spells the dot.
+        hidden = () if any(":(glob)." in pattern or "/." in pattern for pattern in patterns) else ("--exclude=.*",)
+        code, out, _ = run_git(root, "ls-files", "--others", *hidden, "-z", "--", *patterns)
     except OSError:
         return "", False
     return commit, bool(code or out)

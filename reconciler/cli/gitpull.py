@@ -81,7 +81,9 @@ def _upstream(root: Path, head: str) -> str:
             root=root,
         )
     try:
-        code, _, said = _git(root, "fetch", "--quiet", "--no-recurse-submodules", timeout=FETCH_SECONDS)
+        # Without --prune a branch that is gone would pass for one on which nothing happens.
+        fetch = ("fetch", "--quiet", "--prune", "--no-recurse-submodules")
+        code, _, said = _git(root, *fetch, timeout=FETCH_SECONDS)
     except subprocess.TimeoutExpired:
         code, said = 1, f"no end after {FETCH_SECONDS:.0f} s"
     if code:
@@ -94,7 +96,14 @@ def _upstream(root: Path, head: str) -> str:
                 where=str(root),
             )
         )
-    _, target, _ = _git(root, "rev-parse", "--verify", "@{upstream}^{commit}")
+    code, target, _ = _git(root, "rev-parse", "--verify", "@{upstream}^{commit}")
+    if code:
+        raise _unusable(
+            "no-upstream",
+            f'"{upstream}" is gone from the remote',
+            fix="check out the branch that took its place, or push it again.",
+            root=root,
+        )
     if target == head:
         return head
     code, _, _ = _git(root, "merge-base", "--is-ancestor", head, target)

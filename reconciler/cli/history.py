@@ -22,7 +22,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @click.group("history", invoke_without_command=True, short_help="List the runs, newest first; `verify` checks them.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N runs.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N runs (default: all).")
 @format_option("text", "json")
 @project_options
 @click.pass_context

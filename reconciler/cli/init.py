@@ -109,6 +109,13 @@ def _check(answers: Answers) -> None:
 
 def _bad(name: str, value: str) -> Problem | None:
     """Return why this cannot be that answer: each goes into YAML, and some name files."""
+    if (name, value) == ("environment", "local"):
+        return Problem(
+            "bad-name",
+            '"local" cannot be the environment of an organization',
+            why="the embedded emulator's environment has that name.",
+            fix="call it otherwise, such as prod.",
+        )
     optional = name in ("organization", "source_id", "provider_id", "ci")
     if _LOCAL_NAME.fullmatch(value) or (optional and not value):
         return None

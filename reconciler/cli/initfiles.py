@@ -1,10 +1,12 @@
 """The texts of a new project, as `reconciler init` writes them: commented, valid, and applied as they are.
 
-Values go in as they are; whoever gives them has checked that they are names (see `cli.init`).
+Values go in as they are, in quotes where YAML would read another type than text; whoever gives them has checked that
+they are names (see `cli.init`).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from string import Template
 from typing import Literal
@@ -25,6 +27,9 @@ class Answers:
     provider_id: str = ""
     ci: Forge | None = None
 
+
+# A name that every reader of YAML takes for text without quotes: 1.2 as ours, 1.1 as those of the forges.
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)\Z)[a-z_].*", re.IGNORECASE)
 
 # What a repository must not hold: the state and the emulator's data, and plans, which name people.
 IGNORED = (".reconciler/", "plan.json")
@@ -62,7 +67,7 @@ _REMOTE = """\
     region: $region
     apiKey: {env: COVEO_API_KEY}
     # Where a team, or CI, shares the state; without it, it is a file on this machine.
-    # state: s3://my-bucket/reconciler/$environment
+    # state: s3://my-bucket/reconciler/$called
 """
 
 _NO_REMOTE = """\
@@ -185,13 +190,14 @@ apply:
 def project_files(answers: Answers) -> dict[str, str]:
     """Return the texts of a new project by their paths, without schemas and `.gitignore`."""
     values = {
-        "source": answers.source,
-        "source_id": answers.source_id or f"{answers.source}-source-id",
-        "provider": answers.provider,
-        "provider_id": answers.provider_id or f"{answers.provider}-provider-id",
-        "environment": answers.environment,
-        "organization": answers.organization,
-        "local": answers.organization or "local",
+        "source": _quoted(answers.source),
+        "source_id": _quoted(answers.source_id or f"{answers.source}-source-id"),
+        "provider": _quoted(answers.provider),
+        "provider_id": _quoted(answers.provider_id or f"{answers.provider}-provider-id"),
+        "environment": _quoted(answers.environment),
+        "called": answers.environment,
+        "organization": _quoted(answers.organization),
+        "local": _quoted(answers.organization or "local"),
         "region": answers.region,
         "applies": f", and applies what is merged to {answers.environment}" if answers.organization else "",
     }
@@ -219,6 +225,10 @@ def ignoring(text: str) -> str:
         return text
     gap = "" if not text or text.endswith("\n") else "\n"
     return text + gap + "".join(line + "\n" for line in missing)
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else f'"{name}"'
 
 
 def _filled(text: str, values: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ import click
 
 from reconciler import __version__
 from reconciler.cli import loudness
-from reconciler.problems import Problem, ReconcilerError
+from reconciler.problems import Problem, ReconcilerError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +77,16 @@ class LazyGroup(click.Group):
 
             prepare(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if meant := did_you_mean(args[0], COMMANDS):
+                raise click.UsageError(f"{error.format_message()} {meant.capitalize()}", ctx) from None
+            raise
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

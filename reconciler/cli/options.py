@@ -138,7 +138,11 @@ def apply_options(function: F) -> F:
             help="How many calls may be under way at once, where order permits.",
         ),
         click.option(
-            "--lock-timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait for the lock."
+            "--lock-timeout",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            metavar="SECONDS",
+            help="How long to wait for the lock (default: not at all).",
         ),
         click.option("--no-batch", is_flag=True, help="Make one call per change, as the documentation shows them."),
         click.option("--auto-approve", is_flag=True, help="Do not ask."),

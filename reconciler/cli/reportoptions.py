@@ -63,6 +63,10 @@ def report_options(function: F) -> F:
 
     @wraps(function)
     def command(*, reports: tuple[Report, ...], budget: int | None, whole: str, **others: Any) -> Any:
+        taken = {os.path.realpath(path) for name in ("out", "access_out") if (path := others.get(name)) is not None}
+        for report in reports:
+            if report.path != STDOUT and os.path.realpath(report.path) in taken:
+                raise _twice(report)
         return function(wanted=Wanted(reports, budget, whole), **others)
 
     for option in (
@@ -94,18 +98,23 @@ def report_options(function: F) -> F:
 
 def _reports(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Report, ...]:
     reports = tuple(map(_report, texts))
-    paths = [report.path for report in reports if report.path != STDOUT and not report.append]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise UsageError(
-                Problem(
-                    "report-twice",
-                    f'two reports go to "{path}"',
-                    why="the second would replace the first.",
-                    fix="give each a file of its own, or +PATH to append.",
-                )
-            )
+    files = [(os.path.realpath(report.path), report) for report in reports if report.path != STDOUT]
+    named = [file for file, _ in files]
+    for file, report in files:
+        if not report.append and named.count(file) > 1:
+            raise _twice(report)
     return reports
+
+
+def _twice(report: Report) -> UsageError:
+    return UsageError(
+        Problem(
+            "report-twice",
+            f'two reports, or a report and a plan, go to "{report.path}"',
+            why="one would replace the other.",
+            fix="give each a file of its own; +PATH appends to another report.",
+        )
+    )
 
 
 def _report(text: str) -> Report:

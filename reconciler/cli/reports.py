@@ -131,8 +131,14 @@ def refusals_reported(wanted: Wanted) -> Iterator[None]:
 
 def _write_all(wanted: Wanted, made: Callable[[Report], tuple[str, Problem | None]]) -> None:
     problems: list[Problem] = []
+    unmade: list[Problem] = []
     for report in wanted.reports:
-        text, problem = made(report)
+        try:
+            text, problem = made(report)
+        except UsageError as error:
+            # What nobody can make keeps no other report from those who wait for it.
+            unmade += error.problems
+            continue
         if problem is not None:
             problems.append(problem)
         try:
@@ -140,7 +146,9 @@ def _write_all(wanted: Wanted, made: Callable[[Report], tuple[str, Problem | Non
         except UsageError as error:
             problems += error.problems
     if problems:
-        raise ReportError(*problems)
+        raise ReportError(*problems, *unmade)
+    if unmade:
+        raise UsageError(*unmade)
 
 
 def _write(report: Report, text: str) -> None:
@@ -203,14 +211,14 @@ def _within(report: Report, source: _Source, budget: int) -> tuple[str, Problem 
     if report.append:
         # What the earlier commands of a step have said counts as well.
         with suppress(OSError):
-            budget = max(LEAST_BUDGET, budget - Path(report.path).stat().st_size)
+            budget -= Path(report.path).stat().st_size
     whole = wanted.whole or _elsewhere(wanted)
-    made = render_within(source.outlines, budget, whole=whole, brief=report.form == "summary")
-    if made.fits:
+    made = render_within(source.outlines, max(LEAST_BUDGET, budget), whole=whole, brief=report.form == "summary")
+    if made.fits and len(made.text.encode()) <= budget:
         return made.text, None
     return made.text, Problem(
         "report-too-small",
-        f"the report `{report.form}` has {budget:,} bytes, and what nobody may decide without does not fit",
+        f"the report `{report.form}` has {max(budget, 0):,} bytes, and what nobody may decide without does not fit",
         why="it lacks hazards, widened access or deletions, and says so in its first lines.",
         fix="give it a larger --budget, or have the plan reviewed in a report without one (html, text, json).",
     )

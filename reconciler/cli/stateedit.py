@@ -30,7 +30,11 @@ _allow_protected = click.option(
     help="Also what was applied with `protect: true`.",
 )
 lock_timeout_option = click.option(
-    "--lock-timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait for the lock."
+    "--lock-timeout",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to wait for the lock (default: not at all).",
 )
 
 

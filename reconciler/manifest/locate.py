@@ -507,6 +507,11 @@ _SYNTAX = (
         "close the bracket",
     ),
     ("found '<stream end>'", "the text ends where a bracket is still open", "close the bracket"),
+    (
+        r"character '(?:\\t|\t)' that cannot start",
+        "a tab stands where YAML takes only spaces",
+        "replace the tab by spaces; text that begins with one stands in double quotes, with \\t",
+    ),
     ("character '(.+)' that cannot start", 'text cannot begin with "{}"', "put it in quotes"),
     ("unknown escape character (.+)", "the escape {} in double quotes means nothing", "use single quotes"),
     ("sequence entries are not allowed", "a list cannot begin on the line of its key", 'begin "- " on a new line'),

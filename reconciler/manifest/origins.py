@@ -103,8 +103,14 @@ class _Blocks:
         if file not in self._lines:
             self._lines[file] = self._texts.text(file).decode(errors="replace").split("\n")
         lines = self._lines[file]
-        position = part.locate(index, path, on_key=bool(path) and isinstance(path[-1], str))
-        last = position.line + sum(1 for _ in _below(lines, position.line - 1, position.column - 1))
+        on_key = bool(path) and isinstance(path[-1], str)
+        position = part.locate(index, path, on_key=on_key)
+        indent = position.column - 1
+        before = lines[position.line - 1][:indent].rstrip()
+        if not on_key and before.endswith("-"):
+            # The other keys of an entry stand right below its first one, which follows the dash.
+            indent = len(before) - 1
+        last = position.line + sum(1 for _ in _below(lines, position.line - 1, indent))
         while last > position.line and not lines[last - 1].strip():
             last -= 1
         return Lines(self._texts.files[file], position.line, last)

@@ -58,6 +58,8 @@ def access_problems(
     for patch in reasoned:
         if patch.touches_access:
             found = check.alone(outcome_of([patch]))
+            if not _widens(found) and len(reasoned) > 1:  # it may only together with others that have a reason
+                found = check.among(outcome_of([other for other in reasoned if other is not patch]))
             problems.append(_told(patch, found) if _widens(found) else _idle(patch))
     total = check.beside(whole)
     if not _widens(total):
@@ -110,6 +112,12 @@ class _Check:
     def alone(self, outcome: Outcome) -> Exposure:
         """Return what an outcome does to who sees what in the base."""
         return _exposed(self.relation.copy(), self._edits({}, outcome))
+
+    def among(self, others: Outcome) -> Exposure:
+        """Return what a patch with a reason adds to what the others that have one come to."""
+        relation = self.relation.copy()
+        _exposed(relation, self._edits({}, others))
+        return _exposed(relation, self._edits(others, self.company))
 
     def beside(self, outcome: Outcome) -> Exposure:
         """Return what an outcome does beside what has a reason."""

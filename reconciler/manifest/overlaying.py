@@ -174,7 +174,7 @@ def _conflicts(patches: Sequence[Patch], key: Key) -> Iterable[tuple[Patch, Patc
     for patch in patches:
         for path, value in _sayings(patch, key):
             first, known = said.setdefault(path, (patch, value))
-            if known != value:
+            if known != value or repr(known) != repr(value):  # to Python, `true` is 1
                 yield first, patch, ".".join(path)
     excluding = next((patch for patch in patches if patch.exclude), None)
     if excluding is not None:

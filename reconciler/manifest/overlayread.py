@@ -244,9 +244,11 @@ class _OverlayReader(FileBase):
         if provider is None:
             return None
         address = self.declared.group(f"{kind.value}/{provider}/{spec.name}")
+        # By the name as declared: how a patch spells it must not decide what a scope holds.
+        name = spec.name if address is None else address.split("/", 2)[2]
         for scope in self._scopes():
-            if not any(fnmatchcase(spec.name, pattern) for pattern in scope.groups):
-                self.scope.found(("name",), _beyond(f'group "{spec.name}"', self.overlay.path))
+            if not any(fnmatchcase(name, pattern) for pattern in scope.groups):
+                self.scope.found(("name",), _beyond(f'group "{name}"', self.overlay.path))
         if address is None:
             self.scope.found(("name",), matches_nothing(spec.name, kind.value.replace("-", " ")))
             return None

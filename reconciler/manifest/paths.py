@@ -118,6 +118,14 @@ class ProjectFolder:
         walk.run()
         return Globbed(sorted(walk.files), sorted(walk.problems, key=lambda problem: problem.sort_key))
 
+    def linked_folders(self, below: str) -> list[str]:
+        """Return the links to folders that are anywhere in a folder, but for what begins with a dot."""
+        found = []
+        for path, names, _ in os.walk(self.root / below):
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            found += [link for name in names if (link := Path(path, name)).is_symlink()]
+        return [link.relative_to(self.root).as_posix() for link in found]
+
     def contains(self, real: str) -> bool:
         """Say whether an absolute path without links is the folder itself or below it."""
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)

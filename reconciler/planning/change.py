@@ -72,8 +72,13 @@ def field_changes(change: Change) -> tuple[FieldChange, ...]:
     return tuple(
         FieldChange(path, before.get(path), after.get(path))
         for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path)
+        if not _alike(before.get(path), after.get(path))
     )
+
+
+def _alike(before: Any, after: Any) -> bool:
+    """Whether two values are the same as JSON, where `true`, `1` and `1.0` are three."""
+    return bool(before == after) and (isinstance(before, (str, dict)) or repr(before) == repr(after))
 
 
 def touches_access(change: Change, fields: Sequence[FieldChange] | None = None) -> bool:

@@ -35,8 +35,8 @@ def read_policies(folder: ProjectFolder, below: str) -> Policies:
     never "all is allowed".
     """
     found = folder.glob([f"{below}/**/*.rego", *(f"{below}/**/*.{kind}" for kind in ("json", "yaml", "yml"))])
-    if found.problems:
-        raise ManifestError(*found.problems)
+    if wrong := [*found.problems, *_linked(folder, below)]:
+        raise ManifestError(*wrong)
     if sum(file.stat.size for file in found.files) > MAX_BYTES:
         raise ManifestError(_too_large(below))
     modules: list[Module] = []
@@ -65,6 +65,20 @@ def read_policies(folder: ProjectFolder, below: str) -> Policies:
     if problems:
         raise ManifestError(*problems)
     return Policies(tuple(modules), orjson.dumps(data), tuple(cases))
+
+
+def _linked(folder: ProjectFolder, below: str) -> list[Problem]:
+    """Return a problem for each folder that is a link: none is followed, and what it holds would not count."""
+    return [
+        Problem(
+            "bad-policies",
+            f'"{link}" is a link to a folder',
+            why="links to folders are not followed: no policy in it would be asked.",
+            fix="put the policies there themselves.",
+            where=below,
+        )
+        for link in folder.linked_folders(below)
+    ]
 
 
 def _read_module(file: str, text: bytes, modules: list[Module]) -> list[Problem]:

@@ -72,6 +72,7 @@ _WORDS = {
     Rank.DETAIL: ("change in detail", "changes in detail"),
 }
 _NEEDED = (Rank.HAZARD, Rank.WIDENING, Rank.DELETION)
+_ALL_COUNTED = ": every hazard, all widened access and all deletions are counted here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +148,25 @@ def render_problems_within(problems: Sequence[Problem], budget: int | None = Non
 
 def _cut(outline: Outline, budget: int, whole: str, *, brief: bool) -> Within:
     pieces = list(_pieces(outline, brief=brief))
-    return _fitted(_head(outline), pieces, f"\n{summary_line(outline)}\n", budget, _whole(whole))
+    return _fitted(_head(outline), pieces, f"\n{summary_line(outline)}\n", budget, _whole(whole), _ALL_COUNTED)
 
 
-def _fitted(head: str, pieces: Sequence[_Piece], tail: str, budget: int | None, whole: str) -> Within:
+def _fitted(head: str, pieces: Sequence[_Piece], tail: str, budget: int | None, whole: str, claim: str = "") -> Within:
     everything = _text(head, "", pieces, tail)
     if budget is None or len(everything.encode()) <= budget:
         return Within(everything)
     told = [piece for piece in pieces if not piece.frame]
     totals = Counter(piece.rank for piece in told)
-    worst = _notice(totals, totals, _changes_of(told), budget, whole)  # with everything left out it is longest
+    worst = _notice(totals, totals, _changes_of(told), budget, whole, claim)  # with everything left out it is longest
     if len(f"{head}{worst}{tail}".encode()) > budget - budget // SPARED:
         whole, tail = "", ""
-        worst = _notice(totals, totals, {}, budget, whole)
+        worst = _notice(totals, totals, {}, budget, whole, claim)
     room = budget - len(f"{head}{worst}{tail}".encode())
     kept = _kept(pieces, room)
     missing = [piece for piece, keep in zip(pieces, kept, strict=True) if not keep and not piece.frame]
     left = Counter(piece.rank for piece in missing)
     changes = _changes_of(missing)
-    notice = _notice(left, totals, changes if whole else {}, budget, whole)
+    notice = _notice(left, totals, changes if whole else {}, budget, whole, claim)
     shown = [piece for piece, keep in zip(pieces, kept, strict=True) if keep]
     return Within(_text(head, notice, shown, tail), tuple(sorted(left.items())), tuple(changes.items()))
 
@@ -223,7 +224,12 @@ def _head(outline: Outline) -> str:
 
 
 def _notice(
-    left: Mapping[Rank, int], totals: Mapping[Rank, int], changes: Mapping[Action, int], budget: int, whole: str
+    left: Mapping[Rank, int],
+    totals: Mapping[Rank, int],
+    changes: Mapping[Action, int],
+    budget: int,
+    whole: str,
+    claim: str,
 ) -> str:
     """Return what the first lines say of what is left out; shortly where there is no room to say where the whole is."""
     ranks = [rank for rank in Rank if left.get(rank) and (whole or rank in _NEEDED)]
@@ -233,7 +239,7 @@ def _notice(
     if any(left.get(rank) for rank in _NEEDED):
         first = f"**Do not decide by this report: what matters most does not fit in {budget:,} bytes.**"
     else:
-        first = f"**Cut to {budget:,} bytes**: every hazard, all widened access and all deletions are counted here."
+        first = f"**Cut to {budget:,} bytes**{claim}."
     verbs = ", ".join(f"{number:,} to {action.value}" for action, number in changes.items())
     numbers = f" Told in numbers alone: {verbs}." if verbs else ""
     return f"\n{first} Left out: {', '.join(told)}.{numbers} {whole}".rstrip() + "\n"
@@ -380,10 +386,20 @@ def _fold(fold: Fold, group: Group) -> Iterator[_Part]:
     if group.action is Action.DELETE:
         yield from ((Rank.DELETED_NAME, (_name_line(name, None, group.action),), 1) for name in fold.names)
         return
-    title = escape(_windowed(fold_title(fold, group), _LONG_LINE))
-    examples = ", ".join(code(_windowed(name.name, LINE)) for name in fold.examples)
     rank = Rank.ACCESS_CHANGE if fold.touches_access and group.action is Action.UPDATE else Rank.PATTERN
-    yield rank, (f"  - {title}: {examples} and {fold.count - len(fold.examples):,} more",), fold.count
+    yield rank, (_pattern_line(fold, group),), fold.count
+
+
+def _pattern_line(fold: Fold, group: Group) -> str:
+    """Return the line of a pattern, no longer than those that would name each of its changes."""
+    line = ""
+    for room in range(_LONG_LINE, 0, -20):
+        title = escape(_windowed(fold_title(fold, group), room))
+        examples = ", ".join(code(_windowed(name.name, min(LINE, room))) for name in fold.examples)
+        line = f"  - {title}: {examples} and {fold.count - len(fold.examples):,} more"
+        if len(line.encode()) < LINE * fold.count:
+            break
+    return line
 
 
 def _name_line(name: Name, row: Row | None, action: Action) -> str:

@@ -87,6 +87,8 @@ def _summary(document: dict[str, Any]) -> str:
     parts = [f"{differing:,} differ"] if differing else []
     parts += [f"{only_from:,} only in {visible(document['from'])}"] if only_from else []
     parts += [f"{only_to:,} only in {visible(document['to'])}"] if only_to else []
+    settings = sum(entry["what"] != "variable" for entry in document["settings"])
+    parts += [f"{count(settings, 'setting')} not alike"] if settings else []
     told = ", ".join(parts) or "no difference but names and variables"
     by_variables = len(document["by_variables"])
     same = f"{count(document['equal'], 'resource')} alike"

@@ -150,6 +150,12 @@ def test_what_is_new_names_its_entry_and_what_is_deleted_nothing(repository: Rep
     assert repository.blame() == {("group/corp/New", ""): [("all.yaml", 20, commit, False)]}
 
 
+def test_what_is_new_names_the_line_of_its_entry_that_was_written_last(repository: Repository) -> None:
+    repository.change(("groups:\n", "groups:\n  - name: New\n    members:\n    - user:ann@example.com\n"))
+    commit = repository.change(("  - name: Staff", "    - user:eve@example.com\n  - name: Staff"))
+    assert repository.blame() == {("group/corp/New", ""): [("all.yaml", 24, commit, False)]}
+
+
 def test_items_of_a_set_and_aliases_name_what_makes_them(repository: Repository) -> None:
     commit = repository.change(
         ('title: "{id}"', 'title: "No. {id}"'),

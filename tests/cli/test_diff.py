@@ -135,6 +135,15 @@ def test_an_overlay_that_spells_a_uri_out_is_compared_all_the_same(folder: Folde
     assert {B, A} <= {entry["address"] for entry in found["differing"]}
 
 
+def test_a_setting_of_a_source_is_more_than_a_variable(folder: Folder) -> None:
+    path = folder.root / "reconciler.yaml"
+    path.write_text(path.read_text().replace("{id: handbook}", "{id: handbook, exclusive: true}"))
+    found = compared(folder, "--exit-code", code=3)
+    assert {"what": "source", "name": "handbook.exclusive", "from": "false", "to": "true"} in found["settings"]
+    out = folder.ok("diff", "--env", "staging", "--env", "prod").out
+    assert "From staging to prod: 1 setting not alike;" in out
+
+
 def test_a_source_that_everybody_sees_in_one_environment_is_told(folder: Folder) -> None:
     path = folder.root / "reconciler.yaml"
     path.write_text(path.read_text().replace("{id: handbook}", "{id: handbook, visibility: shared}"))

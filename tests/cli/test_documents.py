@@ -17,6 +17,7 @@ from tests.builders import REPOSITORY, run_here
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
+LANGUAGE = (REPOSITORY / "docs" / "manifests.md").read_text(encoding="utf-8")
 EXAMPLE = {
     "example.yaml": [("title: My Text", "title: My First Text")],
     "handbook.yaml": [
@@ -108,3 +109,17 @@ def test_the_failing_access_test_is_what_comes_out(manifests: Path) -> None:
     ran = run_here("-C", str(manifests), "test")
 
     assert (ran.code, ran.out) == (1, shown_in_readme("test"))
+
+
+@pytest.mark.parametrize("page", [LANGUAGE, README])
+def test_the_manifest_language_is_shown_by_manifests_that_are_valid(page: str, tmp_path: Path) -> None:
+    blocks = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+    (tmp_path / "content").mkdir()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "content" / "page.html").write_text("<title>A page</title>", encoding="utf-8")
+    (tmp_path / "reconciler.yaml").write_text(blocks.findall(LANGUAGE)[0], encoding="utf-8")
+    (tmp_path / "manifests" / "all.yaml").write_text(blocks.findall(page)[-1], encoding="utf-8")
+
+    for arguments in (("validate",), ("test",), ("plan",)):
+        ran = run_here("-C", str(tmp_path), *arguments)
+        assert ran.code == 0, ran.err

@@ -19,7 +19,7 @@ import click
 import pytest
 
 from reconciler.cli.main import cli
-from tests.builders import REPOSITORY, child_environment
+from tests.builders import REPOSITORY, child_environment, run_here
 
 # What ends otherwise than with 0.
 CODES: dict[str, frozenset[int]] = {
@@ -176,3 +176,16 @@ def test_the_help_of_the_whole_names_codes_and_variables() -> None:
     for word in ("COVEO_API_KEY", "RECONCILER_PLAN_KEY", "RECONCILER_STATE_KEY", "NO_COLOR"):
         assert word in text
     assert list(re.findall(r"^ +(\d+)  ", text, re.MULTILINE)) == ["0", "1", "2", "3", "4", "130"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("pln", ' Did you mean "plan"?'), ("vaildate", ' Did you mean "validate"?')]
+)
+def test_a_mistyped_command_is_told_with_the_nearest_one(typed: str, meant: str) -> None:
+    ran = run_here(typed)
+    assert ran.code == 2
+    assert ran.err.endswith(f"No such command '{typed}'.{meant}\n")
+
+
+def test_a_command_that_is_like_none_is_told_without_a_guess() -> None:
+    assert run_here("xyzzy").err.endswith("No such command 'xyzzy'.\n")

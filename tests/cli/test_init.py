@@ -146,12 +146,34 @@ def test_lines_of_gitignore_are_added_behind_what_is_there_and_once(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--organization", "a: b"), ("--source", "../x"), ("--source-id", "{x}"), ("--name", "")]
+    ("option", "value"),
+    [
+        ("--organization", "a: b"),
+        ("--source", "../x"),
+        ("--source-id", "{x}"),
+        ("--name", ""),
+        ("--name", "local"),  # the emulator's
+    ],
 )
 def test_what_would_break_the_yaml_or_name_another_file_is_refused(tmp_path: Path, option: str, value: str) -> None:
     ran = run_here("init", str(tmp_path / "new"), option, value)
     assert ran.code == 2 and "error[bad-name]" in ran.err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+@pytest.mark.parametrize("name", ["1", "007", "1e3", "0x1f", "1_0", "2026-01-01", "true", "Null", "no", "_"])
+def test_a_name_that_yaml_would_read_as_another_type_is_still_a_name(tmp_path: Path, forge: str, name: str) -> None:
+    named = ("--organization", "--name", "--source", "--source-id", "--provider", "--provider-id")
+    root = tmp_path / "new"
+    project(root, "--ci", forge, *(word for option in named for word in (option, name)))
+
+    for arguments in (("validate",), ("plan", "-e", name), ("fmt", "--check")):
+        ran = run_here("-C", str(root), *arguments)
+        assert ran.code == 0, ran.err
+    if forge == "gitlab":
+        pipeline = (root / ".gitlab-ci.yml").read_text(encoding="utf-8")
+        assert YAML(typ="safe").load("%YAML 1.1\n---\n" + pipeline)["apply"]["environment"] == name
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_stays(plain_user: Path) -> None:

@@ -186,6 +186,17 @@ def test_two_patches_that_widen_only_together_are_both_told(tmp_path: Path) -> N
     assert problems(folder) == [("overlay-widens", 2), ("overlay-widens", 3)]
 
 
+def test_reasons_for_what_two_patches_widen_only_together_are_both_told(tmp_path: Path) -> None:
+    """A group that nobody is in is let in, and eve into that group."""
+    folder = project(
+        tmp_path,
+        "groups:\n  - {name: Guests, add: [user:eve@example.com], widens: she asked}\n"
+        'items:\n  - {uri: "${base}/hr/pay", permissions: {allowed: [group:Guests]}, widens: guests may}\n',
+    )
+    folder.write("all.yaml", MANIFEST.replace("aliases:", "  - {name: Guests, members: []}\naliases:"))
+    assert problems(folder, 0) == [("overlay-widened", 2), ("overlay-widened", 4)]
+
+
 def test_a_reason_for_nothing_is_a_warning(tmp_path: Path) -> None:
     folder = project(tmp_path, 'items:\n  - {uri: "${base}/press", deny: [group:Board], widens: for the press}\n')
     assert problems(folder, 0) == [("overlay-widens-nothing", 2)]
@@ -254,6 +265,13 @@ def test_patches_that_contradict_each_other_are_an_error_in_any_order(tmp_path: 
     folder.ok("validate", "-e", "prod")
 
 
+def test_true_and_1_contradict_each_other(tmp_path: Path) -> None:
+    """Python holds them to be equal, and the order of patches would decide."""
+    line = '  - {uri: "${base}/press", set: {metadata: {n: VALUE}}}\n'
+    folder = project(tmp_path, f"items:\n{line.replace('VALUE', 'true')}{line.replace('VALUE', '1')}")
+    assert problems(folder) == [("overlay-conflict", 3)]
+
+
 def test_a_pattern_that_finds_no_overlay_is_an_error(tmp_path: Path) -> None:
     ran = project(tmp_path).ok("validate", "-e", "prod", code=1)
     assert "error[no-overlays]" in ran.err
@@ -273,6 +291,12 @@ SCOPED = '{files: "overlays/*.yaml", scope: {uris: ["${base}/hr/**"], groups: ["
 )
 def test_a_scope_holds_what_a_team_may_patch(tmp_path: Path, patch: str, found: list[tuple[str, int]]) -> None:
     assert problems(project(tmp_path, patch + "\n", SCOPED), 1 if found else 0) == found
+
+
+def test_how_a_patch_spells_a_group_does_not_widen_its_scope(tmp_path: Path) -> None:
+    entry = '{files: "overlays/*.yaml", scope: {groups: ["b*"]}}'
+    patch = "groups:\n  - {name: board, remove: [user:dora@example.com]}\n"
+    assert problems(project(tmp_path, patch, entry)) == [("overlay-beyond-scope", 2)]
 
 
 def test_a_scope_of_sources_holds_items_of_others_out(tmp_path: Path) -> None:

@@ -273,6 +273,15 @@ def test_a_link_out_of_the_project_is_not_followed(governed: Folder, tmp_path: P
     assert "xx-secret" not in ran.out + ran.err
 
 
+def test_a_link_to_a_folder_of_policies_is_an_error(governed: Folder) -> None:
+    """Links to folders are not followed: its policies would be passed over without a word."""
+    governed.write("all.yaml", CLOSED)
+    governed.write("strict/never.rego", NO_ANONYMOUS.replace(".access", ".strict"))
+    (governed.root / "policies" / "strict").symlink_to(governed.root / "strict")
+    out = governed.ok("plan", code=1).out
+    assert 'error[bad-policies]: "policies/strict" is a link to a folder' in out
+
+
 def test_the_environment_is_not_known_to_policies(governed: Folder) -> None:
     """The engine has a call that tells it; refused by name, and empty all the same where the name is made up."""
     governed.write("all.yaml", CLOSED)
@@ -329,7 +338,7 @@ def test_the_examples_hold_their_tests(governed: Folder) -> None:
     shutil.rmtree(governed.root / "policies")
     shutil.copytree(EXAMPLES, governed.root / "policies")
     ran = governed.ok("policy", "test")
-    assert ran.out.endswith("10 tests, 0 failed; 3 policy files.\n")
+    assert ran.out.endswith("11 tests, 0 failed; 3 policy files.\n")
     assert all(test["passed"] for test in governed.ok("policy", "test", "--format", "json").json["tests"])
 
 
@@ -397,6 +406,8 @@ def test_owners_are_those_of_the_commit(governed: Folder) -> None:
     assert "the commit is by bob@example.com (not-the-owner)" in governed.ok("plan", code=1).out
     commit("grace@example.com")
     assert "not-the-owner" not in governed.ok("plan").out
+    governed.write("all.yaml", CLOSED + "  - {uri: 'file:///more', permissions: {allowed: [user:b@example.com]}}\n")
+    assert "not-the-owner" in governed.ok("plan", code=1).out
 
 
 HOSTILE = '"]}} deny := set() # \\" \u2028 \t %s %d `x` é</script> \\'

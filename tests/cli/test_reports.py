@@ -161,9 +161,10 @@ def test_a_saved_plan_holds_no_access_tests_to_report(folder: Folder, tmp_path: 
     folder.write("a.yaml", MANIFEST)
     saved = tmp_path / "plan.json"
     folder.ok("plan", "--out", str(saved))
-    ran = run_here("show", str(saved), *asked(tmp_path, "junit"))
+    ran = run_here("show", str(saved), *asked(tmp_path, "junit", "comment"))
     assert ran.code == 2
     assert "error[no-tests]" in ran.err
+    assert "3 to create" in (tmp_path / "comment").read_text()
 
 
 def test_a_plan_to_undo_a_run_is_reported(folder: Folder, remote: Remote, tmp_path: Path) -> None:
@@ -223,6 +224,23 @@ def test_what_is_added_and_what_was_there_fit_the_budget_together(folder: Folder
     assert "Cut to" in step.read_text() or "items:" in step.read_text()
 
 
+def test_what_was_there_may_leave_nothing_of_the_budget(folder: Folder, tmp_path: Path) -> None:
+    folder.write("a.yaml", MANIFEST)
+    step = tmp_path / "step.md"
+    step.write_text("x" * 7_900)
+    ran = folder.ok("plan", "--report", f"summary=+{step}", "--budget", "8000", code=1)
+    assert "error[report-too-small]: the report `summary` has 100 bytes" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--out", "--access-out"])
+def test_a_report_does_not_replace_what_else_is_written(folder: Folder, tmp_path: Path, option: str) -> None:
+    folder.write("a.yaml", MANIFEST)
+    file = tmp_path / "plan.json"
+    ran = folder.ok("plan", option, str(file), "--report", f"html={tmp_path}/x/../plan.json", code=2)
+    assert "error[report-twice]" in ran.err
+    assert not file.exists()
+
+
 def test_a_file_is_replaced(folder: Folder, tmp_path: Path) -> None:
     folder.write("a.yaml", MANIFEST)
     (tmp_path / "text").write_text("old" * 10_000)
@@ -278,6 +296,8 @@ def test_a_plan_saved_to_stdout_leaves_its_name_to_the_system(folder: Folder, tm
         (["--report", "comment"], "unknown-report"),
         (["--report", "comment=+"], "unknown-report"),
         (["--report", "text=x", "--report", "html=x"], "report-twice"),
+        (["--report", "text=x", "--report", "html=./y/../x"], "report-twice"),
+        (["--report", "text=+x", "--report", "html=x"], "report-twice"),
     ],
 )
 def test_a_report_that_means_nothing_is_refused(folder: Folder, words: list[str], code: str) -> None:

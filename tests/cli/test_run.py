@@ -79,6 +79,35 @@ def test_a_manifest_that_git_does_not_know_is_an_edit(checkout: Checkout) -> Non
     assert "error[tree-dirty]" in checkout.ok(*ONCE, code=1).err
 
 
+def test_a_manifest_that_git_ignores_is_an_edit_since_it_is_read(checkout: Checkout, remote: Remote) -> None:
+    (checkout.root / ".git" / "info" / "exclude").write_text("*.yaml\n")
+    hidden = checkout.root / ".venv" / "some.yaml"  # is not read
+    hidden.parent.mkdir()
+    hidden.write_text("a: b\n")
+    checkout.ok(*ONCE)
+    before = remote.total
+    checkout.write("more.yaml", "items: [{uri: https://example.com/c, title: C, source: blog}]\n")
+    assert "error[tree-dirty]" in checkout.ok(*ONCE, code=1).err
+    assert remote.total == before
+
+
+def test_an_edit_within_a_submodule_is_an_edit(checkout: Checkout, remote: Remote, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "more.yaml").write_text("items: []\n")
+    checkout.git("init", "-q", "-b", "main", at=library)
+    checkout.git("add", "-A", at=library)
+    checkout.git("commit", "-qm", "more", at=library)
+    checkout.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "library")
+    checkout.git("commit", "-qm", "library")
+    checkout.git("push", "-q", "origin", "HEAD:main")
+    checkout.ok(*ONCE)
+    before = remote.total
+    checkout.write("library/more.yaml", "items: [{uri: https://example.com/c, title: C, source: blog}]\n")
+    assert "error[tree-dirty]" in checkout.ok(*ONCE, code=1).err
+    assert remote.total == before
+
+
 @pytest.mark.parametrize("merged", [True, False], ids=["both went on", "ours alone"])
 def test_a_tree_that_went_another_way_is_not_reset(checkout: Checkout, remote: Remote, merged: bool) -> None:
     if merged:
@@ -97,6 +126,27 @@ def test_what_is_on_no_branch_or_follows_none_is_told(checkout: Checkout) -> Non
     assert "error[not-on-branch]" in checkout.ok(*ONCE, code=1).err
 
 
+def test_a_branch_that_is_gone_from_the_remote_is_told(checkout: Checkout) -> None:
+    checkout.git("branch", "-q", "-m", "main", "trunk", at=checkout.origin)
+    for _ in range(2):
+        assert "error[no-upstream]" in checkout.ok(*ONCE, code=1).err
+
+
+def test_an_untracked_file_that_what_is_pulled_makes_a_manifest_is_not_applied(
+    checkout: Checkout, remote: Remote
+) -> None:
+    checkout.write("more.draft", "items: [{uri: https://example.com/c, title: C, source: blog}]\n")
+    author = checkout.root.with_name("author")
+    checkout.git("clone", "-q", str(checkout.origin), str(author))
+    project = (author / "reconciler.yaml").read_text()
+    (author / "reconciler.yaml").write_text(f'{project}manifests: ["*.yaml", "*.draft"]\n')
+    checkout.git("commit", "-qam", "project", at=author)
+    checkout.git("push", "-q", at=author)
+    before = remote.total
+    assert "error[tree-moved]" in checkout.ok(*ONCE, code=1).err
+    assert remote.total == before
+
+
 def test_a_repository_that_is_away_ends_with_4_and_tells_no_password(checkout: Checkout) -> None:
     checkout.git("remote", "set-url", "origin", "http://someone:hunter2@127.0.0.1:9/x.git")
     ran = checkout.ok(*ONCE, code=4)
@@ -108,6 +158,7 @@ def test_a_broken_project_is_mended_by_what_is_pulled(checkout: Checkout, remote
     good = (checkout.root / "reconciler.yaml").read_text()
     author = checkout.root.with_name("author")
     checkout.git("clone", "-q", str(checkout.origin), str(author))
+    checkout.write("notes.txt", "no manifest")
     for text, code in (("environments: [\n", 1), (good, 0)):
         (author / "reconciler.yaml").write_text(text)
         checkout.git("commit", "-qam", "project", at=author)

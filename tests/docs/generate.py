@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +112,7 @@ def _help(command: click.Command) -> tuple[str, str]:
     paragraphs = []
     for paragraph in text.split("\n\n"):
         if paragraph.startswith("\b"):
-            paragraphs.append("```text\n" + inspect.cleandoc(paragraph.removeprefix("\b\n")) + "\n```")
+            paragraphs.append("```text\n" + textwrap.dedent(paragraph.removeprefix("\b\n")) + "\n```")
         else:
             paragraphs.append(_escaped(" ".join(paragraph.split())))
     lines = [line.strip() for line in after.splitlines()[1:] if line.strip() and line.strip() != "\b"]

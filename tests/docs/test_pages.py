@@ -40,6 +40,12 @@ def test_every_command_option_key_and_code_has_its_place() -> None:
         assert f"\n## {code}\n" in problems
 
 
+def test_what_stands_as_it_is_in_a_help_keeps_its_indentation_on_the_page() -> None:
+    block = re.search(r"^```text\n(- name: .*?)```$", PAGES["commands.md"](), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    assert YAML(typ="safe").load(block[1])[0]["package"] == "reconciler.calendar"
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     listed = set(re.findall(r"[\w/.-]+\.md", CONFIG.read_text(encoding="utf-8")))
     assert listed == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}

@@ -344,6 +344,21 @@ def test_a_push_that_nobody_reviewed_and_a_review_by_a_forks_own_plan_are_refuse
     assert "has left no plan to compare with" in job.log
 
 
+def test_the_plan_of_a_push_reviews_not_itself_where_the_branch_went_forward_to_the_head(
+    repository: Repository, remote: Remote
+) -> None:
+    assert repository.uses(repository.job(pull=True), "plan") == 0
+    sha = repository.git("rev-parse", "HEAD")
+    repository.github.pulls[sha] = [{"number": PULL, "merged_at": "2026-01-01T00:00:00Z", "head": {"sha": sha}}]
+    repository.folder.ok("apply", "--auto-approve", "--target", "https://example.com/a")
+    before = remote.total
+    assert repository.uses(repository.job(run=50), "plan") == 0
+    job = repository.job(run=50)
+    assert repository.uses(job, "apply") == 1
+    assert f"what would be applied is not what pull request #{PULL} showed" in job.log
+    assert remote.total == before
+
+
 # -- forks -----------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,10 @@ class Inputs:
     def plan_artifact(self, commit: str) -> str:
         return f"reconciler-plan-{self.called}-{commit}"
 
+    def review_artifact(self, head: str) -> str:
+        """Return another name than that of what is applied: a head that is merged as it is would review itself."""
+        return f"reconciler-review-{self.called}-{head}"
+
     @property
     def state_artifact(self) -> str:
         return f"reconciler-state-{self.called}"
@@ -234,7 +238,8 @@ def plan(given: Inputs, forge: Forge) -> int:
     _show(text)
     # What is in it stands at the start of lines, and is meant to.
     _say(notes.read_text(encoding="utf-8"))
-    _output(artifact=given.plan_artifact(commit), folder=str(folder))
+    name = given.review_artifact(commit) if pull else given.plan_artifact(commit)
+    _output(artifact=name, folder=str(folder))
     if saved.is_file():
         made = json.loads(saved.read_bytes())
         blocked = any(not hazard["allowed"] for hazard in made["hazards"])
@@ -300,7 +305,7 @@ def _check_reviewed(given: Inputs, forge: Forge, commit: str, made: dict[str, An
     # A commit may have come by several, such as one into another branch before.
     pull = max(pulls, key=lambda entry: entry.get("merge_commit_sha") == commit)
     number, head = int(pull["number"]), pull["head"]
-    name = given.plan_artifact(str(head["sha"]))
+    name = given.review_artifact(str(head["sha"]))
     found = [
         entry
         for entry in forge.each("actions/artifacts", "artifacts", name=name)

@@ -495,6 +495,7 @@ def test_documents_sections_and_styles_mean_the_same(tmp_path: Path) -> None:
             "3:1 repeated-defaults the file has a second `defaults` section",
         ),
         ("items:\n\t- uri: x:1\n", "2:1 tab-indent a tab stands in the indentation"),
+        ("items: []\t# none\n", "1:10 yaml-syntax a tab stands where YAML takes only spaces"),
         ("items: [\n", "1:9 yaml-syntax the text ends where a bracket is still open"),
         ("- a\n", "1:1 not-a-manifest the file holds a list where sections are expected"),
     ],

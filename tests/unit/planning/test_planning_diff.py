@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from reconciler.model.address import Address
@@ -168,6 +170,14 @@ def test_well_knowns_are_a_field_of_an_identity() -> None:
     change = Change(Address("user/corp/x"), Action.UPDATE, "changed", user("x"), user("x", "group/corp/Everyone"))
 
     assert field_changes(change) == (FieldChange(("wellKnowns",), None, ["group/corp/Everyone"]),)
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, 1), (1, 1.0), ([False], [0])])
+def test_a_value_of_another_type_is_another_value(before: Any, after: Any) -> None:
+    """Python holds them to be equal; the documents differ, and so an update is planned."""
+    old, new = (item("a", metadata={"n": value}) for value in (before, after))
+    [told] = field_changes(Change(old.address, Action.UPDATE, "changed", old, new))
+    assert (told.path, repr(told.before), repr(told.after)) == (("metadata", "n"), repr(before), repr(after))
 
 
 def test_a_create_and_a_delete_tell_all_fields() -> None:

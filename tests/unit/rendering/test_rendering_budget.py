@@ -234,6 +234,25 @@ def test_a_brief_report_takes_at_most_120_bytes_a_change() -> None:
     assert (large - small) / (many - few) <= LINE
 
 
+@pytest.mark.parametrize("told", ["_" * 40, "@" * 40, "`" * 60, "🚀" * 30, "y" * 200])
+def test_a_pattern_takes_no_more_than_the_names_of_its_changes(told: str) -> None:
+    entries = [
+        change(
+            Kind.ITEM,
+            "handbook",
+            f"file://{group}/{number}/{told}",
+            ({"metadata": {f"key{group}{told}{key}": "1" for key in range(9)}}, OPEN),
+            ({"metadata": {f"key{group}{told}{key}": "2" for key in range(9)}}, OPEN),
+        )
+        for group in range(30)
+        for number in range(4)
+    ]
+    text = within(plan_of(*entries), 4_000, brief=True).text
+    patterns = [line for line in text.splitlines() if line.startswith("  - 4 items")]
+    assert patterns
+    assert max(len(line.encode()) + 1 for line in patterns) <= 4 * LINE
+
+
 def test_patterns_are_told_before_anything_is_left_out() -> None:
     entries = [
         change(
@@ -309,6 +328,7 @@ def test_problems_that_no_plan_was_made_for_fit_a_budget_too() -> None:
         left = number(told[1]) if told else 0
         assert made.text.count("\n- ") == 500 - left
     assert "500 errors" in render_problems_within(problems, LEAST).text.splitlines()[2]
+    assert "deletions" not in render_problems_within(problems, LEAST).text  # without a plan nothing of one is counted
 
 
 def test_a_heading_stands_nowhere_without_what_it_is_of() -> None:
