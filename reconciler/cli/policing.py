@@ -1,7 +1,8 @@
 """Plans held against the project's policies: with every plan that is shown, and again before anything is applied.
 
 What was denied when a plan was made stays denied in the saved plan, and the policies that are there when it is
-applied must allow it as well: neither an old plan nor a new policy is a way around.
+applied must allow it as well. A saved plan does not say which files its changes come from, so a rule about files that
+was added later does not see them.
 """
 
 from __future__ import annotations
